@@ -1,0 +1,46 @@
+# Every target sets up what it needs from nothing: Python 3.10+, pip, a C++17 compiler, CMake and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml CMakeLists.txt $(shell find kernels -name '*.cpp' -o -name '*.h')
+# What `make demo` classifies besides the photographs it finds by itself: files, folders or globs.
+IMAGES ?=
+
+.PHONY: demo test test-cpp test-python lint bench format clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python examples/demo.py $(IMAGES)
+
+test: test-cpp test-python
+
+# The core without Python, under AddressSanitizer and UndefinedBehaviorSanitizer.
+test-cpp:
+	cmake --preset asan
+	cmake --build --preset asan
+	ctest --preset asan
+
+test-python: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed
+	$(BIN)/python tests/bench/run.py
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	find kernels tests/cpp -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	find kernels tests/cpp -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format -i
+
+$(VENV)/.installed: $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install -q --group test --group lint -e '.[export,cpu]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo
