@@ -1,0 +1,60 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace coder {
+
+// A few threads that wait for loops to share. One caller at a time has them; another caller that comes
+// meanwhile runs its loop alone rather than wait.
+class Pool {
+ public:
+  // threads >= 1 counts the caller. Throws std::system_error where a thread cannot be started.
+  explicit Pool(int threads);
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls body(begin, end) for pieces of [0, count), each `piece` long but the last, and returns when all are
+  // done. `body` must not throw. With `share` false the caller does them all, in order.
+  template <typename Body>
+  void run(int64_t count, int64_t piece, bool share, const Body& body) {
+    const auto call = [](const void* it, int64_t begin, int64_t end) {
+      (*static_cast<const Body*>(it))(begin, end);
+    };
+    run_job({call, &body, count, piece}, share);
+  }
+
+ private:
+  struct Job {
+    void (*call)(const void* body, int64_t begin, int64_t end);
+    const void* body;
+    int64_t count;
+    int64_t piece;
+  };
+
+  void run_job(const Job& job, bool share);
+  void drain(const Job& job, std::atomic<int64_t>& next);
+  void serve();
+  void stop();
+
+  std::mutex caller_;  // held by the caller that has the workers
+  std::mutex state_;   // guards job_, open_, stopping_ and every change of posted_ and active_
+  std::condition_variable wake_;
+  std::condition_variable idle_;
+  Job job_{};
+  bool open_ = false;  // a worker may still join job_
+  bool stopping_ = false;
+  std::atomic<int64_t> next_{0};     // first index of job_ that nobody has taken
+  std::atomic<uint64_t> posted_{0};  // jobs so far
+  std::atomic<int> active_{0};       // workers inside job_
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace coder

@@ -1,0 +1,141 @@
+#include "rank_image.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace coder {
+
+namespace {
+
+// o_j = x.q_j + w_j * max over the names n of j of x.n (Eq. 8, collapsed).
+void stage_one(const Bank& bank, const float* coder, float* logits) {
+  const float* names = coder + bank.classes;
+  for (int64_t j = 0; j < bank.classes; ++j) {
+    float best = names[bank.name_offsets[j]];
+    for (int32_t n = bank.name_offsets[j] + 1; n < bank.name_offsets[j + 1]; ++n)
+      best = names[n] > best ? names[n] : best;
+    logits[j] = coder[j] + bank.name_weight[j] * best;
+  }
+}
+
+// The n best classes, best first, ties by lower id. `ids` is a heap with the worst on top meanwhile, so no
+// scratch is needed, and with a small n nearly every class costs one comparison.
+void select_top(const float* logits, int64_t classes, int32_t* ids, int64_t n) {
+  const auto better = [logits](int32_t a, int32_t b) {
+    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+  };
+  for (int32_t j = 0; j < n; ++j) ids[j] = j;
+  std::make_heap(ids, ids + n, better);
+  for (auto j = static_cast<int32_t>(n); j < classes; ++j) {
+    // Ids come in ascending order, so a tie with the worst goes to the one already in.
+    if (!(logits[j] > logits[ids[0]])) continue;
+    std::pop_heap(ids, ids + n, better);
+    ids[n - 1] = j;
+    std::push_heap(ids, ids + n, better);
+  }
+  std::sort_heap(ids, ids + n, better);
+}
+
+// The row of the pair a < b, or -1 where it has no texts.
+int64_t pair_row(const Pairs& pairs, int64_t classes, int64_t a, int64_t b) {
+  if (pairs.starts == nullptr) return a * (2 * classes - a - 1) / 2 + (b - a - 1);
+  const int32_t* end = pairs.others + pairs.starts[a + 1];
+  const int32_t* at = std::lower_bound(pairs.others + pairs.starts[a], end, static_cast<int32_t>(b));
+  return at != end && *at == b ? at - pairs.others : -1;
+}
+
+struct Duels {
+  const uint16_t* row[max_candidates][max_candidates] = {};  // i < j in stage-1 order; nullptr = no texts
+  float gap[max_candidates][max_candidates] = {};            // of i over j
+  float sum[max_candidates] = {};                            // S of Eq. 15
+};
+
+void prefetch(const uint16_t* row, int64_t width) {
+  for (int64_t d = 0; d < width; d += 32) __builtin_prefetch(row + d);
+}
+
+// Finds the rows of all candidate pairs and asks for them, so the dot products do not wait one after another
+// for memory. False where no pair has texts.
+bool find_rows(const Problem& problem, const int32_t* ids, Duels& duels) {
+  bool any = false;
+  for (int i = 0; i < problem.candidates; ++i) {
+    for (int j = i + 1; j < problem.candidates; ++j) {
+      const int64_t row =
+          pair_row(problem.pairs, problem.bank.classes, std::min(ids[i], ids[j]), std::max(ids[i], ids[j]));
+      if (row < 0) continue;
+      duels.row[i][j] = problem.pairs.rows + row * problem.bank.width;
+      prefetch(duels.row[i][j], problem.bank.width);
+      any = true;
+    }
+  }
+  return any;
+}
+
+// gap_ab = x.g_ab = -gap_ba. False where a pair row is not finite.
+bool fight(const Problem& problem, const float* feature, const int32_t* ids, Duels& duels) {
+  for (int i = 0; i < problem.candidates; ++i) {
+    for (int j = i + 1; j < problem.candidates; ++j) {
+      if (duels.row[i][j] == nullptr) continue;
+      const float lower = problem.kernels.dot_half(duels.row[i][j], feature, problem.bank.width);
+      if (!std::isfinite(lower)) return false;
+      duels.gap[i][j] = ids[i] < ids[j] ? lower : -lower;
+      duels.gap[j][i] = -duels.gap[i][j];
+    }
+  }
+  for (int i = 0; i < problem.candidates; ++i) {
+    double sum = 0.0;
+    for (int j = 0; j < problem.candidates; ++j) sum += static_cast<double>(duels.gap[i][j]);
+    duels.sum[i] = static_cast<float>(sum);
+  }
+  return true;
+}
+
+// Sorts the candidates by S, ties by stage-1 rank, and writes ids, gaps and duels in that order.
+void write_order(int k, const Duels& duels, const ImageRows& image) {
+  int order[max_candidates];
+  int32_t first[max_candidates];
+  for (int i = 0; i < k; ++i) {
+    first[i] = image.ids[i];
+    int at = i;
+    for (; at > 0 && duels.sum[order[at - 1]] < duels.sum[i]; --at) order[at] = order[at - 1];
+    order[at] = i;
+  }
+  for (int i = 0; i < k; ++i) {
+    image.ids[i] = first[order[i]];
+    image.gaps[i] = duels.sum[order[i]];
+    for (int j = 0; j < k; ++j) image.duels[i * k + j] = duels.gap[order[i]][order[j]];
+  }
+}
+
+}  // namespace
+
+Fault rank_image(const Problem& problem, const ImageRows& image) {
+  const Bank& bank = problem.bank;
+  const Kernels& kernels = problem.kernels;
+  if (!kernels.all_finite(image.feature, bank.width)) return Fault::feature;
+  if (!kernels.all_finite(image.coder, bank.classes + bank.names)) return Fault::coder;
+  stage_one(bank, image.coder, image.logits);
+  // Finite values near the end of the float range may still add up to an infinity.
+  if (!kernels.all_finite(image.logits, bank.classes)) return Fault::coder;
+  select_top(image.logits, bank.classes, image.ids, problem.top);
+
+  const float best = image.logits[image.ids[0]];
+  const double scale = problem.options.scale;
+  const double sum = kernels.exp_sum(image.logits, bank.classes, static_cast<float>(scale), best);
+  const auto score = [&](int64_t i) {
+    return std::exp(scale * (static_cast<double>(image.logits[image.ids[i]]) - static_cast<double>(best))) /
+           sum;
+  };
+  const int k = problem.candidates;
+  const double margin = problem.options.margin;
+  const bool open = problem.options.rerank && problem.pairs.rows != nullptr && k > 1 &&
+                    (margin < 0.0 || score(0) - score(1) < margin);
+  Duels duels;
+  *image.reranked = open && find_rows(problem, image.ids, duels);
+  if (*image.reranked && !fight(problem, image.feature, image.ids, duels)) return Fault::pair;
+  write_order(k, duels, image);
+  for (int64_t i = 0; i < problem.top; ++i) image.scores[i] = static_cast<float>(score(i));
+  return Fault::none;
+}
+
+}  // namespace coder
