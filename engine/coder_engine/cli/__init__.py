@@ -1,0 +1,1 @@
+"""The commands of the run side, one module each."""

@@ -1,0 +1,50 @@
+"""One line on a terminal that says how far a command has come."""
+
+from __future__ import annotations
+
+import time
+from typing import TextIO
+
+
+class Progress:
+    """Counts images; shows the count, the rate and the time at most ten times a second.
+
+    Args:
+        stream: a terminal, or None to only count.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self._started = time.monotonic()
+        self._shown = 0.0
+        self.done = 0
+
+    @property
+    def rate(self) -> float:
+        """Images a second since the start."""
+        return self.done / max(time.monotonic() - self._started, 1e-9)
+
+    def advance(self, total: int | None) -> None:
+        """One image more, of ``total`` if that is known."""
+        self.done += 1
+        now = time.monotonic()
+        if self._stream is None or now - self._shown < 0.1:
+            return
+        self._shown = now
+        of = "" if total is None else f"/{total:,}"
+        left = "" if total is None else f", {_clock((total - self.done) / self.rate)} left"
+        text = f"{self.done:,}{of} images, {self.rate:.1f}/s, {_clock(now - self._started)}{left}"
+        self._stream.write(f"\r{text}\x1b[K")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._stream is not None and self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

@@ -1,0 +1,47 @@
+"""How many CPUs this process may really use."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cpus() -> int:
+    """CPUs by affinity and by the container's quota, whichever is less; at least 1.
+
+    ``os.cpu_count()`` counts the machine: in a container limited to 2 of 64 CPUs, 64 threads would fight for 2.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(_CGROUP)
+    return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
+
+
+def check_threads(threads: int | None) -> int:
+    """``threads`` where given and sane, else :func:`usable_cpus`.
+
+    Raises:
+        ValueError: not between 1 and 1024.
+    """
+    if threads is None:
+        return usable_cpus()
+    if not 1 <= threads <= 1024:
+        raise ValueError(f"threads must be 1 to 1024, got {threads}; leave it out to use the {usable_cpus()} usable CPUs")
+    return threads
+
+
+def _quota(root: Path) -> float | None:
+    """CPUs granted by cgroup v2 or v1; None where there is no limit."""
+    try:
+        limit, period = (root / "cpu.max").read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        pass
+    try:
+        limit_us = int((root / "cpu/cpu.cfs_quota_us").read_text())
+        period_us = int((root / "cpu/cpu.cfs_period_us").read_text())
+        return limit_us / period_us if limit_us > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None

@@ -1,0 +1,109 @@
+"""From image features to ranked classes, through the compiled kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.errors import EngineError, WeightsError
+from coder_engine.weights import Weights
+
+try:
+    from coder_engine import _kernels
+except ImportError as err:
+    raise ImportError(
+        f"coder_engine's compiled module is missing ({err}); build it with: pip install . (or reinstall coder-engine)"
+    ) from err
+
+CANDIDATES = 5
+"""k: the classes that meet in duels (Eq. 9)."""
+
+_RELEASE_AFTER = 64
+"""Reranked images between two ``Weights.release_pages``: 640 rows, at worst 40 MB of mapped pages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Ranked classes of B images; n = max(k, top) columns, never more than C.
+
+    Attributes:
+        logits: o of Eq. 8, float32 [B, C].
+        ids: class ids, best first, int32 [B, n].
+        scores: softmax(logit scale * o) of those classes, float32 [B, n].
+        gaps: S of Eq. 15 for the first k, float32 [B, k]; 0 where the image was not reranked.
+        duels: gap of the i-th over the j-th class of ``ids`` (Eq. 14), float32 [B, k, k].
+        reranked: whether stage 2 ran, bool [B].
+    """
+
+    logits: NDArray[np.float32]
+    ids: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    gaps: NDArray[np.float32]
+    duels: NDArray[np.float32]
+    reranked: NDArray[np.bool_]
+
+
+class Head:
+    """Two-stage CODER in its collapsed form, for one weight file. Safe to call from several threads."""
+
+    def __init__(self, weights: Weights, *, threads: int = 1) -> None:
+        self.classes = len(weights.meta.labels)
+        self._weights = weights
+        self._reranked = 0
+        self._rows, self._width = weights.bank.shape
+        self._scale = weights.meta.logit_scale
+        try:
+            self._kernel = _kernels.Head(
+                weights.bank,
+                weights.name_offsets,
+                weights.name_weight,
+                weights.pair_rows,
+                weights.pair_starts,
+                weights.pair_others,
+                threads=threads,
+            )
+        except ValueError as err:
+            raise WeightsError(f"{weights.path}: {err}; export it again with coder-export") from err
+
+    def rank(
+        self, features: NDArray[np.float32], *, top: int = CANDIDATES, margin: float | None = None, rerank: bool = True
+    ) -> Ranking:
+        """Rank the classes of each image.
+
+        Args:
+            features: float32 [B, D], unit length.
+            top: how many classes to return at least; those past the fifth keep their stage-1 order.
+            margin: rerank only where the two best probabilities differ by less than this; None reranks always.
+            rerank: False stops after stage 1.
+
+        Raises:
+            EngineError: a feature is NaN or infinite.
+        """
+        count, k = len(features), min(CANDIDATES, self.classes)
+        n = min(max(top, k), self.classes)
+        coder = np.empty((count, self._rows), np.float32)
+        out = Ranking(
+            logits=np.empty((count, self.classes), np.float32),
+            ids=np.empty((count, n), np.int32),
+            scores=np.empty((count, n), np.float32),
+            gaps=np.empty((count, k), np.float32),
+            duels=np.empty((count, k, k), np.float32),
+            reranked=np.empty(count, np.bool_),
+        )
+        try:
+            self._kernel.coder(features, coder)
+            gate = -1.0 if margin is None else margin
+            self._kernel.rank(features, coder, scale=self._scale, margin=gate, rerank=rerank, **out.__dict__)
+        except RuntimeError as err:
+            raise EngineError(f"{err}; the engine file is damaged or overflows in its precision: export it again") from err
+        self._count(int(out.reranked.sum()))
+        return out
+
+    def _count(self, reranked: int) -> None:
+        # Not exact when threads race; it need not be.
+        self._reranked += reranked
+        if self._reranked >= _RELEASE_AFTER:
+            self._reranked = 0
+            self._weights.release_pages()

@@ -1,0 +1,66 @@
+"""What the engine says of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One class the image may show.
+
+    Attributes:
+        label: the class name.
+        score: its probability by stage 1: softmax of the scaled o of Eq. 8.
+        gap: S of Eq. 15, the sum of its one-to-one gaps over the other candidates; 0.0 where not reranked.
+    """
+
+    label: str
+    score: float
+    gap: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Why an image has no answer: ``kind`` is one word for programs, ``message`` a sentence for people."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The answer for one image.
+
+    Attributes:
+        label: the best class; None where ``error`` is set.
+        score: its probability; None where ``error`` is set.
+        top: the best classes in order, ``label`` first; empty where ``error`` is set.
+        reranked: whether stage 2 ran.
+        path: where the image came from; None for images that were no paths.
+        error: why there is no answer.
+        unknown: the score is below the threshold asked for; ``label`` is still the best guess.
+    """
+
+    label: str | None
+    score: float | None
+    top: tuple[Candidate, ...]
+    reranked: bool
+    path: str | None = None
+    error: Fault | None = None
+    unknown: bool = False
+
+    @property
+    def reordered(self) -> bool:
+        """Whether the rerank put another class first than stage 1 did."""
+        return self.reranked and any(other.score > self.top[0].score for other in self.top[1:])
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of ``coder-infer --format jsonl``, plain values; ``unknown`` is there only where true."""
+        if self.error is not None:
+            return {"path": self.path, "error": {"kind": self.error.kind, "message": self.error.message}}
+        top = [{"label": one.label, "score": one.score, "gap": one.gap} for one in self.top]
+        found: dict[str, Any] = {"path": self.path, "label": self.label, "score": self.score, "top": top}
+        found["reranked"] = self.reranked
+        return found | ({"unknown": True} if self.unknown else {})
