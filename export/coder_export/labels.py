@@ -1,0 +1,62 @@
+"""Stage 1 of the pipeline: a label file to an ordered, unique tuple of class names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coder_engine.errors import TextsError
+
+MAX_LABELS = 50_000
+"""More lines than this is nearly always a caption file or a log given by mistake (ImageNet-21k has 21,841)."""
+
+
+def load_labels(path: str | Path) -> tuple[str, ...]:
+    """Read one class name a line; the line number, from 0, is the class id.
+
+    Args:
+        path: a UTF-8 text file. A byte-order mark and a trailing newline are fine.
+
+    Returns:
+        The C class names in file order, outer spaces removed.
+
+    Raises:
+        TextsError: the file is missing, not UTF-8, empty, has a blank or duplicate line, or is too long.
+    """
+    path = Path(path)
+    # Not splitlines(): it also breaks at form feeds and U+2028, where no editor and no `wc -l` counts a line.
+    lines = _read_utf8(path).split("\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return check_labels([line.strip() for line in lines], where=str(path))
+
+
+def check_labels(names: list[str], *, where: str) -> tuple[str, ...]:
+    """Check that ``names`` can serve as labels, and freeze them; ``where`` names their origin in errors."""
+    if not names:
+        raise TextsError(f"{where}: no labels in it; write one class name a line")
+    if len(names) > MAX_LABELS:
+        raise TextsError(f"{where}: {len(names):,} lines, at most {MAX_LABELS:,} labels are supported; is it a label file?")
+    first: dict[str, int] = {}
+    for number, name in enumerate(names, start=1):
+        if not name:
+            raise TextsError(f"{where}:{number}: blank line; the line number is the class id, so remove it")
+        # CLIP's tokenizer lower-cases and joins white space: such labels would have the same feature and always tie.
+        key = " ".join(name.casefold().split())
+        if key in first:
+            raise TextsError(
+                f"{where}:{number}: label {name!r} stands on line {first[key]} already (case and spacing do not count); "
+                "give each class its own name"
+            )
+        first[key] = number
+    return tuple(names)
+
+
+def _read_utf8(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as err:
+        raise TextsError(f"{path}: no such file; give a text file with one class name a line") from err
+    except UnicodeDecodeError as err:
+        raise TextsError(f"{path}: not UTF-8 at byte {err.start}; save it as UTF-8") from err
+    except OSError as err:
+        raise TextsError(f"{path}: cannot be read ({err.strerror}); check the path and its permissions") from err

@@ -1,0 +1,97 @@
+"""Stage 5 of the pipeline: image tower and bank matmul to one ONNX graph.
+
+Inputs: ``pixels`` uint8 [B, H, W, 3], resized and cropped, and ``bank`` float32 [C + R, D]. Outputs: ``features``
+float32 [B, D], unit length, and ``coder`` float32 [B, C + R]. B and C + R are dynamic: labels can be swapped without
+touching the graph. Scaling, mean and std are part of the graph.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+import torch.nn.functional as F
+
+from coder_export.model import ClipModel
+
+OPSET = 18
+"""LayerNormalization is one operator from 17 on, so that fp16 backends can keep it in fp32; 18 is the exporter's base."""
+
+_EXTERNAL_BYTES = 1_800_000_000
+"""Weights past protobuf's 2 GB go to a file of their own, beside the graph; this leaves room for the graph."""
+
+
+class EngineGraph(torch.nn.Module):
+    """What the engine file computes, as a torch module; the reference of the fidelity check."""
+
+    def __init__(self, clip: ClipModel) -> None:
+        super().__init__()
+        self.visual = clip.visual
+        std = torch.tensor(clip.std).view(1, 3, 1, 1)
+        self.register_buffer("scale", 1 / (255 * std))
+        self.register_buffer("shift", -torch.tensor(clip.mean).view(1, 3, 1, 1) / std)
+        self.size = clip.preprocess.size
+
+    def forward(self, pixels: torch.Tensor, bank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # Cast before the transpose: TensorRT transposes no uint8.
+        images = pixels.float().permute(0, 3, 1, 2) * self.scale + self.shift
+        features = F.normalize(self.visual(images), dim=-1)
+        return features, features @ bank.T
+
+
+def export_onnx(graph: EngineGraph, path: Path, *, width: int, tower: str) -> list[Path]:
+    """Write ``graph`` to ``path``; returns the files written (weights past 2 GB get a file of their own).
+
+    Args:
+        width: D of the model.
+        tower: the image tower's sha256, kept in the file's metadata.
+    """
+    batch, rows = torch.export.Dim("batch"), torch.export.Dim("rows")
+    # Traced at B = 2: a dimension of 1 would be taken for a constant.
+    example = (torch.zeros(2, *graph.size, 3, dtype=torch.uint8), torch.zeros(3, width))
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _no_logging():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals; the fidelity check judges the result
+        program = torch.onnx.export(
+            graph,
+            example,
+            dynamo=True,
+            input_names=["pixels", "bank"],
+            output_names=["features", "coder"],
+            dynamic_shapes={"pixels": {0: batch}, "bank": {0: rows}},
+            opset_version=OPSET,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    model = program.model_proto
+    _strip(model)
+    onnx.helper.set_model_props(model, {"coder.format": "1", "coder.tower": tower})
+    if sum(len(item.raw_data) for item in model.graph.initializer) <= _EXTERNAL_BYTES:
+        onnx.save_model(model, path)
+        return [path]
+    data = path.with_name(path.name + ".data")
+    onnx.save_model(model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
+    return [path, data]
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes (source paths and stack traces of this machine): equal models give equal files."""
+    graph = model.graph
+    for item in [graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output]:
+        if hasattr(item, "metadata_props"):
+            del item.metadata_props[:]
+        item.doc_string = ""
+
+
+@contextlib.contextmanager
+def _no_logging():  # type: ignore[no-untyped-def]
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

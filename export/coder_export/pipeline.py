@@ -1,0 +1,212 @@
+"""The stages in order: labels -> texts -> text features -> collapsed weights -> graph -> engine, verified."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.errors import EngineError, ModelError
+from coder_engine.files import sha256_of
+from coder_engine.weights import Metadata, load_weights, save_weights
+from coder_export.collapse import (
+    GeneralRows,
+    PairRows,
+    collapse_general,
+    collapse_pairs,
+    duelling_pairs,
+    one_sided_pairs,
+)
+from coder_export.config import NO_TEXTS, ExportConfig
+from coder_export.encode import TextEncoder
+from coder_export.labels import load_labels
+from coder_export.model import ClipModel, open_model
+from coder_export.onnx_model import EngineGraph, export_onnx
+from coder_export.photographs import photograph_pixels
+from coder_export.report import Report
+from coder_export.textset import GENERAL_KINDS, Sentence, TextSet, find_shipped, names_only, open_textset
+from coder_export.verify import Fidelity, verify
+
+_PACKAGES = ("coder-engine", "torch", "open_clip_torch", "onnx", "onnxruntime", "numpy", "safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """The text set's features, collapsed.
+
+    Attributes:
+        sentences: the T general texts, by class.
+        features: float32 [T, D].
+    """
+
+    textset: TextSet
+    sentences: list[list[Sentence]]
+    features: NDArray[np.float32]
+    general: GeneralRows
+    pairs: PairRows | None
+    truncated: int
+
+
+def export(config: ExportConfig, report: Report) -> None:
+    """Run every stage; writes the engine (unless one is reused) and its weight file, both or neither.
+
+    Raises:
+        TextsError, ModelError, EngineError, WeightsError: see the stages; nothing is then written.
+    """
+    labels = load_labels(config.labels)
+    textset = choose_texts(config, labels, report)
+    _check_writable(config)
+    clip = open_model(config.model, config.pretrained, checkpoint=config.checkpoint, seed=config.seed)
+    report.say(f"{clip.name}: " + "; ".join(clip.notes))
+    texts = embed_texts(textset, clip, config, report)
+    if config.engine is not None:
+        save_weights(config.weights_path, _reused(config.engine, clip, texts, config), _tensors(texts, config))
+        report.wrote(config.weights_path)
+    else:
+        _export_both(config, clip, texts, report)
+    report.next_command(config.engine_path, None if config.engine is None else config.weights_path)
+
+
+def choose_texts(config: ExportConfig, labels: tuple[str, ...], report: Report) -> TextSet:
+    """The text set asked for, else the shipped one that covers the labels, else class names alone."""
+    if config.texts == NO_TEXTS:
+        return names_only(labels)
+    if config.texts is not None:
+        return open_textset(config.texts).for_labels(labels)
+    shipped = find_shipped(labels)
+    if shipped is not None:
+        report.say(f"{config.labels} is covered by the shipped text set {shipped!r}: using it (--texts none for class names only)")
+        return open_textset(shipped).for_labels(labels)
+    report.say(
+        f"no texts for {config.labels}: class names only, which is plain CLIP. Texts gave ViT-B/16 4 to 14 points top-1 on the "
+        "paper's nine datasets; write a text set (see README, Text sets) and pass --texts DIR"
+    )
+    return names_only(labels)
+
+
+def embed_texts(textset: TextSet, clip: ClipModel, config: ExportConfig, report: Report) -> Texts:
+    """Encode and collapse all texts of a text set."""
+    encoder = TextEncoder(
+        model=clip.model, tokenizer=clip.tokenizer, batch_size=config.batch_size, on_long=config.on_long
+    )
+    sentences = [textset.sentences(i) for i in range(len(textset.labels))]
+    flat = [sentence.text for own in sentences for sentence in own]
+    with report.progress("general texts", len(set(flat))) as advance:
+        features = encoder.encode(flat, advance)
+    with report.progress("pairs", len(duelling_pairs(textset))) as advance:
+        pairs = collapse_pairs(textset, encoder, advance)
+    texts = Texts(
+        textset=textset,
+        sentences=sentences,
+        features=features,
+        general=collapse_general(features, sentences),
+        pairs=pairs,
+        truncated=encoder.truncated,
+    )
+    report.texts(_counts(texts), textset.labels)
+    return texts
+
+
+def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, report: Report) -> None:
+    """Build in a scratch folder beside the target, verify there, and only then move into place."""
+    target = config.engine_path
+    with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
+        built = Path(folder) / target.name
+        graph = EngineGraph(clip).eval()
+        tower = clip.tower()
+        with report.stage("ONNX graph"):
+            files = _written(graph, built, width=texts.features.shape[1], tower=tower)
+        pixels = photograph_pixels(config.verify_images, clip.preprocess)
+        with report.stage("fidelity"):
+            fidelity = verify(graph, built, pixels, texts.general.bank, tolerance=config.tolerance)
+        report.say(f"torch against ONNX Runtime: {fidelity}")
+        weights = Path(folder) / config.weights_path.name
+        hashes = {file.name: sha256_of(file) for file in files}
+        save_weights(weights, _metadata(clip, texts, config, tower, hashes, fidelity), _tensors(texts, config))
+        for file in [*files, weights]:
+            file.replace(target.with_name(file.name))
+            report.wrote(target.with_name(file.name))
+
+
+def _written(graph: EngineGraph, path: Path, *, width: int, tower: str) -> list[Path]:
+    try:
+        return export_onnx(graph, path, width=width, tower=tower)
+    except OSError as err:
+        raise EngineError(f"{path.name}: cannot be written ({err.strerror}); free space or choose another --out") from err
+
+
+def _reused(engine: Path, clip: ClipModel, texts: Texts, config: ExportConfig) -> Metadata:
+    """Metadata for a further weight file of an engine that exists; refuses an engine of another image tower."""
+    known = load_weights(engine.with_suffix(".safetensors")).meta
+    tower = clip.tower()
+    if known.tower != tower:
+        raise ModelError(
+            f"{engine} was made from {known.model} ({known.pretrained}), got {clip.name} ({clip.pretrained}); "
+            "give the same --model and --pretrained, or leave out --engine to make a new engine"
+        )
+    if sha256_of(engine) not in known.engine_files.values():
+        raise EngineError(f"{engine} and its weight file do not belong together; export the engine again")
+    return _metadata(clip, texts, config, tower, dict(known.engine_files), known.fidelity)
+
+
+def _metadata(
+    clip: ClipModel,
+    texts: Texts,
+    config: ExportConfig,
+    tower: str,
+    engine_files: dict[str, str],
+    fidelity: Fidelity | Any,
+) -> Metadata:
+    own = [(i, s.kind, s.text) for i, sentences in enumerate(texts.sentences) for s in sentences]
+    return Metadata(
+        labels=texts.textset.labels,
+        model=clip.name,
+        pretrained=clip.pretrained,
+        tower=tower,
+        preprocess=clip.preprocess.to_json(),
+        logit_scale=clip.logit_scale,
+        margin=config.margin,
+        texts={"name": texts.textset.name, "source": dict(texts.textset.source), **_counts(texts)},
+        sentences=tuple(own) if config.keep_texts else (),
+        engine_files=engine_files,
+        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        fidelity=fidelity.to_json() if isinstance(fidelity, Fidelity) else dict(fidelity),
+    )
+
+
+def _tensors(texts: Texts, config: ExportConfig) -> dict[str, NDArray[Any]]:
+    tensors: dict[str, NDArray[Any]] = dict(texts.general.__dict__)
+    if texts.pairs is not None:
+        tensors["pair_rows"] = texts.pairs.rows
+        if texts.pairs.starts is not None and texts.pairs.others is not None:
+            tensors.update(pair_starts=texts.pairs.starts, pair_others=texts.pairs.others)
+    if config.keep_texts:
+        tensors["texts"] = texts.features
+    return tensors
+
+
+def _counts(texts: Texts) -> dict[str, Any]:
+    """Counts of texts by kind and of pairs, holes included."""
+    classes = len(texts.textset.labels)
+    kinds = [sentence.kind for own in texts.sentences for sentence in own]
+    bare = [i for i, own in enumerate(texts.sentences) if all(s.kind == "name" for s in own)]
+    return {
+        "general": {kind: kinds.count(kind) for kind in ("name", *GENERAL_KINDS)},
+        "classes_without_texts": len(bare),
+        "pairs": 0 if texts.pairs is None else len(texts.pairs.rows),
+        "pairs_possible": classes * (classes - 1) // 2,
+        "pairs_one_sided": len(one_sided_pairs(texts.textset)),
+        "truncated": texts.truncated,
+    }
+
+
+def _check_writable(config: ExportConfig) -> None:
+    folder = config.weights_path.parent
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such folder to write to; make it, or choose another --out")

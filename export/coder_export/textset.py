@@ -1,0 +1,213 @@
+"""Stage 2 of the pipeline: the texts that describe the classes, as a folder on disk and in memory.
+
+A text set is a folder of ``labels.txt``, ``texts.jsonl`` (class, kind, text), ``pairs.jsonl`` (class, other, text),
+``templates.json`` and ``source.json``: JSON and text only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from coder_engine.errors import TextsError
+from coder_export.labels import load_labels
+from coder_export.templates import Templates
+
+GENERAL_KINDS = ("attribute", "analogous", "synonym")
+NAME_KINDS = ("name", "synonym")
+"""Kinds whose maximum counts in Eq. 8; the other general kinds are averaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentence:
+    """One text as the text tower reads it."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSet:
+    """The texts of C classes.
+
+    Attributes:
+        name: what messages and the weight file call it.
+        labels: the C class names, in id order.
+        texts: by class id, by kind of ``GENERAL_KINDS``, the raw texts.
+        pairs: ``pairs[a, b]`` are the raw one-to-one texts of class a against class b.
+        source: who wrote the texts: writer, model, date, licence.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    texts: tuple[Mapping[str, tuple[str, ...]], ...]
+    pairs: Mapping[tuple[int, int], tuple[str, ...]]
+    templates: Templates = field(default_factory=Templates)
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def sentences(self, label_id: int) -> list[Sentence]:
+        """The general texts of one class (Eq. 7), in the order name, attribute, analogous, synonym."""
+        label = self.labels[label_id]
+        found = [Sentence(kind="name", text=text) for text in self.templates.render("name", {"class": label})]
+        for kind in GENERAL_KINDS:
+            for raw in self.texts[label_id].get(kind, ()):
+                words = {"class": label, "text": raw}
+                found += [Sentence(kind=kind, text=text) for text in self.templates.render(kind, words)]
+        return found
+
+    def duel_sentences(self, a: int, b: int) -> list[str]:
+        """The one-to-one texts of class ``a`` against class ``b`` (Eq. 11), rendered."""
+        words = {"class": self.labels[a], "other": self.labels[b]}
+        raws = self.pairs.get((a, b), ())
+        return [text for raw in raws for text in self.templates.render("pair", {**words, "text": raw})]
+
+    def for_labels(self, labels: tuple[str, ...]) -> TextSet:
+        """The same texts for ``labels``, which may be fewer and in another order.
+
+        Raises:
+            TextsError: a label has no texts here.
+        """
+        if labels == self.labels:
+            return self
+        old = {label: i for i, label in enumerate(self.labels)}
+        missing = [label for label in labels if label not in old]
+        if missing:
+            raise TextsError(
+                f"text set {self.name!r} has no texts for {len(missing)} of {len(labels)} labels ({_some(missing)}); "
+                "give the labels it was written for, or another text set"
+            )
+        new = {old[label]: i for i, label in enumerate(labels)}
+        return TextSet(
+            name=self.name,
+            labels=labels,
+            texts=tuple(self.texts[old[label]] for label in labels),
+            pairs={(new[a], new[b]): texts for (a, b), texts in self.pairs.items() if a in new and b in new},
+            templates=self.templates,
+            source=self.source,
+        )
+
+
+def names_only(labels: tuple[str, ...]) -> TextSet:
+    """A text set of nothing but the class names: plain CLIP's prompts."""
+    return TextSet(name="class names only", labels=labels, texts=tuple({} for _ in labels), pairs={})
+
+
+def shipped() -> dict[str, Path]:
+    """The text sets inside the package: name -> folder."""
+    root = Path(str(files("coder_export.textsets")))
+    return {entry.name: entry for entry in sorted(root.iterdir()) if (entry / "labels.txt").is_file()}
+
+
+def find_shipped(labels: tuple[str, ...]) -> str | None:
+    """The name of the shipped text set that covers every one of ``labels``; None if there is none."""
+    for name, folder in shipped().items():
+        if set(labels) <= set(load_labels(folder / "labels.txt")):
+            return name
+    return None
+
+
+def open_textset(name_or_folder: str) -> TextSet:
+    """Load a shipped text set by name, or any text set by folder.
+
+    Raises:
+        TextsError: neither such a name nor such a folder, or its content is malformed.
+    """
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        if name_or_folder not in shipped():
+            raise TextsError(
+                f"--texts {name_or_folder}: neither a folder nor a shipped text set; shipped are {', '.join(shipped())}"
+            )
+        folder = shipped()[name_or_folder]
+    return load_textset(folder)
+
+
+def load_textset(folder: Path) -> TextSet:
+    """Read and validate a text-set folder."""
+    labels = load_labels(folder / "labels.txt")
+    templates = folder / "templates.json"
+    source = folder / "source.json"
+    return TextSet(
+        name=folder.resolve().name,
+        labels=labels,
+        texts=_load_texts(folder / "texts.jsonl", labels),
+        pairs=_load_pairs(folder / "pairs.jsonl", labels),
+        templates=Templates.from_json(_json(templates), where=str(templates)) if templates.exists() else Templates(),
+        source=_source(_json(source), where=str(source)) if source.exists() else {},
+    )
+
+
+def _load_texts(path: Path, labels: tuple[str, ...]) -> tuple[Mapping[str, tuple[str, ...]], ...]:
+    ids = {label: i for i, label in enumerate(labels)}
+    found: list[dict[str, list[str]]] = [{} for _ in labels]
+    for where, row in _rows(path, ("class", "kind", "text")):
+        if row["kind"] not in GENERAL_KINDS:
+            raise TextsError(f"{where}: kind {row['kind']!r} is unknown; kinds are {', '.join(GENERAL_KINDS)}")
+        found[_id(ids, row["class"], where)].setdefault(row["kind"], []).append(row["text"])
+    return tuple({kind: tuple(texts) for kind, texts in kinds.items()} for kinds in found)
+
+
+def _load_pairs(path: Path, labels: tuple[str, ...]) -> dict[tuple[int, int], tuple[str, ...]]:
+    ids = {label: i for i, label in enumerate(labels)}
+    found: dict[tuple[int, int], list[str]] = {}
+    for where, row in _rows(path, ("class", "other", "text")):
+        pair = (_id(ids, row["class"], where), _id(ids, row["other"], where))
+        if pair[0] == pair[1]:
+            raise TextsError(f"{where}: class {row['class']!r} is set against itself; name two classes")
+        found.setdefault(pair, []).append(row["text"])
+    return {pair: tuple(texts) for pair, texts in found.items()}
+
+
+def _rows(path: Path, keys: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each object of a .jsonl file with its place in it; a missing file has no rows."""
+    if not path.exists():
+        return
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                where = f"{path}:{number}"
+                if line.strip():
+                    yield where, _row(line, keys, where)
+    except UnicodeDecodeError as err:
+        raise TextsError(f"{path}: not UTF-8 ({err.reason}); save it as UTF-8") from err
+    except OSError as err:
+        raise TextsError(f"{path}: cannot be read ({err.strerror}); check the path and its permissions") from err
+
+
+def _row(line: str, keys: tuple[str, ...], where: str) -> dict[str, str]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as err:  # ValueError alone: an integer of thousands of digits
+        raise TextsError(f"{where}: not JSON ({getattr(err, 'msg', err)}); write one object a line") from err
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) and row[key].strip() for key in keys):
+        raise TextsError(f"{where}: expected an object with non-empty strings {', '.join(keys)}, got {line.strip()[:80]}")
+    return row
+
+
+def _json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as err:
+        raise TextsError(f"{path}: not JSON ({err}); mend or remove it") from err
+    except OSError as err:
+        raise TextsError(f"{path}: cannot be read ({err.strerror}); check its permissions") from err
+
+
+def _source(data: object, *, where: str) -> Mapping[str, Any]:
+    if not isinstance(data, dict):
+        raise TextsError(f"{where}: expected an object, got {type(data).__name__}; write who made the texts as an object")
+    return data
+
+
+def _id(ids: Mapping[str, int], label: str, where: str) -> int:
+    if label not in ids:
+        raise TextsError(f"{where}: class {label!r} is not in labels.txt; mend the name or add the label")
+    return ids[label]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,1 @@
+"""Text sets that ship with coder-export: data only, one folder a set."""
