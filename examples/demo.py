@@ -1,0 +1,76 @@
+"""The main job on the embedded test model: export, classify real photographs, explain a rerank.
+
+Run by ``make demo``. Every step is a command a user would type, printed before it runs.
+
+    python examples/demo.py                 photographs of scikit-image, and of ../shared/data/photos where it is
+    python examples/demo.py IMAGES ...      your own: files, folders or globs
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from coder_engine import Engine
+from coder_export.photographs import sample_photographs
+from coder_export.textset import shipped
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "demo"
+ENGINE = OUT / "tiny.onnx"
+PHOTOS = ROOT / ".." / "shared" / "data" / "photos"
+KNOWN = ("airplanes", "car_side", "dalmatian", "ferry", "ibis", "ketch", "pigeon", "wild_cat")
+"""Folders of PHOTOS that show a CIFAR-10 class."""
+UNKNOWN_BELOW = 0.6
+
+
+def main(images: list[str]) -> int:
+    OUT.mkdir(exist_ok=True)
+    print("coder-tiny is a test model trained on 32-pixel photographs (docs/coder-tiny.md): it shows the machinery, not CLIP.")
+    labels = shipped()["cifar10"] / "labels.txt"
+    run("coder-export", "--model", "coder-tiny", "--labels", labels, "--out", OUT / "tiny", "--keep-texts")
+
+    chosen = images or [*map(str, sample_photographs()[:5]), *known_photographs()]
+    options = ["--engine", ENGINE, "--top", 3, "--unknown-below", UNKNOWN_BELOW]
+    run("coder-infer", *chosen, *options, "--format", "table")
+    run("coder-infer", *chosen, *options, "--format", "jsonl", "--out", OUT / "predictions.jsonl", "--quiet")
+    explain_one(chosen)
+    print(f"\nengine, weight file and predictions are in {OUT}")
+    return 0
+
+
+def run(*command: object) -> None:
+    """Print a command of this project and run it; a failure ends the demo. Images that fail (2) do not."""
+    words = [str(word) for word in command]
+    print(f"\n$ {shlex.join(words)}", flush=True)
+    program = Path(sysconfig.get_path("scripts")) / words[0]
+    code = subprocess.run([program, *words[1:]], check=False).returncode
+    if code not in (0, 2):
+        raise SystemExit(code)
+
+
+def known_photographs() -> list[str]:
+    """The folders of photographs that show a CIFAR-10 class; none on a machine that lacks them."""
+    return [str(PHOTOS / name) for name in KNOWN if (PHOTOS / name).is_dir()]
+
+
+def explain_one(images: list[str]) -> None:
+    """Explain the first photograph whose rerank changed the answer, else the first one."""
+    engine = Engine(ENGINE)
+    paths = [file for image in images for file in (sorted(Path(image).iterdir()) if Path(image).is_dir() else [Path(image)])]
+    explained = None
+    for prediction in engine.predict_stream(paths):
+        if prediction.error is None and prediction.path is not None:
+            explained = explained or prediction.path
+            if prediction.reordered:
+                explained = prediction.path
+                break
+    if explained is not None:
+        run("coder-infer", explained, "--engine", ENGINE, "--format", "table", "--explain", "--quiet")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,52 @@
+"""Fixtures that several folders share: one exported coder-tiny, photographs, and labelled images where they are."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def labels_file() -> Path:
+    return ROOT / "textsets" / "cifar10" / "labels.txt"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory, labels_file: Path) -> Path:
+    """The engine file of coder-tiny with the cifar10 texts; its weight file, texts kept, lies beside it."""
+    pytest.importorskip("open_clip", reason="the build side is not installed: pip install '.[export,cpu]'")
+    from coder_export.config import ExportConfig
+    from coder_export.pipeline import export
+    from coder_export.report import Report
+
+    out = tmp_path_factory.mktemp("tiny") / "tiny"
+    config = ExportConfig(model="coder-tiny", labels=labels_file, texts="cifar10", out=out, keep_texts=True)
+    export(config, Report(quiet=True))
+    return config.engine_path
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[Path]:
+    """Photographs that scikit-image carries in its wheel."""
+    pytest.importorskip("skimage", reason="scikit-image, whose photographs these tests use, is not installed")
+    from coder_export.photographs import sample_photographs
+
+    return sample_photographs()
+
+
+@pytest.fixture(scope="session")
+def cifar_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of 2,000 labelled CIFAR-10 test images, one folder a class. They have no licence, so they are not shipped."""
+    data = Path(os.environ.get("CODER_DATA", ROOT / ".." / "shared" / "data"))
+    archive = data / "cifar10" / "test_2000.tar.gz"
+    if not archive.is_file():
+        pytest.skip(f"no labelled images: {archive} is not there; point CODER_DATA at a folder with cifar10/test_2000.tar.gz")
+    folder = tmp_path_factory.mktemp("cifar")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return next(path.parent.parent for path in sorted(folder.rglob("*.jpg")))

@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from coder_engine.cli.writers import (
+    Csv,
+    FileOutput,
+    JsonLines,
+    Output,
+    OutputClosed,
+    Table,
+    encodable,
+    open_output,
+    silence,
+)
+from coder_engine.errors import CoderError
+from coder_engine.prediction import Candidate, Fault, Prediction
+
+
+def answer(*labels: str, path: str | None = "a.jpg", unknown: bool = False, **scores: float) -> Prediction:
+    top = tuple(
+        Candidate(label=label, score=scores.get(label, 0.5 / 2**n), gap=0.25 * n)
+        for n, label in enumerate(labels)
+    )
+    return Prediction(
+        label=labels[0], score=top[0].score, top=top, reranked=bool(scores), path=path, unknown=unknown
+    )
+
+
+CAT = answer("cat", "dog", "fox")
+BAD = Prediction(
+    label=None,
+    score=None,
+    top=(),
+    reranked=False,
+    path="b.jpg",
+    error=Fault(kind="empty", message="b.jpg: 0 bytes, wanted an image"),
+)
+
+
+# jsonl
+
+
+def test_jsonl_is_one_object_a_line() -> None:
+    form = JsonLines()
+    assert json.loads(form.row(CAT)) == CAT.to_json()
+    assert json.loads(form.row(BAD)) == BAD.to_json()
+    assert (form.header(), form.footer(), form.row(CAT).count("\n")) == ("", "", 1)
+
+
+def test_jsonl_is_ascii_and_keeps_any_name() -> None:
+    path = os.fsdecode(b"\xff\xc3\xa9\n.jpg")
+    line = JsonLines().row(answer("猫", path=path))
+    assert line.isascii()
+    assert line.count("\n") == 1
+    assert json.loads(line)["path"] == path
+    assert json.loads(line)["label"] == "猫"
+
+
+# csv
+
+
+def rows_of(form: Csv, *found: Prediction) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(form.header() + "".join(map(form.row, found)))))
+
+
+def test_csv_columns() -> None:
+    assert Csv(2).header() == (
+        "path,label,score,reranked,unknown,error_kind,error_message,label1,score1,gap1,label2,score2,gap2\n"
+    )
+    cat, bad = rows_of(Csv(2), CAT, BAD)
+    assert cat == {
+        "path": "a.jpg",
+        "label": "cat",
+        "score": "0.5",
+        "reranked": "false",
+        "unknown": "false",
+        "error_kind": "",
+        "error_message": "",
+        "label1": "cat",
+        "score1": "0.5",
+        "gap1": "0.0",
+        "label2": "dog",
+        "score2": "0.25",
+        "gap2": "0.25",
+    }
+    assert {key: value for key, value in bad.items() if value} == {
+        "path": "b.jpg",
+        "error_kind": "empty",
+        "error_message": "b.jpg: 0 bytes, wanted an image",
+    }
+
+
+def test_csv_rows_are_as_wide_as_the_header() -> None:
+    form = Csv(5)
+    assert {row.count(",") for row in (form.header(), form.row(CAT), form.row(answer("cat")))} == {21}
+
+
+def test_csv_quotes_what_needs_it_and_keeps_unknown() -> None:
+    (row,) = rows_of(Csv(1), answer('a "b", c', path="x,\n.jpg", unknown=True))
+    assert (row["path"], row["label"], row["unknown"]) == ("x,\n.jpg", 'a "b", c', "true")
+
+
+# table
+
+
+def test_table_columns_line_up() -> None:
+    form = Table(["cat", "dog", "fox"], 100)
+    lines = (form.header() + form.row(CAT) + form.row(answer("猫", "dog"))).splitlines()
+    assert lines[0].split() == ["path", "label", "score", "next"]
+    assert lines[1].split() == ["a.jpg", "cat", "0.500", "dog", "0.250,", "fox", "0.125"]
+    assert lines[1].index("0.500") == lines[0].index("score")
+    assert lines[2].index("0.500") == lines[0].index("score") - 1  # one character, two columns
+
+
+@pytest.mark.parametrize("width", [1, 30, 40, 80, 200])
+def test_table_fits_the_terminal(width: int) -> None:
+    labels = ["a class with quite a long name indeed " + "x" * 50, "dog"]
+    form = Table(labels, width)
+    row = form.row(answer(*labels, path="a/very/long/path/" + "p" * 100 + "/photo.jpg"))
+    assert max(map(len, (form.header() + row).splitlines())) <= max(width, 3)
+
+
+def test_a_long_path_keeps_its_end_and_a_long_label_its_start() -> None:
+    form = Table(["abcdefghijklmnopqrstuvwxyz"], 40)
+    row = form.row(answer("abcdefghijklmnopqrstuvwxyz", path="folder/folder/photo.jpg"))
+    path, label = row.split()[:2]
+    assert (path, label) == ("...der/photo.jpg", "abcdefghi...")
+
+
+def test_a_table_for_a_file_cuts_nothing() -> None:
+    label, path = "l" * 80, "p" * 300
+    assert Table([label], None).row(answer(label, "dog", path=path)).split()[:2] == [path, label]
+
+
+def test_marks_and_their_meaning() -> None:
+    form = Table(["cat", "dog"], 100)
+    assert form.footer() == ""
+    assert "cat* " in form.row(answer("cat", "dog", cat=0.2, dog=0.6))
+    assert form.footer() == "* the rerank changed the first place\n"
+    assert "cat*? " in form.row(answer("cat", "dog", cat=0.2, dog=0.6, unknown=True))
+    assert "? unknown: scored below --unknown-below\n" in form.footer()
+
+
+def test_a_fault_is_told_whole_and_names_its_file_once() -> None:
+    row = Table(["cat"], 40).row(BAD)
+    assert row.split("  ")[0] == "b.jpg"
+    assert row.endswith("  error: empty: 0 bytes, wanted an image\n")
+
+
+def test_a_file_name_cannot_drive_the_terminal() -> None:
+    row = Table(["cat"], 100).row(answer("cat", path="\x1b[31mred\nnew\udcff.jpg"))
+    assert row.startswith("?[31mred?new?.jpg ")
+    assert row.count("\n") == 1
+
+
+def test_an_image_that_has_no_path() -> None:
+    assert Table(["cat"], 100).row(answer("cat", path=None)).startswith("- ")
+
+
+# where it goes
+
+
+class Stream(io.StringIO):
+    def __init__(self, error: OSError | None = None) -> None:
+        super().__init__()
+        self.error = error
+        self.flushed = ""
+
+    def flush(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.flushed = self.getvalue()
+
+
+def test_every_row_is_flushed() -> None:
+    stream = Stream()
+    with Output(stream) as output:
+        output.write("a\n")
+        assert stream.flushed == "a\n"
+        output.write("b\n")
+        assert stream.flushed == "a\nb\n"
+
+
+def test_a_reader_that_left_is_no_error_of_ours() -> None:
+    with pytest.raises(OutputClosed):
+        Output(Stream(BrokenPipeError())).write("a\n")
+
+
+def test_a_full_disk_behind_standard_output() -> None:
+    stream = Stream(OSError(28, "No space left on device"))
+    with pytest.raises(
+        CoderError, match=r"cannot write to standard output \(No space left on device\); make room"
+    ):
+        Output(stream).write("a\n")
+
+
+def test_silence_sends_the_rest_nowhere(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as stream:
+        silence(stream)
+        stream.write("lost")
+    assert (tmp_path / "out").read_text() == ""
+
+
+def test_standard_output_passes_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="utf-8"))
+    with open_output(None) as output:
+        output.write(os.fsdecode(b"\xff\xc3\xa9"))
+    assert raw.getvalue() == b"\xff\xc3\xa9"
+
+
+def test_a_terminal_without_the_letters_gets_escapes() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    encodable(stream)
+    stream.write("é")
+    stream.flush()
+    assert raw.getvalue() == b"\\xe9"
+
+
+def test_a_file_appears_when_all_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text("old\n")
+    with open_output(str(path)) as output:
+        output.write("é\n" + os.fsdecode(b"\xff"))
+        assert path.read_text() == "old\n"
+        assert len(list(tmp_path.iterdir())) == 2
+    assert path.read_bytes() == b"\xc3\xa9\n\xff"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [CoderError("no"), KeyboardInterrupt()])
+def test_a_file_that_failed_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    def run() -> None:
+        with FileOutput(str(tmp_path / "out")) as output:
+            output.write("half\n")
+            raise error
+
+    with pytest.raises(type(error)):
+        run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").touch()
+    link = tmp_path / "link"
+    link.symlink_to("real")
+    with FileOutput(str(link)) as output:
+        output.write("a\n")
+    assert link.is_symlink()
+    assert (tmp_path / "real").read_text() == "a\n"
+
+
+@pytest.mark.parametrize("name", ["gone/out.csv", "."])
+def test_a_place_that_cannot_be_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(
+        CoderError, match=r"cannot write .* \((No such file or directory|it is a folder)\); make room"
+    ):
+        FileOutput(str(tmp_path / name))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_clear_error() -> None:
+    with (
+        pytest.raises(
+            CoderError, match=r"cannot write /dev/full \(No space left on device\); make room, or choose"
+        ),
+        FileOutput("/dev/full") as output,
+    ):
+        output.write("a\n")
+
+
+def test_a_full_disk_removes_the_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def run() -> None:
+        with FileOutput(str(tmp_path / "out")) as output:
+            monkeypatch.setattr(Path, "replace", full)
+            output.write("a\n")
+
+    with pytest.raises(CoderError, match=r"out \(No space left on device\)"):
+        run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_write_removes_the_part(tmp_path: Path) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    def run() -> None:
+        with FileOutput(str(tmp_path / "out")) as output:
+            output._stream.close()
+            output._stream = Full()
+            output.write("a\n")
+
+    with pytest.raises(CoderError, match=r"cannot write .*out \(No space left on device\); make room"):
+        run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_regular_file_is_written_directly(tmp_path: Path) -> None:
+    with FileOutput(os.devnull) as output:
+        output.write("a\n")
+    assert not Path(os.devnull).is_file()

@@ -1,0 +1,227 @@
+"""The Engine's own behaviour: inputs, errors, labels; its answers are held against the oracle in tests/parity."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from coder_engine import Engine, EngineError, ImageError, WeightsError
+from coder_engine.weights import load_weights, save_weights
+
+
+@pytest.fixture(scope="module")
+def engine(tiny: Path) -> Engine:
+    return Engine(tiny)
+
+
+def rewritten(tiny: Path, folder: Path, tensors: dict[str, object] | None = None, **meta: object) -> Path:
+    """A copy of the weight file of ``tiny`` with some metadata and tensors changed."""
+    old = load_weights(tiny.with_suffix(".safetensors"))
+    names = ("bank", "name_offsets", "name_weight", "pair_rows", "texts")
+    content = {name: np.array(getattr(old, name)) for name in names} | (tensors or {})
+    kept = {name: value for name, value in content.items() if value is not None}
+    save_weights(folder / "other.safetensors", dataclasses.replace(old.meta, **meta), kept)
+    return folder / "other.safetensors"
+
+
+def test_every_kind_of_image_gives_the_same_answer(engine: Engine, photographs: list[Path]) -> None:
+    path = photographs[0]
+    picture = Image.open(path).convert("RGB")
+    kinds = [str(path), path, path.read_bytes(), picture, np.asarray(picture)]
+    first, *others = engine.predict(kinds)
+    assert all((item.label, item.top) == (first.label, first.top) for item in others)
+    assert [item.path for item in (first, *others)] == [str(path), str(path), None, None, None]
+
+
+def test_array_batch_is_taken_as_it_is_or_resized(engine: Engine) -> None:
+    rng = np.random.default_rng(0)
+    exact = rng.integers(0, 256, (3, 64, 64, 3), np.uint8)
+    wide = rng.integers(0, 256, (2, 50, 90, 3), np.uint8)
+    assert len(engine.predict(exact)) == 3
+    np.testing.assert_array_equal(engine.embed(exact), engine._backend.encode(exact))
+    assert engine.embed(wide).shape == (2, 128)
+
+
+@pytest.mark.parametrize("batch", [np.zeros((2, 3, 64, 64), np.float32), np.zeros((64, 64, 3), np.uint8)])
+def test_wrong_arrays(engine: Engine, batch: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"batch must be uint8 \[B, H, W, 3\], got (float32|uint8) .*before normalisation"):
+        engine.predict(batch)
+
+
+@pytest.mark.parametrize("batch", ["cat.png", b"bytes", Path("cat.png"), 7])
+def test_a_single_image_is_no_batch(engine: Engine, batch: object) -> None:
+    with pytest.raises(TypeError, match="batch must be a sequence of images .*put it into a list"):
+        engine.predict(batch)
+
+
+def test_empty_batch(engine: Engine) -> None:
+    assert engine.predict([]) == []
+    assert engine.embed([]).shape == (0, 128)
+    assert engine.predict(np.zeros((0, 64, 64, 3), np.uint8)) == []
+
+
+def test_bad_image_never_ends_a_batch(engine: Engine, photographs: list[Path], tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    batch = [photographs[0], empty, b"no image", photographs[1], tmp_path / "none.jpg"]
+    found = engine.predict(batch)
+    assert [item.error.kind if item.error else None for item in found] == [None, "empty", "not-an-image", None, "missing"]
+    assert found[3].top == engine.predict([photographs[1]])[0].top
+    assert list(engine.predict_stream(batch, batch_size=2)) == found
+    with pytest.raises(ImageError, match="0 bytes"):
+        engine.embed([empty])
+
+
+def test_stream_equals_predict_and_is_lazy(engine: Engine, photographs: list[Path]) -> None:
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield photographs[len(taken) % len(photographs)]
+
+    stream = engine.predict_stream(endless(), batch_size=2)
+    got = [next(stream) for _ in range(5)]
+    stream.close()
+    assert len(taken) < 20
+    wanted = engine.predict([photographs[i % len(photographs)] for i in range(1, 6)])
+    assert [item.label for item in got] == [item.label for item in wanted]
+
+
+def test_result_does_not_depend_on_the_batch(engine: Engine, photographs: list[Path]) -> None:
+    together = engine.predict(photographs)
+    for path, item in zip(photographs, together, strict=True):
+        alone = engine.predict([path])[0]
+        assert alone.label == item.label
+        np.testing.assert_allclose([c.score for c in alone.top], [c.score for c in item.top], atol=1e-5)
+
+
+def test_top(engine: Engine, photographs: list[Path]) -> None:
+    full = engine.predict(photographs[:1], top=99)[0]
+    assert sorted(item.label for item in full.top) == sorted(engine.labels)
+    assert sum(item.score for item in full.top) == pytest.approx(1, abs=1e-5)
+    assert [item.gap for item in full.top[5:]] == [0.0] * 5
+    assert engine.predict(photographs[:1], top=1)[0].top == full.top[:1]
+
+
+@pytest.mark.parametrize(("option", "message"), [({"top": 0}, "top must be"), ({"unknown_below": 1.5}, "unknown_below must be")])
+def test_wrong_options(engine: Engine, option: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        engine.predict([], **option)
+
+
+def test_unknown(engine: Engine, photographs: list[Path]) -> None:
+    score = engine.predict(photographs[:1])[0].score
+    assert score is not None
+    assert [engine.predict(photographs[:1], unknown_below=limit)[0].unknown for limit in (score * 0.9, min(1.0, score * 1.1))] == [False, True]
+
+
+def test_stage_one_only_and_gate(tiny: Path, photographs: list[Path]) -> None:
+    plain = Engine(tiny, rerank=False).predict(photographs)
+    assert not any(item.reranked for item in plain)
+    assert all(list(item.top) == sorted(item.top, key=lambda c: -c.score) for item in plain)
+    assert not any(item.reranked for item in Engine(tiny, margin=0.0).predict(photographs))
+    assert all(item.reranked for item in Engine(tiny, margin=1.0).predict(photographs))
+
+
+def test_margin_of_the_weight_file_counts_unless_overridden(tiny: Path, tmp_path: Path, photographs: list[Path]) -> None:
+    gated = rewritten(tiny, tmp_path, margin=0.0)
+    assert not any(item.reranked for item in Engine(tiny, weights=gated).predict(photographs))
+    assert all(item.reranked for item in Engine(tiny, weights=gated, margin=1.0).predict(photographs))
+
+
+@pytest.mark.parametrize(("option", "message"), [({"margin": 2.0}, "margin must be"), ({"threads": 0}, "threads must be"), ({"backend": "cuda"}, "backend must be")])
+def test_wrong_constructor_options(tiny: Path, option: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Engine(tiny, **option)
+
+
+def test_no_such_engine(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="no such engine file"):
+        Engine(tmp_path / "none.onnx")
+
+
+def test_weights_of_another_tower_are_refused_and_the_labels_kept(engine: Engine, tiny: Path, tmp_path: Path) -> None:
+    other = rewritten(tiny, tmp_path, tower="0" * 64)
+    before = engine.labels
+    with pytest.raises(WeightsError, match="come from different image towers"):
+        engine.use_labels(other)
+    assert engine.labels == before
+
+
+def test_weights_with_broken_preprocessing(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="preprocessing must have the keys"):
+        Engine(tiny, weights=rewritten(tiny, tmp_path, preprocess={"size": [64, 64]}))
+
+
+def test_weights_with_a_broken_index(tiny: Path, tmp_path: Path) -> None:
+    old = load_weights(tiny.with_suffix(".safetensors"))
+    offsets = old.name_offsets.copy()
+    offsets[1] = 0
+    with pytest.raises(WeightsError, match="name_offsets must ascend"):
+        Engine(tiny, weights=rewritten(tiny, tmp_path, {"name_offsets": offsets}))
+
+
+def test_nan_in_a_pair_row_is_an_error_not_a_class(tiny: Path, tmp_path: Path, photographs: list[Path]) -> None:
+    rows = np.array(load_weights(tiny.with_suffix(".safetensors")).pair_rows)
+    rows[:] = np.nan
+    broken = Engine(tiny, weights=rewritten(tiny, tmp_path, {"pair_rows": rows}))
+    with pytest.raises(EngineError, match="image row 0 cannot be ranked: a pair row"):
+        broken.predict(photographs[:1])
+
+
+def test_coder_needs_the_texts(tiny: Path, tmp_path: Path, photographs: list[Path]) -> None:
+    without = rewritten(tiny, tmp_path, {"texts": None}, sentences=())
+    with pytest.raises(WeightsError, match="export it with coder-export --keep-texts"):
+        Engine(tiny, weights=without).coder(photographs[:1])
+
+
+def test_explanation_adds_up(engine: Engine, photographs: list[Path]) -> None:
+    explanation = engine.explain(photographs[0])
+    prediction = engine.predict([photographs[0]])[0]
+    assert explanation.label == prediction.label
+    for label, total in explanation.sums:
+        signed = [d.gap if d.label == label else -d.gap for d in explanation.duels if label in (d.label, d.other)]
+        assert sum(signed) == pytest.approx(total, abs=1e-6)
+    assert "stage 1 said" in str(explanation)
+
+
+def test_description(engine: Engine) -> None:
+    assert "ONNX Runtime" in engine.description
+    assert "coder-tiny (cifar10); 10 classes, 45 pairs" in engine.description
+
+
+def test_labels_swap_while_others_predict(tiny: Path, tmp_path: Path, photographs: list[Path]) -> None:
+    engine = Engine(tiny)
+    reversed_labels = tuple(reversed(engine.labels))
+    other = rewritten(tiny, tmp_path, labels=reversed_labels)
+    wanted = {engine.predict(photographs[:1])[0].label, reversed_labels[engine.labels.index(engine.predict(photographs[:1])[0].label)]}
+    seen, stop = set(), threading.Event()
+
+    def predict() -> None:
+        while not stop.is_set():
+            seen.add(engine.predict(photographs[:1])[0].label)
+
+    thread = threading.Thread(target=predict)
+    thread.start()
+    for i in range(20):
+        engine.use_labels(other if i % 2 else tiny.with_suffix(".safetensors"))
+    stop.set()
+    thread.join()
+    assert seen <= wanted
+
+
+def test_check_finds_edited_pair_rows(tiny: Path, tmp_path: Path) -> None:
+    path = rewritten(tiny, tmp_path)
+    content = bytearray(path.read_bytes())
+    rows = np.array(load_weights(path).pair_rows).tobytes()
+    content[content.index(rows) + 10] ^= 1
+    path.write_bytes(content)
+    engine = Engine(tiny, weights=path)
+    with pytest.raises(WeightsError, match="pair rows were edited or damaged"):
+        engine.check()

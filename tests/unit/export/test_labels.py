@@ -1,0 +1,128 @@
+"""One class a line: what a label file may hold, and what each refusal says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from coder_engine.errors import TextsError
+from coder_export.labels import MAX_LABELS, check_labels, load_labels
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "labels.txt"
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(TextsError) as caught:
+        load_labels(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"cat\ndog\nhot dog\n",
+        b"cat\ndog\nhot dog",
+        b"cat\r\ndog\r\nhot dog\r\n",
+        b"cat\rdog\rhot dog\r",
+        b"\xef\xbb\xbfcat\ndog\nhot dog\n",
+        b"  cat\ndog\t\n hot dog \n",
+        b"cat\ndog\nhot dog\n\n \n\t\r\n\n",
+    ],
+    ids=["plain", "no last newline", "CRLF", "CR", "BOM", "outer spaces", "blank lines at the end"],
+)
+def test_labels_in_file_order(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert load_labels(path) == ("cat", "dog", "hot dog")
+    assert load_labels(str(path)) == ("cat", "dog", "hot dog")
+
+
+def test_labels_are_not_ascii_only(path: Path) -> None:
+    path.write_text("jalapeño\n喜马拉雅猫\nÉclair\n", encoding="utf-8")
+    assert load_labels(path) == ("jalapeño", "喜马拉雅猫", "Éclair")
+
+
+@pytest.mark.parametrize("space", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_a_line_ends_where_an_editor_ends_it(path: Path, space: str) -> None:
+    path.write_text(f"hot{space}dog\ncat\n", encoding="utf-8")
+    assert load_labels(path) == (f"hot{space}dog", "cat")
+
+
+def test_an_empty_file(path: Path) -> None:
+    path.write_bytes(b"")
+    with pytest.raises(TextsError, match=r"labels\.txt: no labels in it; write one class name a line"):
+        load_labels(path)
+
+
+@pytest.mark.parametrize("content", [b"\n", b"\n \n\t\n", b"\xef\xbb\xbf", b"\r\n\r\n"])
+def test_only_blank_lines(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(TextsError, match="no labels in it"):
+        load_labels(path)
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\t"])
+def test_a_blank_line_in_the_middle(path: Path, blank: str) -> None:
+    path.write_text(f"cat\n{blank}\ndog\n")
+    with pytest.raises(TextsError, match=r"labels\.txt:2: blank line; the line number is the class id, so remove it"):
+        load_labels(path)
+
+
+def test_a_blank_first_line(path: Path) -> None:
+    path.write_text("\ncat\n")
+    assert "labels.txt:1: blank line" in refusal(path)
+
+
+@pytest.mark.parametrize("again", ["hot dog", "Hot Dog", "HOT DOG", "hot   dog", "hot\tdog", " Hot  dog "])
+def test_a_duplicate_by_case_and_spacing(path: Path, again: str) -> None:
+    path.write_text(f"cat\nhot dog\nbird\n{again}\n")
+    with pytest.raises(TextsError, match=r"labels\.txt:4: label .* stands on line 2 already .* its own name"):
+        load_labels(path)
+    assert repr(again.strip()) in refusal(path)
+
+
+def test_names_that_only_share_letters_are_no_duplicates(path: Path) -> None:
+    path.write_text("hotdog\nhot dog\nhot-dog\n")
+    assert load_labels(path) == ("hotdog", "hot dog", "hot-dog")
+
+
+@pytest.mark.parametrize(
+    ("content", "at"), [("cat\nJalapeño\n".encode("latin-1"), 10), ("cat\ndog\n".encode("utf-16"), 0), (b"\x80", 0)]
+)
+def test_not_utf8(path: Path, content: bytes, at: int) -> None:
+    path.write_bytes(content)
+    with pytest.raises(TextsError, match=rf"labels\.txt: not UTF-8 at byte {at}; save it as UTF-8"):
+        load_labels(path)
+
+
+def test_a_missing_file(path: Path) -> None:
+    with pytest.raises(TextsError, match=r"labels\.txt: no such file; give a text file with one class name a line"):
+        load_labels(path)
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(TextsError, match=r"cannot be read \(Is a directory\); check the path and its permissions"):
+        load_labels(tmp_path)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n\n"])
+def test_as_many_labels_as_are_allowed(path: Path, end: str) -> None:
+    path.write_text("\n".join(f"class {i}" for i in range(MAX_LABELS)) + end)
+    labels = load_labels(path)
+    assert (len(labels), labels[-1]) == (50_000, "class 49999")
+
+
+@pytest.mark.parametrize(("count", "said"), [(50_001, "50,001"), (100_000, "100,000")])
+def test_too_many_labels(path: Path, count: int, said: str) -> None:
+    path.write_text("\n".join(f"class {i}" for i in range(count)))
+    with pytest.raises(TextsError, match=rf"{said} lines, at most 50,000 labels are supported; is it a label file\?"):
+        load_labels(path)
+
+
+def test_names_from_elsewhere_are_named_so() -> None:
+    assert check_labels(["cat", "dog"], where="the --labels argument") == ("cat", "dog")
+    with pytest.raises(TextsError, match="^the --labels argument:2: label 'CAT' stands on line 1 already"):
+        check_labels(["cat", "CAT"], where="the --labels argument")

@@ -1,0 +1,236 @@
+"""Names, tags, checkpoints and the hub: the weights that were meant are the weights that load."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+open_clip = pytest.importorskip("open_clip")
+
+from fake_hub import fake_hub  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+from coder_engine.errors import ModelError  # noqa: E402
+from coder_export.checkpoint import load_into, read_checkpoint  # noqa: E402
+from coder_export.model import ClipModel, open_model, resolve_name  # noqa: E402
+
+REPOSITORIES = {"openai": "timm/vit_base_patch32_clip_224.openai", "laion2b_s34b_b79k": "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"}
+
+
+@pytest.fixture(scope="module")
+def vit_b32() -> ClipModel:
+    return open_model("ViT-B/32", "random", seed=7)
+
+
+@pytest.fixture(scope="module")
+def state(vit_b32: ClipModel) -> dict[str, torch.Tensor]:
+    """The random weights in half precision, as OpenAI ships them."""
+    return {key: value.half().contiguous() for key, value in vit_b32.model.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def safetensors_file(state: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "open_clip_model.safetensors"
+    save_file(state, path)
+    return path
+
+
+def same_weights(clip: ClipModel, state: dict[str, torch.Tensor]) -> bool:
+    own = clip.model.state_dict()
+    return own.keys() == state.keys() and all(torch.equal(own[key], state[key].float()) for key in own)
+
+
+def quick_gelus(clip: ClipModel) -> int:
+    return sum(isinstance(module, open_clip.transformer.QuickGELU) for module in clip.model.modules())
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("ViT-B/32", "ViT-B-32"),
+        ("vit-b-16", "ViT-B-16"),
+        ("ViT-L/14@336px", "ViT-L-14-336"),
+        ("RN50", "RN50"),
+        ("RN50x4", "RN50x4"),
+        ("coder-tiny", "coder-tiny"),
+    ],
+)
+def test_names_of_open_clip_and_openai(given: str, wanted: str) -> None:
+    assert resolve_name(given) == wanted
+
+
+def test_wrong_name_gets_near_misses() -> None:
+    with pytest.raises(ModelError, match=r"no model is called 'ViT-B/61'; near it are .*ViT-B-16"):
+        resolve_name("ViT-B/61")
+
+
+def test_wrong_tag_gets_near_misses() -> None:
+    with pytest.raises(ModelError, match=r"no pretrained tag or file 'opnai'; did you mean openai\?"):
+        open_model("ViT-B/32", "opnai")
+
+
+def test_random_weights_are_said_loudly_and_seeded(vit_b32: ClipModel) -> None:
+    assert "random weights" in vit_b32.notes[0]
+    assert open_model("ViT-B/32", "random", seed=7).tower() == vit_b32.tower()
+    assert open_model("ViT-B/32", "random", seed=8).tower() != vit_b32.tower()
+
+
+def test_safetensors_file(safetensors_file: Path, state: dict[str, torch.Tensor]) -> None:
+    clip = open_model("ViT-B/32", str(safetensors_file))
+    assert same_weights(clip, state)
+    assert quick_gelus(clip) == 0
+
+
+def test_plain_state_dict_and_training_checkpoint(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    wrapped = {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in state.items()}}
+    for name, content in {"plain.pt": state, "training.pt": wrapped}.items():
+        torch.save(content, tmp_path / name)
+        assert same_weights(open_model("ViT-B/32", str(tmp_path / name)), state)
+
+
+def test_openai_layout_brings_quickgelu(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    extras = {name: torch.tensor(value) for name, value in (("input_resolution", 224), ("context_length", 77), ("vocab_size", 49408))}
+    torch.save({**state, **extras}, tmp_path / "ViT-B-32.pt")
+    clip = open_model("ViT-B/32", str(tmp_path / "ViT-B-32.pt"))
+    assert same_weights(clip, state)
+    assert quick_gelus(clip) == 24
+    assert "OpenAI layout" in clip.notes[0]
+
+
+class _Archived(torch.nn.Module):
+    """A module tree whose TorchScript archive holds parameters and buffers under dotted names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.visual = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)).half()
+        self.logit_scale = torch.nn.Parameter(torch.tensor(2.5))
+        self.register_buffer("input_resolution", torch.tensor(224))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.logit_scale
+
+
+def test_openai_torchscript_archive_is_read_without_running_it(tmp_path: Path) -> None:
+    module = _Archived().eval()
+    path = tmp_path / "archive.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated; OpenAI's downloads stay what they are
+        torch.jit.save(torch.jit.trace(module, torch.zeros(1)), path)
+    state, layout = read_checkpoint(path)
+    wanted = module.state_dict()
+    del wanted["input_resolution"]
+    assert layout == "OpenAI"
+    assert state.keys() == wanted.keys()
+    assert all(torch.equal(state[key].to(value.dtype), value) for key, value in wanted.items())
+
+
+class _Payload:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path, archive: bool) -> None:
+    target, path = tmp_path / "ran", tmp_path / "evil.pt"
+    if archive:
+        import zipfile
+
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("evil/constants.pkl", b"")
+            file.writestr("evil/data.pkl", pickle.dumps({"weight": _Payload(target)}))
+    else:
+        torch.save({"weight": _Payload(target)}, path)
+    with pytest.raises(ModelError, match="no readable checkpoint"):
+        open_model("ViT-B/32", str(path))
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"PK\x03\x04 cut short"])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_damaged_checkpoint(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = tmp_path / f"damaged{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"damaged.*no readable checkpoint"):
+        open_model("ViT-B/32", str(path))
+
+
+def test_checkpoint_of_another_architecture(safetensors_file: Path) -> None:
+    with pytest.raises(ModelError, match=r"into RN50: the weights do not fit .*give --model the architecture"):
+        open_model("RN50", str(safetensors_file))
+
+
+def test_missing_and_superfluous_tensors_are_refused(vit_b32: ClipModel, state: dict[str, torch.Tensor]) -> None:
+    less = {key: value for key, value in state.items() if key != "visual.proj"}
+    with pytest.raises(ModelError, match=r"do not fit \(Missing key.*visual\.proj"):
+        load_into(vit_b32.model, less, where="here")
+    with pytest.raises(ModelError, match=r"do not fit \(Unexpected key.*surplus"):
+        load_into(vit_b32.model, {**state, "surplus": torch.zeros(1)}, where="here")
+
+
+def test_no_such_checkpoint_file() -> None:
+    with pytest.raises(ModelError, match=r"nowhere\.pt: no such checkpoint file"):
+        open_model("ViT-B/32", "openai", checkpoint=Path("nowhere.pt"))
+
+
+def test_tag_with_a_file_takes_the_tags_activation(safetensors_file: Path, state: dict[str, torch.Tensor]) -> None:
+    openai = open_model("ViT-B/32", "openai", checkpoint=safetensors_file)
+    laion = open_model("ViT-B/32", "laion2b_s34b_b79k", checkpoint=safetensors_file)
+    assert same_weights(openai, state)
+    assert (quick_gelus(openai), quick_gelus(laion)) == (24, 0)
+    assert openai.tower() != laion.tower()
+
+
+def test_preprocessing_follows_the_tag(tmp_path: Path) -> None:
+    path = tmp_path / "mobile.safetensors"
+    own = open_model("MobileCLIP2-S0", "random").model.state_dict()
+    save_file({key: value.clone() for key, value in own.items()}, path)
+    clip = open_model("MobileCLIP2-S0", "dfndr2b", checkpoint=path)
+    assert clip.preprocess.interpolation == "bilinear"
+    assert (clip.mean, clip.std) == ((0.0,) * 3, (1.0,) * 3)
+
+
+_OPEN = """
+import json, sys, open_clip
+from coder_engine.errors import ModelError
+from coder_export.model import open_model
+try:
+    clip = open_model("ViT-B/32", sys.argv[1])
+except ModelError as err:
+    print(json.dumps({"error": str(err)}))
+else:
+    quick = sum(isinstance(module, open_clip.transformer.QuickGELU) for module in clip.model.modules())
+    print(json.dumps({"tower": clip.tower(), "quick": quick, "mean": clip.mean}))
+"""
+
+
+def open_in_subprocess(tag: str, endpoint: str, cache: Path) -> dict[str, object]:
+    """The hub client reads its endpoint when imported, so each endpoint takes a process of its own."""
+    env = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run([sys.executable, "-c", _OPEN, tag], env=env, capture_output=True, text=True, check=True, timeout=300)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_by_tag_through_the_hub_client(safetensors_file: Path, tmp_path: Path) -> None:
+    with fake_hub(safetensors_file, list(REPOSITORIES.values())) as (endpoint, log):
+        openai = open_in_subprocess("openai", endpoint, tmp_path)
+        laion = open_in_subprocess("laion2b_s34b_b79k", endpoint, tmp_path)
+    assert any(line.startswith(f"GET /{REPOSITORIES['openai']}/") for line in log)
+    assert openai["tower"] == open_model("ViT-B/32", "openai", checkpoint=safetensors_file).tower()
+    assert (openai["quick"], laion["quick"]) == (24, 0)
+
+
+def test_offline_error_says_what_to_bring(tmp_path: Path) -> None:
+    answer = open_in_subprocess("openai", "http://127.0.0.1:9", tmp_path)
+    for part in (REPOSITORIES["openai"], "open_clip_model.safetensors", "--pretrained openai --checkpoint FILE"):
+        assert part in str(answer["error"])

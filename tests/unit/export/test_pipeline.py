@@ -1,0 +1,139 @@
+"""The stages together: what is written, what is said, and that a refusal leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("open_clip")
+
+from coder_engine import Engine, EngineError, ModelError, TextsError, WeightsError  # noqa: E402
+from coder_engine.weights import load_weights  # noqa: E402
+from coder_export.config import ExportConfig  # noqa: E402
+from coder_export.pipeline import export  # noqa: E402
+from coder_export.report import Report  # noqa: E402
+
+
+def config(tmp_path: Path, labels: Path, **options: object) -> ExportConfig:
+    return ExportConfig(**{"model": "coder-tiny", "labels": labels, "out": tmp_path / "m", **options})  # type: ignore[arg-type]
+
+
+def write_labels(folder: Path, *names: str) -> Path:
+    path = folder / "labels.txt"
+    path.write_text("\n".join(names) + "\n", encoding="utf-8")
+    return path
+
+
+def test_shipped_set_that_covers_the_labels_is_used_and_said(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = write_labels(tmp_path, "truck", "cat", "dog")
+    export(config(tmp_path, labels, engine=tiny), Report())
+    said = capsys.readouterr().out
+    assert "covered by the shipped text set 'cifar10'" in said
+    assert f"next: coder-infer IMAGES --engine {tiny} --weights {tmp_path / 'm.safetensors'}" in said
+    meta = load_weights(tmp_path / "m.safetensors").meta
+    assert (meta.labels, meta.texts["pairs"]) == (("truck", "cat", "dog"), 3)
+
+
+def test_without_texts_it_works_and_says_what_is_missing(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = write_labels(tmp_path, "cat", "astronaut")
+    export(config(tmp_path, labels, engine=tiny), Report())
+    assert "class names only, which is plain CLIP" in capsys.readouterr().out
+    weights = load_weights(tmp_path / "m.safetensors")
+    assert weights.pair_rows is None
+    assert (weights.bank[:2] == 0).all()
+    assert weights.name_weight.tolist() == [1, 1]
+
+
+def test_labels_swap_without_touching_the_engine(tiny: Path, tmp_path: Path, photographs: list[Path]) -> None:
+    labels = write_labels(tmp_path, "ship", "cat")
+    export(config(tmp_path, labels, engine=tiny), Report(quiet=True))
+    engine = Engine(tiny)
+    engine.use_labels(tmp_path / "m.safetensors")
+    assert engine.labels == ("ship", "cat")
+    assert [len(prediction.top) for prediction in engine.predict(photographs[:2])] == [2, 2]
+    assert Engine(tiny, weights=tmp_path / "m.safetensors").labels == ("ship", "cat")
+
+
+def test_engine_of_another_model_is_refused_by_name(tiny: Path, tmp_path: Path) -> None:
+    labels = write_labels(tmp_path, "ship", "cat")
+    with pytest.raises(ModelError, match=r"made from coder-tiny \(cifar10\), got coder-tiny \(random\)"):
+        export(config(tmp_path, labels, engine=tiny, pretrained="random"), Report(quiet=True))
+
+
+def test_fidelity_gate_refuses_and_leaves_nothing(tmp_path: Path, labels_file: Path) -> None:
+    with pytest.raises(ModelError, match="does not compute what torch does"):
+        export(config(tmp_path, labels_file, tolerance=1e-12), Report(quiet=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fidelity_is_stored(tiny: Path) -> None:
+    fidelity = load_weights(tiny.with_suffix(".safetensors")).meta.fidelity
+    assert fidelity["batches"] == [1, 3, 8]
+    assert 0 < fidelity["features"] < 1e-5
+    assert fidelity["cosine"] > 0.99999
+
+
+def test_text_set_that_misses_a_label(tmp_path: Path) -> None:
+    labels = write_labels(tmp_path, "cat", "zebra")
+    with pytest.raises(TextsError, match=r"no texts for 1 of 2 labels \(zebra\)"):
+        export(config(tmp_path, labels, texts="cifar10"), Report(quiet=True))
+
+
+def test_no_such_output_folder(tmp_path: Path, labels_file: Path) -> None:
+    with pytest.raises(ModelError, match="no such folder to write to"):
+        export(config(tmp_path, labels_file, out=tmp_path / "nowhere" / "m"), Report(quiet=True))
+
+
+def test_one_sided_pairs_are_left_out_and_counted(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    labels = write_labels(folder, "cat", "dog", "ship")
+    rows = [("cat", "dog"), ("dog", "cat"), ("ship", "dog")]
+    lines = [f'{{"class": "{a}", "other": "{b}", "text": "its look"}}' for a, b in rows]
+    (folder / "pairs.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    export(config(tmp_path, labels, texts=str(folder), engine=tiny), Report())
+    assert "1 pairs have texts in one direction only" in capsys.readouterr().out
+    weights = load_weights(tmp_path / "m.safetensors")
+    assert weights.pair_starts is not None
+    assert (weights.pair_starts.tolist(), weights.pair_others.tolist()) == ([0, 1, 1, 1], [1])
+
+
+def test_long_text_is_an_error_or_cut_and_counted(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = write_labels(tmp_path, "cat", "very " * 90 + "long name")
+    with pytest.raises(TextsError, match=r"1 of 2 texts exceed the model's 77 tokens.*--on-long truncate"):
+        export(config(tmp_path, labels, engine=tiny), Report(quiet=True))
+    export(config(tmp_path, labels, engine=tiny, on_long="truncate"), Report())
+    assert "1 texts were cut" in capsys.readouterr().out
+
+
+_FULL_DISK = """
+import resource, signal, sys
+from coder_export.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_full_disk_leaves_no_half_written_artefact(tmp_path: Path, labels_file: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    command = [sys.executable, "-c", _FULL_DISK, "--model", "coder-tiny", "--labels", str(labels_file), "--out", str(out / "m")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("coder-export: ")
+    assert list(out.iterdir()) == []
+
+
+def test_edited_engine_and_foreign_weights_are_refused(tiny: Path, tmp_path: Path) -> None:
+    engine = tmp_path / "tiny.onnx"
+    engine.write_bytes(tiny.read_bytes() + b"\0")
+    weights = tiny.with_suffix(".safetensors")
+    with pytest.raises(EngineError, match=r"tiny\.onnx \(sha256 .*tiny\.safetensors .*do not belong together"):
+        Engine(engine, weights=weights)
+    with pytest.raises(WeightsError, match="no such weight file"):
+        Engine(engine)
