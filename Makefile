@@ -16,22 +16,22 @@ test: test-cpp test-python
 # The core without Python, under AddressSanitizer and UndefinedBehaviorSanitizer.
 test-cpp:
 	cmake --preset asan
-	cmake --build --preset asan
+	cmake --build --preset asan --parallel 2
 	ctest --preset asan
 
-test-python: $(VENV)/.installed
+test-python: $(VENV)/.developer
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.installed
 	$(BIN)/python tests/bench/run.py
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	find kernels tests/cpp -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
 
-format: $(VENV)/.installed
+format: $(VENV)/.developer
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	find kernels tests/cpp -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format -i
@@ -39,7 +39,11 @@ format: $(VENV)/.installed
 $(VENV)/.installed: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install -q --group test --group lint -e '.[export,cpu]'
+	$(BIN)/python -m pip install -q -e '.[export,cpu]'
+	touch $@
+
+$(VENV)/.developer: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --group test --group lint
 	touch $@
 
 clean:

@@ -29,7 +29,7 @@ UNKNOWN_BELOW = 0.6
 
 def main(images: list[str]) -> int:
     OUT.mkdir(exist_ok=True)
-    print("coder-tiny is a test model trained on 32-pixel photographs (docs/coder-tiny.md): it shows the machinery, not CLIP.")
+    print("coder-tiny is a test model trained on 32-pixel photographs (docs/coder-tiny.md): this shows the machinery.")
     labels = shipped()["cifar10"] / "labels.txt"
     run("coder-export", "--model", "coder-tiny", "--labels", labels, "--out", OUT / "tiny", "--keep-texts")
 
@@ -60,7 +60,9 @@ def known_photographs() -> list[str]:
 def explain_one(images: list[str]) -> None:
     """Explain the first photograph whose rerank changed the answer, else the first one."""
     engine = Engine(ENGINE)
-    paths = [file for image in images for file in (sorted(Path(image).iterdir()) if Path(image).is_dir() else [Path(image)])]
+    paths = [
+        file for image in images for file in (sorted(Path(image).iterdir()) if Path(image).is_dir() else [Path(image)])
+    ]
     explained = None
     for prediction in engine.predict_stream(paths):
         if prediction.error is None and prediction.path is not None:

@@ -41,11 +41,13 @@ def photographs() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def cifar_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of 2,000 labelled CIFAR-10 test images, one folder a class. They have no licence, so they are not shipped."""
+    """Folder of 2,000 labelled CIFAR-10 test images, one folder a class. They have no licence: not shipped."""
     data = Path(os.environ.get("CODER_DATA", ROOT / ".." / "shared" / "data"))
     archive = data / "cifar10" / "test_2000.tar.gz"
     if not archive.is_file():
-        pytest.skip(f"no labelled images: {archive} is not there; point CODER_DATA at a folder with cifar10/test_2000.tar.gz")
+        pytest.skip(
+            f"no labelled images: {archive} is not there; point CODER_DATA at a folder with cifar10/test_2000.tar.gz"
+        )
     folder = tmp_path_factory.mktemp("cifar")
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")

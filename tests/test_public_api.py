@@ -84,7 +84,18 @@ def test_without_a_runtime_the_cure_is_named(bare_site: Path, tiny: Path) -> Non
 def test_wheel_contents(tmp_path: Path) -> None:
     pytest.importorskip("scikit_build_core")
     pytest.importorskip("pybind11")
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+        str(ROOT),
+    ]
     subprocess.run([*command, f"--config-settings=build-dir={tmp_path / 'build'}"], check=True)
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     packages = {name.split("/")[0] for name in names}
@@ -95,7 +106,9 @@ def test_wheel_contents(tmp_path: Path) -> None:
 
 
 def test_project_speaks_of_itself_alone() -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split("\n")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split(
+        "\n"
+    )
     if tracked == [""]:
         pytest.skip("not a git checkout")
     home = re.compile("/" + r"(home|root|tmp|Users)/\w")

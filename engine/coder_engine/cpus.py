@@ -28,7 +28,9 @@ def check_threads(threads: int | None) -> int:
     if threads is None:
         return usable_cpus()
     if not 1 <= threads <= 1024:
-        raise ValueError(f"threads must be 1 to 1024, got {threads}; leave it out to use the {usable_cpus()} usable CPUs")
+        raise ValueError(
+            f"threads must be 1 to 1024, got {threads}; leave it out to use the {usable_cpus()} usable CPUs"
+        )
     return threads
 
 

@@ -84,8 +84,10 @@ class Engine:
         loaded = load_weights(weights if weights is not None else self.path.with_suffix(".safetensors"))
         with ThreadPoolExecutor(1) as pool:  # hashing overlaps with the session's own start
             checked = pool.submit(_check_pair, self.path, loaded)
-            self._backend = open_backend(self.path, backend=backend, threads=self._threads)
-            checked.result()
+            try:
+                self._backend = open_backend(self.path, backend=backend, threads=self._threads)
+            finally:
+                checked.result()  # where both fail, the wrong file explains that it cannot be loaded
         self._active = self._label_set(loaded)
 
     @property
@@ -158,7 +160,9 @@ class Engine:
         decoded = decode_ahead(images, self._decode, workers=workers, ahead=2 * batch_size)
         try:
             for chunk in batches(decoded, batch_size):
-                yield from self._classify([image for image, _ in chunk], [pixels for _, pixels in chunk], top, unknown_below)
+                yield from self._classify(
+                    [image for image, _ in chunk], [pixels for _, pixels in chunk], top, unknown_below
+                )
         finally:
             decoded.close()
 
@@ -215,8 +219,8 @@ class Engine:
     def _label_set(self, weights: Weights) -> _LabelSet:
         if weights.meta.tower != self._backend.tower or weights.width != self._backend.width:
             raise WeightsError(
-                f"{weights.path} (from {weights.meta.model}, {weights.meta.pretrained}) and {self.path} come from different "
-                "image towers; export the labels with the model of the engine"
+                f"{weights.path} (from {weights.meta.model}, {weights.meta.pretrained}) and {self.path} come from "
+                "different image towers; export the labels with the model of the engine"
             )
         try:
             preprocess = Preprocess.from_json(weights.meta.preprocess)
@@ -225,7 +229,11 @@ class Engine:
         return _LabelSet(weights=weights, head=Head(weights, threads=self._threads), preprocess=preprocess)
 
     def _classify(
-        self, images: Sequence[Any], decoded: Sequence[Pixels | ImageError], top: int, unknown_below: float | None
+        self,
+        images: Sequence[Any],
+        decoded: Sequence[Pixels | ImageError],
+        top: int,
+        unknown_below: float | None,
     ) -> list[Prediction]:
         active = self._active
         labels = active.weights.meta.labels
@@ -266,8 +274,8 @@ def _check_pair(path: Path, weights: Weights) -> None:
         if digest not in known.values():
             made_for = ", ".join(f"{name} {sha[:12]}" for name, sha in known.items()) or "no engine"
             raise EngineError(
-                f"{file} (sha256 {digest[:12]}) and {weights.path} (made for {made_for}) do not belong together; "
-                "pass the files of one coder-export"
+                f"{file} (sha256 {digest[:12]}) and {weights.path} (made for {made_for}) do not belong together: "
+                "one was edited, damaged, or is of another export; pass the files of one coder-export"
             )
 
 
@@ -288,7 +296,9 @@ def _as_images(batch: Any) -> Iterable[Any]:
             )
         return batch
     if isinstance(batch, (str, bytes, bytearray, memoryview, PathLike)) or not isinstance(batch, Iterable):
-        raise TypeError(f"batch must be a sequence of images or one uint8 array, got {type(batch).__name__}; put it into a list")
+        raise TypeError(
+            f"batch must be a sequence of images or one uint8 array, got {type(batch).__name__}; put it into a list"
+        )
     return batch
 
 
@@ -298,7 +308,12 @@ def _failed(path: str | None, err: ImageError) -> Prediction:
 
 
 def _prediction(
-    path: str | None, ranking: Ranking, row: int, labels: tuple[str, ...], top: int, unknown_below: float | None
+    path: str | None,
+    ranking: Ranking,
+    row: int,
+    labels: tuple[str, ...],
+    top: int,
+    unknown_below: float | None,
 ) -> Prediction:
     gaps = chain(ranking.gaps[row].tolist(), iter(lambda: 0.0, None))
     columns = zip(ranking.ids[row].tolist(), ranking.scores[row].tolist(), gaps, strict=False)

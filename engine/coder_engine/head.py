@@ -68,7 +68,12 @@ class Head:
             raise WeightsError(f"{weights.path}: {err}; export it again with coder-export") from err
 
     def rank(
-        self, features: NDArray[np.float32], *, top: int = CANDIDATES, margin: float | None = None, rerank: bool = True
+        self,
+        features: NDArray[np.float32],
+        *,
+        top: int = CANDIDATES,
+        margin: float | None = None,
+        rerank: bool = True,
     ) -> Ranking:
         """Rank the classes of each image.
 
@@ -97,7 +102,9 @@ class Head:
             gate = -1.0 if margin is None else margin
             self._kernel.rank(features, coder, scale=self._scale, margin=gate, rerank=rerank, **out.__dict__)
         except RuntimeError as err:
-            raise EngineError(f"{err}; the engine file is damaged or overflows in its precision: export it again") from err
+            raise EngineError(
+                f"{err}; the engine file is damaged or overflows in its precision: export it again"
+            ) from err
         self._count(int(out.reranked.sum()))
         return out
 

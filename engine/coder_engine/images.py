@@ -61,6 +61,7 @@ _FOREIGN = (
     (4, b"ftypheic", "HEIC"),
     (4, b"ftypheix", "HEIC"),
     (4, b"ftypmif1", "HEIC"),
+    (4, b"ftypavif", "AVIF"),  # with a Pillow that was built without it
     (4, b"ftyp", "MP4 video"),
     (0, b"\x1aE\xdf\xa3", "Matroska video"),
 )

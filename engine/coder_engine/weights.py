@@ -21,6 +21,7 @@ import json
 import mmap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,12 @@ class Weights:
             WeightsError: they are not what was exported.
         """
         if self.pair_rows is not None and _digest([self.pair_rows]) != self.meta.pair_digest:
-            raise WeightsError(f"{self.path}: the pair rows were edited or damaged after export; export it again with coder-export")
+            raise WeightsError(
+                f"{self.path}: the pair rows were edited or damaged after export; export it again with coder-export"
+            )
 
 
-def load_weights(path: str | Path) -> Weights:
+def load_weights(path: str | PathLike[str]) -> Weights:
     """Open and check a weight file.
 
     Raises:
@@ -189,7 +192,9 @@ def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]
 
 def _check_format(path: Path, header: Mapping[str, str]) -> None:
     if header.get("format") != FORMAT:
-        raise WeightsError(f"{path}: a safetensors file, but not a weight file of coder-export; pass the one beside the engine")
+        raise WeightsError(
+            f"{path}: a safetensors file, but not a weight file of coder-export; pass the one beside the engine"
+        )
     version = header.get("format_version", "")
     if not version.isdigit() or int(version) > FORMAT_VERSION:
         raise WeightsError(
@@ -200,7 +205,9 @@ def _check_format(path: Path, header: Mapping[str, str]) -> None:
 
 def _check_digest(path: Path, header: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> None:
     if _header_digest(header, arrays) != header.get("digest"):
-        raise WeightsError(f"{path}: edited or damaged after export (its digest differs); export it again with coder-export")
+        raise WeightsError(
+            f"{path}: edited or damaged after export (its digest differs); export it again with coder-export"
+        )
 
 
 def _header_digest(header: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -212,7 +219,7 @@ def _digest(arrays: list[NDArray[Any]]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(memoryview(array.reshape(-1).view(np.uint8)))
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
@@ -224,7 +231,8 @@ def _map_pairs(path: Path) -> NDArray[np.float16]:
     offset = 8 + length + entry["data_offsets"][0]
     if entry["dtype"] != "F16" or len(entry["shape"]) != 2 or 0 in entry["shape"]:
         raise WeightsError(
-            f"{path}: pair_rows must be float16 [P, D], got {entry['dtype']} {entry['shape']}; export it again with coder-export"
+            f"{path}: pair_rows must be float16 [P, D], got {entry['dtype']} {entry['shape']}; "
+            "export it again with coder-export"
         )
     return np.memmap(path, np.dtype("<f2"), mode="r", offset=offset, shape=tuple(entry["shape"]))
 
@@ -238,7 +246,8 @@ def _shape_problem(weights: Weights) -> str | None:
     classes = len(weights.meta.labels)
     wanted: dict[str, tuple[int, ...]] = {"name_offsets": (classes + 1,), "name_weight": (classes,)}
     if weights.bank.ndim != 2 or weights.name_offsets.ndim != 1 or not len(weights.name_offsets):
-        return f"bank and name_offsets must be [C + R, D] and [C + 1], got {weights.bank.shape} and {weights.name_offsets.shape}"
+        got = f"{weights.bank.shape} and {weights.name_offsets.shape}"
+        return f"bank and name_offsets must be [C + R, D] and [C + 1], got {got}"
     width = weights.bank.shape[1]
     wanted["bank"] = (classes + int(weights.name_offsets[-1]), width)
     if weights.pair_rows is not None:
@@ -251,5 +260,6 @@ def _shape_problem(weights: Weights) -> str | None:
     for name, shape in wanted.items():
         array = getattr(weights, name)
         if array is None or array.shape != shape:
-            return f"{name} must be {list(shape)} for {classes} classes, got {None if array is None else list(array.shape)}"
+            got = "none" if array is None else str(list(array.shape))
+            return f"{name} must be {list(shape)} for {classes} classes, got {got}"
     return None

@@ -44,9 +44,18 @@ def read_checkpoint(path: Path) -> tuple[State, str]:
     """
     try:
         state = load_file(path) if path.suffix == ".safetensors" else _read_pt(path)
-    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as err:
+    except (
+        SafetensorError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        EOFError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as err:
         raise ModelError(
-            f"{path}: no readable checkpoint ({_first_line(err)}); give a .safetensors file, or a .pt file of tensors only"
+            f"{path}: no readable checkpoint ({_first_line(err)}); give a .safetensors file, or a .pt of tensors only"
         ) from err
     state = {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, torch.Tensor)}
     if not state:
@@ -76,7 +85,9 @@ def load_into(model: torch.nn.Module, state: State, *, where: str) -> None:
     except (RuntimeError, KeyError) as err:
         lines = str(err).strip().splitlines()
         detail = "; ".join(line.strip()[:160] for line in lines[1:4]) or lines[0][:300]
-        raise ModelError(f"{where}: the weights do not fit ({detail}); give --model the architecture of the file") from err
+        raise ModelError(
+            f"{where}: the weights do not fit ({detail}); give --model the architecture of the file"
+        ) from err
 
 
 def _read_pt(path: Path) -> dict[str, Any]:

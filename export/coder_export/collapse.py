@@ -89,7 +89,9 @@ def one_sided_pairs(textset: TextSet) -> list[tuple[int, int]]:
     return sorted((a, b) for a, b in textset.pairs if (b, a) not in textset.pairs)
 
 
-def collapse_pairs(textset: TextSet, encoder: TextEncoder, progress: Callable[[int], object] | None = None) -> PairRows | None:
+def collapse_pairs(
+    textset: TextSet, encoder: TextEncoder, progress: Callable[[int], object] | None = None
+) -> PairRows | None:
     """Encode and collapse the one-to-one texts block by block; None where no pair has texts on both sides.
 
     Memory is P rows of float16 and one block of texts, never all texts' features. ``progress`` is told of pairs done.
@@ -97,17 +99,14 @@ def collapse_pairs(textset: TextSet, encoder: TextEncoder, progress: Callable[[i
     pairs = duelling_pairs(textset)
     if not pairs:
         return None
-    rows: NDArray[np.float16] | None = None
+    blocks = []
     for start in range(0, len(pairs), _PAIRS_A_BLOCK):
         block = pairs[start : start + _PAIRS_A_BLOCK]
-        gaps = _gap_rows(textset, encoder, block)
-        if rows is None:
-            rows = np.empty((len(pairs), gaps.shape[1]), np.float16)
-        rows[start : start + len(block)] = gaps
+        blocks.append(_gap_rows(textset, encoder, block).astype(np.float16))
         if progress is not None:
             progress(len(block))
     starts, others = pair_index(pairs, len(textset.labels))
-    return PairRows(rows=rows, starts=starts, others=others)  # type: ignore[arg-type]
+    return PairRows(rows=np.concatenate(blocks), starts=starts, others=others)
 
 
 def pair_index(

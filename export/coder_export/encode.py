@@ -35,7 +35,7 @@ class TextEncoder:
         truncated: how many sentences have been cut so far (with "truncate").
     """
 
-    model: torch.nn.Module
+    model: Any
     tokenizer: Tokenizer
     batch_size: int = 64
     on_long: str = "error"
@@ -86,11 +86,11 @@ class TextEncoder:
         return self.tokenizer(sentences, context_length=context)
 
 
-def text_features(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+def text_features(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     """Features, not normalised, of ``tokens`` int64 [T, L]: float [T, D], at the length the batch really needs."""
     tower = _tower(model)
     if not _can_trim(tower):
-        return model.encode_text(tokens)  # type: ignore[operator, no-any-return]
+        return torch.as_tensor(model.encode_text(tokens))
     tokens = tokens[:, : int(token_lengths(tokens).max())]
     length = tokens.shape[1]
     x = tower.token_embedding(tokens)
@@ -98,9 +98,9 @@ def text_features(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
     pooled = x[torch.arange(len(tokens)), tokens.argmax(dim=-1)]
     projection = tower.text_projection
-    if projection is None:
-        return pooled
-    return projection(pooled) if isinstance(projection, torch.nn.Linear) else pooled @ projection
+    if projection is not None:
+        pooled = projection(pooled) if isinstance(projection, torch.nn.Linear) else pooled @ projection
+    return torch.as_tensor(pooled)
 
 
 def token_lengths(tokens: torch.Tensor) -> torch.Tensor:
@@ -108,7 +108,7 @@ def token_lengths(tokens: torch.Tensor) -> torch.Tensor:
     return tokens.argmax(dim=-1) + 1
 
 
-def _tower(model: torch.nn.Module) -> Any:
+def _tower(model: Any) -> Any:
     """The module that holds the text tower: ``model.text``, or in the older layout the model itself."""
     return getattr(model, "text", model)
 

@@ -35,7 +35,9 @@ def check_labels(names: list[str], *, where: str) -> tuple[str, ...]:
     if not names:
         raise TextsError(f"{where}: no labels in it; write one class name a line")
     if len(names) > MAX_LABELS:
-        raise TextsError(f"{where}: {len(names):,} lines, at most {MAX_LABELS:,} labels are supported; is it a label file?")
+        raise TextsError(
+            f"{where}: {len(names):,} lines, at most {MAX_LABELS:,} labels are supported; is it a label file?"
+        )
     first: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         if not name:
@@ -44,7 +46,7 @@ def check_labels(names: list[str], *, where: str) -> tuple[str, ...]:
         key = " ".join(name.casefold().split())
         if key in first:
             raise TextsError(
-                f"{where}:{number}: label {name!r} stands on line {first[key]} already (case and spacing do not count); "
+                f"{where}:{number}: label {name!r} stands on line {first[key]} already (case and spaces do not count); "
                 "give each class its own name"
             )
         first[key] = number

@@ -43,7 +43,7 @@ class ClipModel:
 
     name: str
     pretrained: str
-    model: torch.nn.Module
+    model: Any
     tokenizer: Tokenizer
     preprocess: Preprocess
     mean: tuple[float, ...]
@@ -54,11 +54,13 @@ class ClipModel:
     @property
     def visual(self) -> torch.nn.Module:
         """The image tower: float [B, 3, H, W] to features [B, D]."""
-        return self.model.visual  # type: ignore[return-value]
+        visual: torch.nn.Module = self.model.visual
+        return visual
 
     def tower(self) -> str:
         """sha256 of the image tower: its weights, its normalisation and its preprocessing."""
-        digest = hashlib.sha256(json.dumps([self.preprocess.to_json(), self.mean, self.std], sort_keys=True).encode())
+        settings = json.dumps([self.preprocess.to_json(), self.mean, self.std], sort_keys=True)
+        digest = hashlib.sha256(settings.encode())
         digest.update(str(self.visual).encode())  # layers and activations, QuickGELU or GELU among them
         for key, tensor in sorted(self.visual.state_dict().items()):
             digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -98,12 +100,14 @@ def resolve_name(name: str) -> str:
     """
     if tiny.NAME not in open_clip.list_models():
         open_clip.add_model_config(tiny.CONFIG)
-    known = {model.lower(): model for model in open_clip.list_models()}
+    known: dict[str, str] = {model.lower(): model for model in open_clip.list_models()}
     wanted = name.replace("/", "-").replace(_OPENAI_SUFFIX, "-336").lower()
     if wanted in known:
         return known[wanted]
     near = [known[match] for match in difflib.get_close_matches(wanted, known, n=5, cutoff=0.5)]
-    raise ModelError(f"no model is called {name!r}; near it are {', '.join(near) or 'none'} (all: coder-export --list-models)")
+    raise ModelError(
+        f"no model is called {name!r}; near it are {', '.join(near) or 'none'} (all: coder-export --list-models)"
+    )
 
 
 def _from_file(name: str, path: Path) -> ClipModel:
@@ -125,13 +129,13 @@ def _from_tag(name: str, tag: str, checkpoint: Path | None) -> ClipModel:
 
 @dataclass(frozen=True, kw_only=True)
 class _Loaded:
-    model: torch.nn.Module
+    model: Any
     layout: str
     quick_gelu: bool
 
 
 def _load(name: str, path: Path, *, quick_gelu: bool | None) -> _Loaded:
-    """Build ``name`` and load ``path`` into it; ``quick_gelu`` None follows the file's layout, else the architecture."""
+    """Build ``name`` and load ``path`` into it; ``quick_gelu`` None follows the file's layout."""
     if not path.is_file():
         raise ModelError(f"{path}: no such checkpoint file; give a .safetensors or .pt file")
     state, layout = read_checkpoint(path)
@@ -163,22 +167,23 @@ def _fetch(name: str, tag: str, config: Mapping[str, Any]) -> Path:
         repo = str(config.get("hf_hub", "")).strip("/")
         source = f"open_clip_model.safetensors of {repo}" if repo else str(config.get("url", ""))
         raise ModelError(
-            f"the weights of {name} {tag} cannot be fetched ({_first_line(err)}). Without network: bring {source} from a machine "
-            f"that has it, and pass --pretrained {tag} --checkpoint FILE; or set HF_HOME to a copied hub cache"
+            f"the weights of {name} {tag} cannot be fetched ({_first_line(err)}). Without network: bring {source} "
+            f"from a machine that has it, and pass --pretrained {tag} --checkpoint FILE; "
+            "or set HF_HOME to a copied hub cache"
         ) from err
 
 
-def _architecture(name: str, *, quick_gelu: bool | None) -> torch.nn.Module:
+def _architecture(name: str, *, quick_gelu: bool | None) -> Any:
     overrides = {} if quick_gelu is None else {"quick_gelu": quick_gelu}
-    with _quiet():
+    with quiet():
         # create_model warns that weights are random; they are loaded afterwards, or random was asked for.
-        model: torch.nn.Module = open_clip.create_model(name, pretrained_text=False, load_weights=False, **overrides)
+        model = open_clip.create_model(name, pretrained_text=False, load_weights=False, **overrides)
     return model.eval()
 
 
-def _ready(name: str, pretrained: str, model: torch.nn.Module, config: Mapping[str, Any], notes: list[str]) -> ClipModel:
-    size = model.visual.image_size  # type: ignore[union-attr]
-    height, width = size if isinstance(size, (tuple, list)) else (size, size)  # type: ignore[misc]
+def _ready(name: str, pretrained: str, model: Any, config: Mapping[str, Any], notes: list[str]) -> ClipModel:
+    size = model.visual.image_size
+    height, width = size if isinstance(size, (tuple, list)) else (size, size)
     default = PreprocessCfg()
     preprocess = Preprocess(
         size=(int(height), int(width)),
@@ -194,13 +199,14 @@ def _ready(name: str, pretrained: str, model: torch.nn.Module, config: Mapping[s
         preprocess=preprocess,
         mean=tuple(map(float, config.get("mean", default.mean))),
         std=tuple(map(float, config.get("std", default.std))),
-        logit_scale=math.exp(float(model.logit_scale)),  # type: ignore[arg-type]
+        logit_scale=math.exp(float(model.logit_scale)),
         notes=tuple(notes),
     )
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """No log lines below errors meanwhile: torch and open_clip remark on what this project decides itself."""
     logging.disable(logging.WARNING)
     try:
         yield

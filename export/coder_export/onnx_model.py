@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import warnings
 from pathlib import Path
 
@@ -17,10 +16,10 @@ import onnx
 import torch
 import torch.nn.functional as F
 
-from coder_export.model import ClipModel
+from coder_export.model import ClipModel, quiet
 
 OPSET = 18
-"""LayerNormalization is one operator from 17 on, so that fp16 backends can keep it in fp32; 18 is the exporter's base."""
+"""LayerNormalization is one operator from 17 on, so that fp16 backends can keep it in fp32; 18 is what torch writes."""
 
 _EXTERNAL_BYTES = 1_800_000_000
 """Weights past protobuf's 2 GB go to a file of their own, beside the graph; this leaves room for the graph."""
@@ -28,6 +27,9 @@ _EXTERNAL_BYTES = 1_800_000_000
 
 class EngineGraph(torch.nn.Module):
     """What the engine file computes, as a torch module; the reference of the fidelity check."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
 
     def __init__(self, clip: ClipModel) -> None:
         super().__init__()
@@ -54,7 +56,7 @@ def export_onnx(graph: EngineGraph, path: Path, *, width: int, tower: str) -> li
     batch, rows = torch.export.Dim("batch"), torch.export.Dim("rows")
     # Traced at B = 2: a dimension of 1 would be taken for a constant.
     example = (torch.zeros(2, *graph.size, 3, dtype=torch.uint8), torch.zeros(3, width))
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _no_logging():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals; the fidelity check judges the result
         program = torch.onnx.export(
             graph,
@@ -86,12 +88,3 @@ def _strip(model: onnx.ModelProto) -> None:
         if hasattr(item, "metadata_props"):
             del item.metadata_props[:]
         item.doc_string = ""
-
-
-@contextlib.contextmanager
-def _no_logging():  # type: ignore[no-untyped-def]
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -81,11 +81,14 @@ def choose_texts(config: ExportConfig, labels: tuple[str, ...], report: Report) 
         return open_textset(config.texts).for_labels(labels)
     shipped = find_shipped(labels)
     if shipped is not None:
-        report.say(f"{config.labels} is covered by the shipped text set {shipped!r}: using it (--texts none for class names only)")
+        report.say(
+            f"{config.labels} is covered by the shipped text set {shipped!r}: using it "
+            "(--texts none for class names only)"
+        )
         return open_textset(shipped).for_labels(labels)
     report.say(
-        f"no texts for {config.labels}: class names only, which is plain CLIP. Texts gave ViT-B/16 4 to 14 points top-1 on the "
-        "paper's nine datasets; write a text set (see README, Text sets) and pass --texts DIR"
+        f"no texts for {config.labels}: class names only, which is plain CLIP. Texts gave ViT-B/16 4 to 14 points "
+        "top-1 on the paper's nine datasets; write a text set (see README, Text sets) and pass --texts DIR"
     )
     return names_only(labels)
 
@@ -138,7 +141,9 @@ def _written(graph: EngineGraph, path: Path, *, width: int, tower: str) -> list[
     try:
         return export_onnx(graph, path, width=width, tower=tower)
     except OSError as err:
-        raise EngineError(f"{path.name}: cannot be written ({err.strerror}); free space or choose another --out") from err
+        raise EngineError(
+            f"{path.name}: cannot be written ({err.strerror}); free space or choose another --out"
+        ) from err
 
 
 def _reused(engine: Path, clip: ClipModel, texts: Texts, config: ExportConfig) -> Metadata:

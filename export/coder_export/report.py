@@ -49,7 +49,9 @@ class Report:
         if counts["classes_without_texts"] and counts["classes_without_texts"] < len(labels):
             self.say(f"  {counts['classes_without_texts']} classes have no text but their name")
         if counts["pairs_one_sided"]:
-            self.say(f"  {counts['pairs_one_sided']} pairs have texts in one direction only: left out, one side makes no gap")
+            self.say(
+                f"  {counts['pairs_one_sided']} pairs have texts in one direction only: left out, one side makes no gap"
+            )
         if counts["truncated"]:
             self.say(f"  {counts['truncated']} texts were cut at the model's context length")
 

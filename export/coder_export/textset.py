@@ -184,7 +184,9 @@ def _row(line: str, keys: tuple[str, ...], where: str) -> dict[str, str]:
     except (ValueError, RecursionError) as err:  # ValueError alone: an integer of thousands of digits
         raise TextsError(f"{where}: not JSON ({getattr(err, 'msg', err)}); write one object a line") from err
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) and row[key].strip() for key in keys):
-        raise TextsError(f"{where}: expected an object with non-empty strings {', '.join(keys)}, got {line.strip()[:80]}")
+        raise TextsError(
+            f"{where}: expected an object with non-empty strings {', '.join(keys)}, got {line.strip()[:80]}"
+        )
     return row
 
 
@@ -199,7 +201,9 @@ def _json(path: Path) -> object:
 
 def _source(data: object, *, where: str) -> Mapping[str, Any]:
     if not isinstance(data, dict):
-        raise TextsError(f"{where}: expected an object, got {type(data).__name__}; write who made the texts as an object")
+        raise TextsError(
+            f"{where}: expected an object, got {type(data).__name__}; write who made the texts as an object"
+        )
     return data
 
 

@@ -70,5 +70,7 @@ def verify(
         worst[2] = max(worst[2], float(np.abs(wanted[1] - got[1]).max()))
     fidelity = Fidelity(cosine=worst[0], features=worst[1], coder=worst[2])
     if max(worst[1:]) > tolerance:
-        raise ModelError(f"the engine does not compute what torch does: {fidelity}; allowed is {tolerance:.0e} (--tolerance)")
+        raise ModelError(
+            f"the engine does not compute what torch does: {fidelity}; allowed is {tolerance:.0e} (--tolerance)"
+        )
     return fidelity

@@ -92,7 +92,7 @@ def run() -> None:
 
 
 def timings(heads: dict[int, Head], weights: Weights, images: NDArray[np.float32]) -> list[tuple[str, str]]:
-    """Median time an image of the kernels, of NumPy and of the loop over all texts, on fresh images; answers compared."""
+    """Median time an image of the kernels, of NumPy and of the loop over all texts; answers compared."""
     texts = [unit(np.random.default_rng(j), T // C) for j in range(C)]
     fresh = iter(np.tile(images, (4, 1)))
     rows, times = [], {}
@@ -103,7 +103,12 @@ def timings(heads: dict[int, Head], weights: Weights, images: NDArray[np.float32
     plain = median_ms(lambda: numpy_head(weights, next(fresh)), runs=200)
     loop = median_ms(lambda: text_loop(texts, next(fresh)), runs=50)
     best = min(times.values())
-    rows.append((f"the same algebra in NumPy ({agreed} of 100 top fives equal)", f"{plain:.3f} ms, {plain / best:.1f}x"))
+    rows.append(
+        (
+            f"the same algebra in NumPy ({agreed} of 100 top fives equal)",
+            f"{plain:.3f} ms, {plain / best:.1f}x",
+        )
+    )
     rows.append((f"a loop over classes and {T:,} texts, stage 1 alone", f"{loop:.1f} ms, {loop / best:.0f}x"))
     batch = images[:64]
     many = median_ms(lambda: heads[max(heads)].rank(batch), runs=20) / 64

@@ -32,7 +32,9 @@ def resident_mb() -> float:
 
 def machine() -> str:
     """CPU, CPUs in use and versions, in one line."""
-    models = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    models = [
+        line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
     found = []
     for name in ("numpy", "torch", "open_clip_torch", "onnxruntime"):
         try:

@@ -22,7 +22,10 @@ def run() -> None:
         full = median_ms(lambda: clip.model.encode_text(tokens), runs=5, warmup=1)
         apart = np.abs((text_features(clip.model, tokens) - clip.model.encode_text(tokens)).numpy()).max()
     rows = [
-        ("64 sentences of the cifar10 text set, tokens at most", f"{int(token_lengths(tokens).max())} of {tokens.shape[1]}"),
+        (
+            "64 sentences of the cifar10 text set, tokens at most",
+            f"{int(token_lengths(tokens).max())} of {tokens.shape[1]}",
+        ),
         ("at the full context", f"{full:.0f} ms"),
         ("at the length the batch needs", f"{trimmed:.0f} ms, {full / trimmed:.1f}x"),
         ("largest difference", f"{apart:.1e}"),

@@ -113,23 +113,55 @@ void circle(Isa isa) {
   CHECK((got.gaps == std::vector<float>{1.0f, 0.0f, -1.0f}));
 }
 
-void bad_numbers(Isa isa) {
-  for (float bad : {NAN, INFINITY, -INFINITY}) {
-    Model model(20, 33, PairKind::dense);
-    std::vector<float> features = model.images(9);
-    features[4 * 33 + 32] = bad;
-    features[7 * 33] = bad;
-    const auto attempt = [&] { run(model, model.head(isa, 2), features, 5, always); };
-    CHECK(throws<std::runtime_error>("image row 4 cannot be ranked: its feature", attempt));
-    features = model.images(9);
-    Answer answer(model, 9, 5);
-    model.head(isa).coder(features.data(), 9, answer.coder.data());
-    answer.coder[static_cast<size_t>(6 * (model.classes + model.names) - 1)] = bad;
-    const auto rank = [&] {
-      model.head(isa, 2).rank(features.data(), answer.coder.data(), 9, always, answer.view());
-    };
-    CHECK(throws<std::runtime_error>("image row 5 cannot be ranked: its coder row", rank));
+// Texts for other classes than the candidates leave an image as stage 1 ranked it, and say so; one pair is
+// enough.
+void no_texts_for_the_candidates(Isa isa) {
+  Model model(8, 16, PairKind::sparse);
+  std::vector<float> feature(16, 0.5f);
+  for (int32_t other : {7, 3}) {  // class 0 against one outside and one inside the first five
+    model.starts = {0, 1, 1, 1, 1, 1, 1, 1, 1};
+    model.others = {other};
+    model.halves.assign(16, half_of(-64));
+    Answer got(model, 1, 8);
+    for (size_t j = 0; j < got.coder.size(); ++j) got.coder[j] = -static_cast<float>(j);
+    std::fill(got.coder.begin() + 8, got.coder.end(), 0.0f);
+    model.head(isa).rank(feature.data(), got.coder.data(), 1, always, got.view());
+    CHECK(got.reranked[0] == (other == 3));
+    CHECK((got.ids == (other == 3 ? std::vector<int32_t>{3, 1, 2, 4, 0, 5, 6, 7}
+                                  : std::vector<int32_t>{0, 1, 2, 3, 4, 5, 6, 7})));
+    CHECK(got.gaps[0] == (other == 3 ? 8.0f : 0.0f));
   }
+}
+
+// Rows 3 and 7 of 9 are bad; the first is named, whichever thread meets which.
+void bad_inputs(Isa isa) {
+  const Model model(20, 33, PairKind::dense);
+  const coder::Head head = model.head(isa, 2);
+  const auto rows = static_cast<size_t>(model.classes + model.names);
+  for (float bad : {NAN, INFINITY, -INFINITY}) {
+    for (size_t at : {size_t{0}, size_t{32}}) {
+      std::vector<float> features = model.images(9);
+      Answer answer(model, 9, 5);
+      const auto coder = [&] { head.coder(features.data(), 9, answer.coder.data()); };
+      const auto rank = [&] { head.rank(features.data(), answer.coder.data(), 9, always, answer.view()); };
+      coder();
+      features[3 * 33 + at] = features[7 * 33 + at] = bad;
+      CHECK(throws<std::runtime_error>("image row 3 cannot be ranked: its feature", coder));
+      CHECK(throws<std::runtime_error>("image row 3 cannot be ranked: its feature", rank));
+    }
+    for (size_t at = 0; at < rows; ++at) {
+      const std::vector<float> features = model.images(9);
+      Answer answer(model, 9, 5);
+      head.coder(features.data(), 9, answer.coder.data());
+      answer.coder[3 * rows + at] = answer.coder[7 * rows + at] = bad;
+      CHECK(throws<std::runtime_error>("image row 3 cannot be ranked: its coder row", [&] {
+        head.rank(features.data(), answer.coder.data(), 9, always, answer.view());
+      }));
+    }
+  }
+}
+
+void bad_weights(Isa isa) {
   Model model(5, 33, PairKind::dense);
   model.halves[33 * 3] = 0x7c00;
   CHECK(throws<std::runtime_error>("image row 0 cannot be ranked: a pair row",
@@ -148,7 +180,9 @@ int main() {
     ties(isa);
     some_ties(isa);
     circle(isa);
-    bad_numbers(isa);
+    no_texts_for_the_candidates(isa);
+    bad_inputs(isa);
+    bad_weights(isa);
   }
   return finish();
 }

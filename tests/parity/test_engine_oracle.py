@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
 
+import reference
 from coder_engine import Engine
 from coder_export.encode import TextEncoder
 from coder_export.model import open_model
@@ -26,10 +26,7 @@ def oracle_texts() -> tuple[list[dict[str, np.ndarray]], dict[tuple[int, int], n
     for i in range(len(textset.labels)):
         sentences = textset.sentences(i)
         general.append(
-            {
-                kind: encoder.encode([s.text for s in sentences if s.kind == kind]).astype(np.float64)
-                for kind in KINDS
-            }
+            {kind: encoder.encode([s.text for s in sentences if s.kind == kind]).astype(np.float64) for kind in KINDS}
         )
     pairs = {pair: encoder.encode(textset.duel_sentences(*pair)).astype(np.float64) for pair in textset.pairs}
     return general, pairs
@@ -41,7 +38,7 @@ def images(cifar_test: Path) -> list[Path]:
 
 
 def near_tie(ranking: reference.Ranking, ids: list[int]) -> bool:
-    """Whether the oracle's own numbers for the places that differ are nearer than fp16 pair rows and fp32 sums resolve."""
+    """Whether the oracle's own numbers for the places that differ are nearer than fp16 pair rows resolve."""
     k = len(ranking.gaps)
     wanted = ranking.order[: len(ids)].tolist()
     if set(wanted) != set(ids):

@@ -24,19 +24,20 @@ class OnnxRuntimeCpu(Backend):
     def __init__(self, path: Path, *, threads: int) -> None:
         ort = _import_runtime()
         self._session = open_session(path, threads=threads)
-        self._run_options = ort.RunOptions()
-        # The graph offers the bank matmul to other runtimes; here the head's own kernel does it, so stop at the features.
-        self._run_options.only_execute_path_to_fetches = True
         self.size, self.width, self.tower = _interface(path, self._session)
+        # The graph offers the bank matmul to other runtimes; here the head's own kernel does it. The runtime computes
+        # outputs nobody fetches, so it gets a bank of one row.
         self._no_bank = np.zeros((1, self.width), np.float32)
         self.description = f"ONNX Runtime {ort.__version__}, CPU, fp32, {threads} thread{'s' if threads > 1 else ''}"
 
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             feeds = {"pixels": pixels, "bank": self._no_bank}
-            features: NDArray[np.float32] = self._session.run(["features"], feeds, self._run_options)[0]
+            features: NDArray[np.float32] = self._session.run(["features"], feeds)[0]
         except Exception as err:  # as in open_session
-            raise BackendError(f"ONNX Runtime failed on {len(pixels)} images ({_first_line(err)}); try a smaller batch") from err
+            raise BackendError(
+                f"ONNX Runtime failed on {len(pixels)} images ({_first_line(err)}); try a smaller batch"
+            ) from err
         return features
 
 
@@ -62,7 +63,9 @@ def _import_runtime() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as err:
-        raise BackendError(f"ONNX Runtime is not installed ({err}); install it: pip install 'coder-engine[cpu]'") from err
+        raise BackendError(
+            f"ONNX Runtime is not installed ({err}); install it: pip install 'coder-engine[cpu]'"
+        ) from err
     return onnxruntime  # type: ignore[no-any-return]
 
 

@@ -10,7 +10,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from coder_engine.cli.inputs import Inputs, Item
 from coder_engine.cli.progress import Progress
@@ -60,7 +60,6 @@ def load_engine(args: argparse.Namespace) -> Engine:
     """
     from coder_engine.engine import Engine
 
-    extra: dict[str, Any] = {} if args.max_pixels == MAX_PIXELS else {"max_pixels": args.max_pixels}
     try:
         return Engine(
             args.engine,
@@ -69,7 +68,7 @@ def load_engine(args: argparse.Namespace) -> Engine:
             threads=args.threads,
             margin=args.margin,
             rerank=not args.no_rerank,
-            **extra,
+            max_pixels=args.max_pixels,
         )
     except ValueError as err:
         raise CoderError(str(err)) from err
@@ -99,9 +98,7 @@ def _run(args: argparse.Namespace) -> int:
     return SOME_FAILED if failed else OK
 
 
-def _write(
-    args: argparse.Namespace, engine: Engine, items: Iterable[Item], output: Output
-) -> Iterator[Prediction]:
+def _write(args: argparse.Namespace, engine: Engine, items: Iterable[Item], output: Output) -> Iterator[Prediction]:
     """Predict and write; gives back each prediction once it is written."""
     form = _format(args, engine)
     output.write(form.header())
@@ -116,9 +113,7 @@ def _write(
     output.write(form.footer())
 
 
-def _predictions(
-    args: argparse.Namespace, engine: Engine, items: Iterable[Item]
-) -> Generator[Prediction, None, None]:
+def _predictions(args: argparse.Namespace, engine: Engine, items: Iterable[Item]) -> Generator[Prediction, None, None]:
     """Predictions for the paths, with the rows that had failed already back in their places."""
     failed: deque[tuple[int, Prediction]] = deque()
     read = 0
@@ -177,7 +172,8 @@ def _shows_progress(args: argparse.Namespace) -> bool:
 
 def _summary(progress: Progress, failed: int, inputs: Inputs) -> str:
     skipped = f"; skipped {inputs.left_out()}" if inputs.skipped else ""
-    return f"{progress.done:,} images, {failed:,} failed, {progress.rate:.1f} images/s{skipped}"
+    images = "1 image" if progress.done == 1 else f"{progress.done:,} images"
+    return f"{images}, {failed:,} failed, {progress.rate:.1f} images/s{skipped}"
 
 
 def _say(text: str) -> None:

@@ -14,7 +14,9 @@ import random
 import tarfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -23,12 +25,26 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
+from coder_export.checkpoint import load_into, read_checkpoint
 from coder_export.encode import text_features
 from coder_export.textset import TextSet, open_textset
 from coder_export.tiny import CONFIG, NAME, WEIGHTS
 
 SIZE = 64
 HELD_OUT = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A one-cycle run: ``strength`` scales the augmentation."""
+
+    epochs: int
+    peak: float
+    strength: float
+
+
+PHASES = (Phase(epochs=24, peak=2e-3, strength=1.0), Phase(epochs=7, peak=1e-3, strength=0.3))
+"""A net this small underfits what it sees through strong augmentation; a short second run with little settles it."""
 
 
 def read_images(path: Path, labels: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,7 +73,9 @@ class Captions:
         self._kinds: list[list[torch.Tensor]] = []
         for a in ids:
             general = textset.sentences(a)
-            groups = [[s.text for s in general if s.kind == kind] for kind in ("name", "attribute", "analogous", "synonym")]
+            groups = [
+                [s.text for s in general if s.kind == kind] for kind in ("name", "attribute", "analogous", "synonym")
+            ]
             duels = [text for b in ids for text in textset.duel_sentences(a, b)]
             # A third of the captions are one-to-one texts: the rerank lives on them.
             self._kinds.append([tokenizer(group) for group in [*groups, duels, duels] if group])
@@ -68,23 +86,28 @@ class Captions:
         return torch.stack([group[random.randrange(len(group))] for group in groups])
 
 
-def augment(images: torch.Tensor) -> torch.Tensor:
-    """Random flip, zoom, shift and a grey square; float [B, 3, 64, 64] in 0..255 from uint8."""
+def augment(images: torch.Tensor, strength: float) -> torch.Tensor:
+    """Random flip, zoom, shift, and by chance ``strength`` a grey square; uint8 to float [B, 3, 64, 64] in 0..255."""
     count = len(images)
-    zoom = torch.empty(count).uniform_(0.8, 1.15)
+    zoom = 1 + strength * torch.empty(count).uniform_(-0.2, 0.15)
     flip = torch.where(torch.rand(count) < 0.5, -1.0, 1.0)
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0], theta[:, 1, 1] = zoom * flip, zoom
-    theta[:, :, 2] = torch.empty(count, 2).uniform_(-0.2, 0.2)
+    theta[:, :, 2] = strength * torch.empty(count, 2).uniform_(-0.2, 0.2)
     grid = F.affine_grid(theta, [count, 3, SIZE, SIZE], align_corners=False)
     out = F.grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
     for image, (y, x) in zip(out, torch.randint(0, SIZE - 16, (count, 2)).tolist(), strict=True):
-        image[:, y : y + 16, x : x + 16] = 127.0
+        if random.random() < strength:
+            image[:, y : y + 16, x : x + 16] = 127.0
     return out
 
 
 def contrastive_loss(
-    image: torch.Tensor, text: torch.Tensor, image_class: torch.Tensor, text_class: torch.Tensor, scale: torch.Tensor
+    image: torch.Tensor,
+    text: torch.Tensor,
+    image_class: torch.Tensor,
+    text_class: torch.Tensor,
+    scale: torch.Tensor,
 ) -> torch.Tensor:
     """Symmetric cross-entropy of unit features [B, D], [T, D] where every text of an image's class is a positive."""
     logits = scale * image @ text.T
@@ -94,37 +117,59 @@ def contrastive_loss(
     return (forward + backward) / 2
 
 
-def train(images: torch.Tensor, classes: torch.Tensor, textset: TextSet, args: argparse.Namespace) -> torch.nn.Module:
-    """Train from scratch; prints one line an epoch, with accuracy on images held out of the training file."""
-    open_clip.add_model_config(CONFIG)
-    model = open_clip.create_model(NAME).to(memory_format=torch.channels_last)
-    captions = Captions(textset, open_clip.get_tokenizer(NAME))
-    order = torch.randperm(len(images))
-    held_out, rows = order[:HELD_OUT], order[HELD_OUT:]
-    steps = args.epochs * (len(rows) // args.batch_size)
-    decayed = [p for p in model.parameters() if p.ndim >= 2 and p is not model.token_embedding.weight]
-    kept = [p for p in model.parameters() if all(p is not q for q in decayed)]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": kept, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, args.lr, total_steps=steps, pct_start=0.15)
-    for epoch in range(args.epochs):
-        start, total = time.monotonic(), 0.0
-        model.train()
-        for batch in batches(rows, args.batch_size):
-            loss = step(model, captions, augment(images[batch]), classes[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            total += loss.item()
-        accuracy = evaluate(model, captions, images[held_out], classes[held_out])
-        mean = total / (len(rows) // args.batch_size)
-        print(f"epoch {epoch + 1}/{args.epochs}  loss {mean:.3f}  held-out {accuracy:.4f}  {time.monotonic() - start:.0f} s", flush=True)
-    return model
+class Trainer:
+    """A model in training, the captions it reads, and images split into training and held-out rows."""
+
+    def __init__(self, images: torch.Tensor, classes: torch.Tensor, textset: TextSet, start: Path | None) -> None:
+        open_clip.add_model_config(CONFIG)
+        self.model: Any = open_clip.create_model(NAME).to(memory_format=torch.channels_last)
+        if start is not None:
+            load_into(self.model, read_checkpoint(start)[0], where=str(start))
+        self.captions = Captions(textset, open_clip.get_tokenizer(NAME))
+        self.images, self.classes = images, classes
+        order = torch.randperm(len(images))
+        self.held_out, self.rows = order[:HELD_OUT], order[HELD_OUT:]
+
+    def run(self, phase: Phase, batch_size: int) -> None:
+        """One phase; prints one line an epoch, with zero-shot accuracy on the held-out images."""
+        steps = len(self.rows) // batch_size
+        optimiser = torch.optim.AdamW(parameter_groups(self.model), lr=phase.peak, betas=(0.9, 0.98))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, phase.peak, total_steps=phase.epochs * steps, pct_start=0.15
+        )
+        for epoch in range(phase.epochs):
+            start, total = time.monotonic(), 0.0
+            self.model.train()
+            for batch in batches(self.rows, batch_size):
+                loss = step(
+                    self.model,
+                    self.captions,
+                    augment(self.images[batch], phase.strength),
+                    self.classes[batch],
+                )
+                optimiser.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+                optimiser.step()
+                schedule.step()
+                total += loss.item()
+            accuracy = evaluate(self.model, self.captions, self.images[self.held_out], self.classes[self.held_out])
+            seconds = time.monotonic() - start
+            print(
+                f"epoch {epoch + 1}/{phase.epochs}  loss {total / steps:.3f}  held-out {accuracy:.4f}  {seconds:.0f} s",
+                flush=True,
+            )
 
 
-def step(model: torch.nn.Module, captions: Captions, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+def parameter_groups(model: Any) -> list[dict[str, Any]]:
+    """Matrices decay; vectors, and the word embeddings, which most batches do not see, do not."""
+    embedding = model.token_embedding.weight
+    decayed = [p for p in model.parameters() if p.ndim >= 2 and p is not embedding]
+    kept = [p for p in model.parameters() if p.ndim < 2 or p is embedding]
+    return [{"params": decayed, "weight_decay": 0.05}, {"params": kept, "weight_decay": 0.0}]
+
+
+def step(model: Any, captions: Captions, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Loss of one batch: against sampled captions, and against the ten class-name prompts."""
     text = text_features(model, torch.cat([captions.names, captions.sample(classes)]))
     text = F.normalize(text, dim=-1)
@@ -149,7 +194,7 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def evaluate(model: torch.nn.Module, captions: Captions, images: torch.Tensor, classes: torch.Tensor) -> float:
+def evaluate(model: Any, captions: Captions, images: torch.Tensor, classes: torch.Tensor) -> float:
     """Zero-shot top-1 accuracy with the class-name prompts."""
     model.eval()
     names = F.normalize(text_features(model, captions.names), dim=-1)
@@ -160,12 +205,12 @@ def evaluate(model: torch.nn.Module, captions: Captions, images: torch.Tensor, c
     return hits / len(images)
 
 
-def save(model: torch.nn.Module, captions_of: TextSet, out: Path) -> None:
+def save(model: Any, textset: TextSet, out: Path) -> None:
     """Store as float16 safetensors; embeddings of words never seen in training become zero: they say nothing."""
     tokenizer = open_clip.get_tokenizer(NAME)
-    ids = range(len(captions_of.labels))
-    sentences = [s.text for i in ids for s in captions_of.sentences(i)]
-    sentences += [text for a in ids for b in ids for text in captions_of.duel_sentences(a, b)]
+    ids = range(len(textset.labels))
+    sentences = [s.text for i in ids for s in textset.sentences(i)]
+    sentences += [text for a in ids for b in ids for text in textset.duel_sentences(a, b)]
     seen = torch.unique(tokenizer(sentences))
     with torch.no_grad():
         unseen = torch.ones(model.vocab_size, dtype=torch.bool)
@@ -180,9 +225,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 training images: .tar.gz of class folders")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="weights to write (default: those in the package)")
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--start", type=Path, help="weights that the first phase gave: run the second one only")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     random.seed(args.seed)
@@ -190,7 +234,10 @@ def main() -> None:
     textset = open_textset("cifar10")
     images, classes = read_images(args.data, textset.labels)
     print(f"{len(images)} images, {len(textset.labels)} classes, seed {args.seed}", flush=True)
-    save(train(images, classes, textset, args), textset, args.out)
+    trainer = Trainer(images, classes, textset, args.start)
+    for phase in PHASES if args.start is None else PHASES[1:]:
+        trainer.run(phase, args.batch_size)
+        save(trainer.model, textset, args.out)
     print(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -49,13 +49,15 @@ def test_array_batch_is_taken_as_it_is_or_resized(engine: Engine) -> None:
 
 @pytest.mark.parametrize("batch", [np.zeros((2, 3, 64, 64), np.float32), np.zeros((64, 64, 3), np.uint8)])
 def test_wrong_arrays(engine: Engine, batch: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"batch must be uint8 \[B, H, W, 3\], got (float32|uint8) .*before normalisation"):
+    with pytest.raises(
+        ValueError, match=r"batch must be uint8 \[B, H, W, 3\], got (float32|uint8) .*before normalisation"
+    ):
         engine.predict(batch)
 
 
 @pytest.mark.parametrize("batch", ["cat.png", b"bytes", Path("cat.png"), 7])
 def test_a_single_image_is_no_batch(engine: Engine, batch: object) -> None:
-    with pytest.raises(TypeError, match="batch must be a sequence of images .*put it into a list"):
+    with pytest.raises(TypeError, match=r"batch must be a sequence of images .*put it into a list"):
         engine.predict(batch)
 
 
@@ -70,7 +72,13 @@ def test_bad_image_never_ends_a_batch(engine: Engine, photographs: list[Path], t
     empty.touch()
     batch = [photographs[0], empty, b"no image", photographs[1], tmp_path / "none.jpg"]
     found = engine.predict(batch)
-    assert [item.error.kind if item.error else None for item in found] == [None, "empty", "not-an-image", None, "missing"]
+    assert [item.error.kind if item.error else None for item in found] == [
+        None,
+        "empty",
+        "not-an-image",
+        None,
+        "missing",
+    ]
     assert found[3].top == engine.predict([photographs[1]])[0].top
     assert list(engine.predict_stream(batch, batch_size=2)) == found
     with pytest.raises(ImageError, match="0 bytes"):
@@ -109,7 +117,9 @@ def test_top(engine: Engine, photographs: list[Path]) -> None:
     assert engine.predict(photographs[:1], top=1)[0].top == full.top[:1]
 
 
-@pytest.mark.parametrize(("option", "message"), [({"top": 0}, "top must be"), ({"unknown_below": 1.5}, "unknown_below must be")])
+@pytest.mark.parametrize(
+    ("option", "message"), [({"top": 0}, "top must be"), ({"unknown_below": 1.5}, "unknown_below must be")]
+)
 def test_wrong_options(engine: Engine, option: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         engine.predict([], **option)
@@ -118,7 +128,10 @@ def test_wrong_options(engine: Engine, option: dict[str, float], message: str) -
 def test_unknown(engine: Engine, photographs: list[Path]) -> None:
     score = engine.predict(photographs[:1])[0].score
     assert score is not None
-    assert [engine.predict(photographs[:1], unknown_below=limit)[0].unknown for limit in (score * 0.9, min(1.0, score * 1.1))] == [False, True]
+    assert [
+        engine.predict(photographs[:1], unknown_below=limit)[0].unknown
+        for limit in (score * 0.9, min(1.0, score * 1.1))
+    ] == [False, True]
 
 
 def test_stage_one_only_and_gate(tiny: Path, photographs: list[Path]) -> None:
@@ -129,13 +142,22 @@ def test_stage_one_only_and_gate(tiny: Path, photographs: list[Path]) -> None:
     assert all(item.reranked for item in Engine(tiny, margin=1.0).predict(photographs))
 
 
-def test_margin_of_the_weight_file_counts_unless_overridden(tiny: Path, tmp_path: Path, photographs: list[Path]) -> None:
+def test_margin_of_the_weight_file_counts_unless_overridden(
+    tiny: Path, tmp_path: Path, photographs: list[Path]
+) -> None:
     gated = rewritten(tiny, tmp_path, margin=0.0)
     assert not any(item.reranked for item in Engine(tiny, weights=gated).predict(photographs))
     assert all(item.reranked for item in Engine(tiny, weights=gated, margin=1.0).predict(photographs))
 
 
-@pytest.mark.parametrize(("option", "message"), [({"margin": 2.0}, "margin must be"), ({"threads": 0}, "threads must be"), ({"backend": "cuda"}, "backend must be")])
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"margin": 2.0}, "margin must be"),
+        ({"threads": 0}, "threads must be"),
+        ({"backend": "cuda"}, "backend must be"),
+    ],
+)
 def test_wrong_constructor_options(tiny: Path, option: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Engine(tiny, **option)
@@ -200,7 +222,10 @@ def test_labels_swap_while_others_predict(tiny: Path, tmp_path: Path, photograph
     engine = Engine(tiny)
     reversed_labels = tuple(reversed(engine.labels))
     other = rewritten(tiny, tmp_path, labels=reversed_labels)
-    wanted = {engine.predict(photographs[:1])[0].label, reversed_labels[engine.labels.index(engine.predict(photographs[:1])[0].label)]}
+    wanted = {
+        engine.predict(photographs[:1])[0].label,
+        reversed_labels[engine.labels.index(engine.predict(photographs[:1])[0].label)],
+    }
     seen, stop = set(), threading.Event()
 
     def predict() -> None:

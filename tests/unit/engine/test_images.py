@@ -226,9 +226,7 @@ def test_16_bit_files_keep_the_high_byte() -> None:
 
 @pytest.mark.parametrize("value", [-1, 65536])
 def test_wider_integers_are_refused(value: int) -> None:
-    with pytest.raises(
-        ImageError, match=f"pixels from .*{value}.*, wanted 0 to 65535; save it as 8"
-    ) as caught:
+    with pytest.raises(ImageError, match=f"pixels from .*{value}.*, wanted 0 to 65535; save it as 8") as caught:
         read_rgb(grey16([[0, value]] if value > 0 else [[value, 0]], "I"))
     assert caught.value.kind == "unsupported"
 
@@ -260,9 +258,7 @@ def test_the_first_frame_counts(kind: str) -> None:
 
 
 def test_the_limit_is_checked_before_decoding() -> None:
-    with pytest.raises(
-        ImageError, match=r"bytes: 20000 x 10000 = 200,000,000 pixels, wanted at most 178,956,970"
-    ):
+    with pytest.raises(ImageError, match=r"bytes: 20000 x 10000 = 200,000,000 pixels, wanted at most 178,956,970"):
         read_rgb(huge_png(20000, 10000))
 
 
@@ -374,9 +370,7 @@ def test_the_content_decides_not_the_suffix(tmp_path: Path) -> None:
     photo.write_bytes(encode(PHOTO, "JPEG"))
     text.write_text("Not a picture at all, only words.")
     assert read_rgb(photo).size == PHOTO.size
-    with pytest.raises(
-        ImageError, match=r"notes\.jpg: begins with b'Not a pi', which is no image; wanted JPEG, P"
-    ):
+    with pytest.raises(ImageError, match=r"notes\.jpg: begins with b'Not a pi', which is no image; wanted JPEG, P"):
         read_rgb(text)
 
 
@@ -398,6 +392,13 @@ def test_known_formats_that_are_not_read(data: bytes, kind: str) -> None:
     with pytest.raises(ImageError, match=f"{kind} is not read here; convert it to JPEG or PNG") as caught:
         read_rgb(data)
     assert caught.value.kind == "unsupported"
+
+
+def test_avif_with_a_pillow_that_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(PHOTO, "AVIF")
+    monkeypatch.setitem(Image.OPEN, "AVIF", (None, lambda prefix: "AVIF support not installed"))
+    with pytest.raises(ImageError, match="AVIF is not read here; convert it to JPEG or PNG"):
+        read_rgb(data)
 
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"

@@ -127,9 +127,7 @@ GOOD = Preprocess(size=(32, 32)).to_json()
 
 @pytest.mark.parametrize("data", [{}, {**GOOD, "crop": 0.9}, {k: GOOD[k] for k in GOOD if k != "fill"}])
 def test_json_with_other_keys_is_refused(data: dict[str, Any]) -> None:
-    with pytest.raises(
-        ValueError, match=r"preprocessing must have the keys \['fill', .*got .*; export it again"
-    ):
+    with pytest.raises(ValueError, match=r"preprocessing must have the keys \['fill', .*got .*; export it again"):
         Preprocess.from_json(data)
 
 

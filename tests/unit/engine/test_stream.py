@@ -155,6 +155,19 @@ def test_an_abandoned_stream_leaves_no_threads(how: str) -> None:
     assert len(started) == count
 
 
+def test_what_nobody_wants_any_more_is_not_decoded() -> None:
+    started: list[int] = []
+
+    def decode(i: int) -> None:
+        started.append(i)
+        time.sleep(0.02)
+
+    stream = decode_ahead(Source(), decode, workers=1, ahead=40)
+    next(stream)
+    stream.close()
+    assert len(started) < 20
+
+
 def test_a_stream_that_nobody_reads_starts_nothing() -> None:
     source = Source()
     decode_ahead(source, str, workers=4, ahead=20)

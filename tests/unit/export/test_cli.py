@@ -22,7 +22,10 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_needs_model_and_labels(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(capsys, "--model", "RN50")[::2] == (1, "coder-export: --model and --labels are needed; see coder-export --help\n")
+    assert run(capsys, "--model", "RN50")[::2] == (
+        1,
+        "coder-export: --model and --labels are needed; see coder-export --help\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,10 +61,16 @@ def test_bad_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str], content:
     ],
 )
 def test_wrong_options(
-    tmp_path: Path, labels_file: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str], message: str
+    tmp_path: Path,
+    labels_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: tuple[str, str],
+    message: str,
 ) -> None:
     pytest.importorskip("open_clip")
-    code, _, err = run(capsys, "--model", "coder-tiny", "--labels", labels_file, "--out", tmp_path / "m", "--quiet", *option)
+    code, _, err = run(
+        capsys, "--model", "coder-tiny", "--labels", labels_file, "--out", tmp_path / "m", "--quiet", *option
+    )
     assert code == 1
     assert message in err
     assert list(tmp_path.iterdir()) == []

@@ -180,7 +180,9 @@ LONGER = " ".join(["dog"] * 200)
 
 
 def test_a_long_sentence_is_an_error(encoder: TextEncoder) -> None:
-    wanted = r"^2 of 4 texts exceed the model's 77 tokens, the first is 'cat cat .*'; shorten them, or pass --on-long truncate$"
+    wanted = (
+        r"^2 of 4 texts exceed the model's 77 tokens, the first is 'cat .*'; shorten them, or pass --on-long truncate$"
+    )
     with pytest.raises(TextsError, match=wanted) as caught:
         encoder.encode(["owl", LONG, FITS, LONGER, LONG])
     assert f"{LONG[:100]!r}" in str(caught.value)

@@ -90,7 +90,8 @@ def test_names_that_only_share_letters_are_no_duplicates(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "at"), [("cat\nJalapeño\n".encode("latin-1"), 10), ("cat\ndog\n".encode("utf-16"), 0), (b"\x80", 0)]
+    ("content", "at"),
+    [("cat\nJalapeño\n".encode("latin-1"), 10), ("cat\ndog\n".encode("utf-16"), 0), (b"\x80", 0)],
 )
 def test_not_utf8(path: Path, content: bytes, at: int) -> None:
     path.write_bytes(content)
@@ -124,5 +125,5 @@ def test_too_many_labels(path: Path, count: int, said: str) -> None:
 
 def test_names_from_elsewhere_are_named_so() -> None:
     assert check_labels(["cat", "dog"], where="the --labels argument") == ("cat", "dog")
-    with pytest.raises(TextsError, match="^the --labels argument:2: label 'CAT' stands on line 1 already"):
+    with pytest.raises(TextsError, match=r"^the --labels argument:2: label 'CAT' stands on line 1 already"):
         check_labels(["cat", "CAT"], where="the --labels argument")

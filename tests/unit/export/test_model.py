@@ -15,14 +15,17 @@ import pytest
 torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
 
-from fake_hub import fake_hub  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from coder_engine.errors import ModelError  # noqa: E402
 from coder_export.checkpoint import load_into, read_checkpoint  # noqa: E402
 from coder_export.model import ClipModel, open_model, resolve_name  # noqa: E402
+from fake_hub import fake_hub  # noqa: E402
 
-REPOSITORIES = {"openai": "timm/vit_base_patch32_clip_224.openai", "laion2b_s34b_b79k": "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"}
+REPOSITORIES = {
+    "openai": "timm/vit_base_patch32_clip_224.openai",
+    "laion2b_s34b_b79k": "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +100,10 @@ def test_plain_state_dict_and_training_checkpoint(state: dict[str, torch.Tensor]
 
 
 def test_openai_layout_brings_quickgelu(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    extras = {name: torch.tensor(value) for name, value in (("input_resolution", 224), ("context_length", 77), ("vocab_size", 49408))}
+    extras = {
+        name: torch.tensor(value)
+        for name, value in (("input_resolution", 224), ("context_length", 77), ("vocab_size", 49408))
+    }
     torch.save({**state, **extras}, tmp_path / "ViT-B-32.pt")
     clip = open_model("ViT-B/32", str(tmp_path / "ViT-B-32.pt"))
     assert same_weights(clip, state)
@@ -217,7 +223,9 @@ else:
 def open_in_subprocess(tag: str, endpoint: str, cache: Path) -> dict[str, object]:
     """The hub client reads its endpoint when imported, so each endpoint takes a process of its own."""
     env = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "NO_PROXY": "127.0.0.1"}
-    done = subprocess.run([sys.executable, "-c", _OPEN, tag], env=env, capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", _OPEN, tag], env=env, capture_output=True, text=True, check=True, timeout=300
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -232,5 +240,9 @@ def test_by_tag_through_the_hub_client(safetensors_file: Path, tmp_path: Path) -
 
 def test_offline_error_says_what_to_bring(tmp_path: Path) -> None:
     answer = open_in_subprocess("openai", "http://127.0.0.1:9", tmp_path)
-    for part in (REPOSITORIES["openai"], "open_clip_model.safetensors", "--pretrained openai --checkpoint FILE"):
+    for part in (
+        REPOSITORIES["openai"],
+        "open_clip_model.safetensors",
+        "--pretrained openai --checkpoint FILE",
+    ):
         assert part in str(answer["error"])

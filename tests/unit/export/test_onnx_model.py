@@ -28,7 +28,10 @@ def test_export_of(model: str, tmp_path: Path, labels_file: Path, photographs: l
     engine = Engine(config.engine_path)
     found = engine.predict(photographs[:3])
     assert [len(prediction.top) for prediction in found] == [5, 5, 5]
-    assert engine.embed(photographs[:1]).shape == (1, open_session(config.engine_path, threads=1).get_outputs()[0].shape[1])
+    assert engine.embed(photographs[:1]).shape == (
+        1,
+        open_session(config.engine_path, threads=1).get_outputs()[0].shape[1],
+    )
 
 
 def test_both_axes_are_dynamic(tiny: Path) -> None:
@@ -59,7 +62,9 @@ def test_layer_norm_is_one_operator(tmp_path: Path) -> None:
     assert "LayerNormalization" in kinds
 
 
-def test_weights_past_two_gigabytes_lie_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels_file: Path, photographs: list[Path]) -> None:
+def test_weights_past_two_gigabytes_lie_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels_file: Path, photographs: list[Path]
+) -> None:
     monkeypatch.setattr("coder_export.onnx_model._EXTERNAL_BYTES", 1_000_000)
     config = ExportConfig(model="coder-tiny", labels=labels_file, out=tmp_path / "big")
     export(config, Report(quiet=True))

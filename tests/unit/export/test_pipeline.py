@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("open_clip")
 
-from coder_engine import Engine, EngineError, ModelError, TextsError, WeightsError  # noqa: E402
-from coder_engine.weights import load_weights  # noqa: E402
-from coder_export.config import ExportConfig  # noqa: E402
-from coder_export.pipeline import export  # noqa: E402
-from coder_export.report import Report  # noqa: E402
+from coder_engine import Engine, EngineError, ModelError, TextsError, WeightsError
+from coder_engine.weights import load_weights
+from coder_export.config import ExportConfig
+from coder_export.pipeline import export
+from coder_export.report import Report
 
 
 def config(tmp_path: Path, labels: Path, **options: object) -> ExportConfig:
@@ -27,7 +27,9 @@ def write_labels(folder: Path, *names: str) -> Path:
     return path
 
 
-def test_shipped_set_that_covers_the_labels_is_used_and_said(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shipped_set_that_covers_the_labels_is_used_and_said(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     labels = write_labels(tmp_path, "truck", "cat", "dog")
     export(config(tmp_path, labels, engine=tiny), Report())
     said = capsys.readouterr().out
@@ -37,7 +39,9 @@ def test_shipped_set_that_covers_the_labels_is_used_and_said(tiny: Path, tmp_pat
     assert (meta.labels, meta.texts["pairs"]) == (("truck", "cat", "dog"), 3)
 
 
-def test_without_texts_it_works_and_says_what_is_missing(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_texts_it_works_and_says_what_is_missing(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     labels = write_labels(tmp_path, "cat", "astronaut")
     export(config(tmp_path, labels, engine=tiny), Report())
     assert "class names only, which is plain CLIP" in capsys.readouterr().out
@@ -87,7 +91,9 @@ def test_no_such_output_folder(tmp_path: Path, labels_file: Path) -> None:
         export(config(tmp_path, labels_file, out=tmp_path / "nowhere" / "m"), Report(quiet=True))
 
 
-def test_one_sided_pairs_are_left_out_and_counted(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_sided_pairs_are_left_out_and_counted(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     labels = write_labels(folder, "cat", "dog", "ship")
@@ -101,7 +107,9 @@ def test_one_sided_pairs_are_left_out_and_counted(tiny: Path, tmp_path: Path, ca
     assert (weights.pair_starts.tolist(), weights.pair_others.tolist()) == ([0, 1, 1, 1], [1])
 
 
-def test_long_text_is_an_error_or_cut_and_counted(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_text_is_an_error_or_cut_and_counted(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     labels = write_labels(tmp_path, "cat", "very " * 90 + "long name")
     with pytest.raises(TextsError, match=r"1 of 2 texts exceed the model's 77 tokens.*--on-long truncate"):
         export(config(tmp_path, labels, engine=tiny), Report(quiet=True))
@@ -121,7 +129,17 @@ sys.exit(main(sys.argv[1:]))
 def test_full_disk_leaves_no_half_written_artefact(tmp_path: Path, labels_file: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    command = [sys.executable, "-c", _FULL_DISK, "--model", "coder-tiny", "--labels", str(labels_file), "--out", str(out / "m")]
+    command = [
+        sys.executable,
+        "-c",
+        _FULL_DISK,
+        "--model",
+        "coder-tiny",
+        "--labels",
+        str(labels_file),
+        "--out",
+        str(out / "m"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr

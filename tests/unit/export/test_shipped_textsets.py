@@ -65,7 +65,11 @@ def test_every_text_renders(name: str) -> None:
 @every_set
 def test_no_text_stands_twice_in_a_class_and_kind(name: str) -> None:
     texts = load(name)
-    found = {(label, kind): repeats(texts.texts[i].get(kind, ())) for i, label in enumerate(texts.labels) for kind in GENERAL_KINDS}
+    found = {
+        (label, kind): repeats(texts.texts[i].get(kind, ()))
+        for i, label in enumerate(texts.labels)
+        for kind in GENERAL_KINDS
+    }
     assert {place: twice for place, twice in found.items() if twice} == {}
 
 

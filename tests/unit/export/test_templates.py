@@ -145,7 +145,9 @@ def test_not_a_list_of_strings(templates: Any, got: str) -> None:
     ],
 )
 def test_unknown_and_missing_placeholders(kind: str, template: str, got: str, allowed: str, needed: str) -> None:
-    with pytest.raises(TextsError, match=rf"^t: template .* of '{kind}' has the placeholders \[.*allowed are \[") as caught:
+    with pytest.raises(
+        TextsError, match=rf"^t: template .* of '{kind}' has the placeholders \[.*allowed are \["
+    ) as caught:
         Templates.from_json({kind: [template]}, where="t")
     message = str(caught.value)
     assert f"template {template!r} of" in message

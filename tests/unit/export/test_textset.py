@@ -12,7 +12,15 @@ import pytest
 from coder_engine.errors import TextsError
 from coder_export import textset
 from coder_export.templates import Templates
-from coder_export.textset import Sentence, TextSet, find_shipped, load_textset, names_only, open_textset, shipped
+from coder_export.textset import (
+    Sentence,
+    TextSet,
+    find_shipped,
+    load_textset,
+    names_only,
+    open_textset,
+    shipped,
+)
 
 LABELS = ("cat", "elk", "owl")
 TEXTS = [
@@ -42,7 +50,11 @@ def write(tmp_path: Path) -> Write:
     def write(**files: str | None) -> Path:
         folder = tmp_path / "animals"
         folder.mkdir()
-        content = {"labels_txt": "\n".join(LABELS) + "\n", "texts_jsonl": lines(TEXTS), "pairs_jsonl": lines(PAIRS)}
+        content = {
+            "labels_txt": "\n".join(LABELS) + "\n",
+            "texts_jsonl": lines(TEXTS),
+            "pairs_jsonl": lines(PAIRS),
+        }
         for name, text in {**content, **files}.items():
             if text is not None:
                 (folder / name.replace("_", ".")).write_text(text, encoding="utf-8")
@@ -63,7 +75,11 @@ def test_a_folder(write: Write) -> None:
         name="animals",
         labels=LABELS,
         texts=(
-            {"attribute": ("whiskers", "retractable claws"), "synonym": ("house cat",), "analogous": ("ocelot",)},
+            {
+                "attribute": ("whiskers", "retractable claws"),
+                "synonym": ("house cat",),
+                "analogous": ("ocelot",),
+            },
             {"synonym": ("wapiti",)},
             {},
         ),
@@ -122,10 +138,21 @@ def test_duel_sentences(write: Write) -> None:
 
 
 def test_every_text_goes_into_every_template_of_its_kind(write: Write) -> None:
-    templates = {"name": ["{class}", "one {class}"], "attribute": ["{text}!", "{text}?"], "pair": ["{text}1", "{text}2"]}
+    templates = {
+        "name": ["{class}", "one {class}"],
+        "attribute": ["{text}!", "{text}?"],
+        "pair": ["{text}1", "{text}2"],
+    }
     found = load_textset(write(templates_json=json.dumps(templates)))
     texts = [sentence.text for sentence in found.sentences(0)]
-    assert texts[:6] == ["cat", "one cat", "whiskers!", "whiskers?", "retractable claws!", "retractable claws?"]
+    assert texts[:6] == [
+        "cat",
+        "one cat",
+        "whiskers!",
+        "whiskers?",
+        "retractable claws!",
+        "retractable claws?",
+    ]
     assert found.duel_sentences(0, 1) == ["its size1", "its size2", "its claws1", "its claws2"]
 
 
@@ -317,7 +344,9 @@ def test_open_by_folder_and_by_name(animals: TextSet, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["cifar100", "no/such/folder"])
 def test_an_unknown_name_lists_the_shipped_sets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(textset, "shipped", lambda: {"cifar10": Path("a"), "pets": Path("b")})
-    with pytest.raises(TextsError, match=r"neither a folder nor a shipped text set; shipped are cifar10, pets$") as caught:
+    with pytest.raises(
+        TextsError, match=r"neither a folder nor a shipped text set; shipped are cifar10, pets$"
+    ) as caught:
         open_textset(name)
     assert str(caught.value).startswith(f"--texts {name}: ")
 

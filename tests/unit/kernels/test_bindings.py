@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coder_engine import _kernels
 from numpy.typing import NDArray
+
+from coder_engine import _kernels
 
 Arrays = dict[str, NDArray[Any]]
 

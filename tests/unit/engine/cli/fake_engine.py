@@ -42,15 +42,11 @@ class FakeEngine:
             return Prediction(label=None, score=None, top=(), reranked=False, path=path, error=fault)
         scores = dict(zip(LABELS, [value / sum(colour) for value in colour], strict=True))
         names = sorted(scores, key=lambda name: -scores[name])
-        top = tuple(
-            Candidate(label=name, score=scores[name], gap=0.0) for name in names[: self.options["top"]]
-        )
+        top = tuple(Candidate(label=name, score=scores[name], gap=0.0) for name in names[: self.options["top"]])
         best = top[0]
         threshold = self.options["unknown_below"]
         unknown = threshold is not None and best.score < threshold
-        return Prediction(
-            label=best.label, score=best.score, top=top, reranked=False, path=path, unknown=unknown
-        )
+        return Prediction(label=best.label, score=best.score, top=top, reranked=False, path=path, unknown=unknown)
 
     def explain(self, path: str) -> str:
         read_rgb(path)

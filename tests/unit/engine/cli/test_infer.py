@@ -18,6 +18,7 @@ from PIL import Image
 from coder_engine.cli import infer
 from coder_engine.cli.infer import main
 from coder_engine.errors import CoderError, EngineError, ImageError
+from coder_engine.images import MAX_PIXELS
 from unit.engine.cli.fake_engine import FakeEngine
 
 
@@ -96,9 +97,7 @@ def test_csv_has_as_many_columns_as_there_are_classes(
     assert "label4" not in rows[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "start"), [("o.csv", "path,label"), ("o.jsonl", '{"path"'), ("o", '{"path"')]
-)
+@pytest.mark.parametrize(("name", "start"), [("o.csv", "path,label"), ("o.jsonl", '{"path"'), ("o", '{"path"')])
 def test_out_writes_a_file(
     engine: FakeEngine, photos: Path, capsys: pytest.CaptureFixture[str], name: str, start: str
 ) -> None:
@@ -113,9 +112,7 @@ def test_out_is_no_terminal(engine: FakeEngine, photos: Path, monkeypatch: pytes
     assert len(json_rows(Path("o").read_text())) == 3
 
 
-def test_quiet_leaves_stderr_empty(
-    engine: FakeEngine, photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_quiet_leaves_stderr_empty(engine: FakeEngine, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("photos", "--quiet") == 0
     assert capsys.readouterr().err == ""
 
@@ -128,9 +125,7 @@ def test_the_summary_counts_what_was_skipped(
     assert capsys.readouterr().err.endswith("; skipped 1 .txt\n")
 
 
-def test_explanations_follow_their_rows(
-    engine: FakeEngine, photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_explanations_follow_their_rows(engine: FakeEngine, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     damage(photos)
     assert run("photos", "--explain") == 2
     lines = capsys.readouterr().out.splitlines()
@@ -190,9 +185,7 @@ def test_the_start_line_says_what_runs_before_the_first_row(
 # exit codes
 
 
-def test_a_bad_image_is_a_row_and_exit_2(
-    engine: FakeEngine, photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_image_is_a_row_and_exit_2(engine: FakeEngine, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     damage(photos)
     assert run("photos") == 2
     out, err = capsys.readouterr()
@@ -284,9 +277,7 @@ def test_an_output_that_cannot_be_written_is_exit_1(
     assert "coder-infer: cannot write gone/o.csv (No such file or directory)" in capsys.readouterr().err
 
 
-def test_ctrl_c_is_130_and_leaves_no_file(
-    engine: FakeEngine, photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_is_130_and_leaves_no_file(engine: FakeEngine, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     engine.interrupt_after = 2
     assert run("photos", "--out", "o") == 130
     assert capsys.readouterr().err.endswith("coder-infer: interrupted; o was not written\n")
@@ -305,7 +296,9 @@ def test_ctrl_c_without_a_file(engine: FakeEngine, photos: Path, capsys: pytest.
 # as a process of its own
 
 SCRIPT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
 sys.path[:0] = {paths!r}
 from coder_engine.cli import infer
 from unit.engine.cli.fake_engine import FakeEngine
@@ -334,9 +327,7 @@ def test_a_reader_that_leaves_ends_it_quietly(command: list[str]) -> None:
 
 
 def test_rows_come_while_paths_are_still_coming(command: list[str]) -> None:
-    with subprocess.Popen(
-        [*command, "-", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen([*command, "-", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         for name in ("a", "b"):
@@ -462,6 +453,7 @@ def test_the_engine_gets_its_options(opened: list[dict[str, object]], photos: Pa
             "threads": 3,
             "margin": 0.2,
             "rerank": True,
+            "max_pixels": MAX_PIXELS,
         }
     ]
 

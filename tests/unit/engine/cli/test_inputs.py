@@ -145,9 +145,7 @@ def deny(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
 
 def test_an_unreadable_folder_ends_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deny(monkeypatch, "d")
-    with pytest.raises(
-        CoderError, match=r"d: the folder cannot be read \(Permission denied\); make it readable"
-    ):
+    with pytest.raises(CoderError, match=r"d: the folder cannot be read \(Permission denied\); make it readable"):
         Inputs(["d"])
 
 
@@ -206,9 +204,7 @@ def test_a_pattern_without_a_match_ends_it(tree: Path) -> None:
 
 def test_nothing_found_says_what_was_looked_for(tree: Path) -> None:
     touch(tree, "texts/a.txt", "texts/b.txt")
-    with pytest.raises(
-        CoderError, match=r"no images in texts: looked for \.apng .*\.jpg .*; skipped 2 \.txt"
-    ):
+    with pytest.raises(CoderError, match=r"no images in texts: looked for \.apng .*\.jpg .*; skipped 2 \.txt"):
         names("texts")
 
 
@@ -263,9 +259,7 @@ def test_an_empty_list_ends_it(pipe: Pipe) -> None:
 
 def test_a_closed_stdin_ends_it(pipe: Pipe) -> None:
     pipe.close(pipe.reader)
-    with pytest.raises(
-        CoderError, match=r"standard input cannot be read \(Bad file descriptor\); pipe a list"
-    ):
+    with pytest.raises(CoderError, match=r"standard input cannot be read \(Bad file descriptor\); pipe a list"):
         list(Inputs(["-"], stdin=pipe.reader))
 
 

@@ -26,12 +26,9 @@ from coder_engine.prediction import Candidate, Fault, Prediction
 
 def answer(*labels: str, path: str | None = "a.jpg", unknown: bool = False, **scores: float) -> Prediction:
     top = tuple(
-        Candidate(label=label, score=scores.get(label, 0.5 / 2**n), gap=0.25 * n)
-        for n, label in enumerate(labels)
+        Candidate(label=label, score=scores.get(label, 0.5 / 2**n), gap=0.25 * n) for n, label in enumerate(labels)
     )
-    return Prediction(
-        label=labels[0], score=top[0].score, top=top, reranked=bool(scores), path=path, unknown=unknown
-    )
+    return Prediction(label=labels[0], score=top[0].score, top=top, reranked=bool(scores), path=path, unknown=unknown)
 
 
 CAT = answer("cat", "dog", "fox")
@@ -196,9 +193,7 @@ def test_a_reader_that_left_is_no_error_of_ours() -> None:
 
 def test_a_full_disk_behind_standard_output() -> None:
     stream = Stream(OSError(28, "No space left on device"))
-    with pytest.raises(
-        CoderError, match=r"cannot write to standard output \(No space left on device\); make room"
-    ):
+    with pytest.raises(CoderError, match=r"cannot write to standard output \(No space left on device\); make room"):
         Output(stream).write("a\n")
 
 
@@ -261,18 +256,14 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["gone/out.csv", "."])
 def test_a_place_that_cannot_be_written(tmp_path: Path, name: str) -> None:
-    with pytest.raises(
-        CoderError, match=r"cannot write .* \((No such file or directory|it is a folder)\); make room"
-    ):
+    with pytest.raises(CoderError, match=r"cannot write .* \((No such file or directory|it is a folder)\); make room"):
         FileOutput(str(tmp_path / name))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_one_clear_error() -> None:
     with (
-        pytest.raises(
-            CoderError, match=r"cannot write /dev/full \(No space left on device\); make room, or choose"
-        ),
+        pytest.raises(CoderError, match=r"cannot write /dev/full \(No space left on device\); make room, or choose"),
         FileOutput("/dev/full") as output,
     ):
         output.write("a\n")

@@ -1,0 +1,100 @@
+"""A small weight file's content, and ways to write, seal and take apart weight files without the project's writer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from coder_engine.weights import Metadata
+
+RNG = np.random.default_rng(3)
+D = 8
+Tensors = dict[str, NDArray[Any]]
+
+META = Metadata(
+    labels=("cat", "elk", "büffel", "フクロウ"),
+    model="ViT-B-32",
+    pretrained="openai",
+    tower="ab" * 32,
+    preprocess={"size": [224, 224], "interpolation": "bicubic", "resize_mode": "shortest", "fill": 0},
+    logit_scale=99.99999237060547,
+    margin=0.125,
+    texts={"name": "animals", "source": {"writer": "us", "model": None}, "counts": [3, 4]},
+    sentences=(
+        (0, "name", "a photo of a cat."),
+        (0, "attribute", 'with "whiskers" \\ é\n'),
+        (3, "synonym", "フクロウ"),
+    ),
+    engine_files={"engine.onnx": "cd" * 32},
+    versions={"coder-engine": "0.1.0"},
+    fidelity={"cosine": 0.9999998807907104, "images": 16},
+)
+PLAIN = replace(META, sentences=(), texts={})
+
+
+def normal(*shape: int, dtype: type = np.float32) -> NDArray[Any]:
+    return RNG.normal(size=shape).astype(dtype)
+
+
+def make_tensors(kind: str) -> Tensors:
+    """C = 4 classes with 1, 3, 1 and 2 name rows."""
+    tensors: Tensors = {
+        "bank": normal(4 + 7, D),
+        "name_offsets": np.array([0, 1, 4, 5, 7], np.int32),
+        "name_weight": np.array([1, 0.5, 0.25, 1 / 3], np.float32),
+    }
+    if kind == "dense":
+        tensors["pair_rows"] = normal(6, D, dtype=np.float16)
+    if kind == "sparse":
+        tensors["pair_rows"] = normal(3, D, dtype=np.float16)
+        tensors["pair_starts"] = np.array([0, 2, 2, 3, 3], np.int64)
+        tensors["pair_others"] = np.array([1, 3, 3], np.int32)
+    return tensors
+
+
+# The format written out once more, so that a change of it is noticed.
+
+
+def sha256(*arrays: NDArray[Any]) -> str:
+    parts = [f"{array.dtype.str}{array.shape}".encode() + array.tobytes() for array in arrays]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def seal(path: Path, header: dict[str, str], tensors: Tensors) -> None:
+    """Write any content under the digest that belongs to it."""
+    text = "\0".join(header.get(key, "") for key in ("format", "format_version", "coder")).encode()
+    covered = [tensors[name] for name in sorted(tensors) if name != "pair_rows"]
+    digest = sha256(np.frombuffer(text, np.uint8), *covered)
+    save_file(tensors, path, metadata={**header, "digest": digest})
+
+
+def header_of(meta: Metadata, **changes: str) -> dict[str, str]:
+    return {"format": "coder-engine weights", "format_version": "1", "coder": meta.to_json(), **changes}
+
+
+def split(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The header and the tensors' bytes of a safetensors file."""
+    content = path.read_bytes()
+    body = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:body]), content[body:]
+
+
+def join(path: Path, header: dict[str, Any], body: bytes) -> None:
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+
+
+def place(path: Path, name: str) -> tuple[int, int]:
+    """Where the bytes of a tensor start and end in the file."""
+    header, body = split(path)
+    start, end = header[name]["data_offsets"]
+    offset = path.stat().st_size - len(body)
+    return offset + start, offset + end

@@ -1,0 +1,207 @@
+"""The weight file: all of it comes back, it is replaced whole or not at all, and its pair rows stay on the disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from coder_engine.errors import WeightsError
+from coder_engine.weights import Metadata, Weights, load_weights, save_weights
+from helpers_weights import META, PLAIN, D, header_of, join, make_tensors, normal, seal, sha256, split
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "animals.safetensors"
+
+
+@pytest.fixture
+def saved(path: Path) -> Path:
+    save_weights(path, PLAIN, make_tensors("sparse"))
+    return path
+
+
+# round trip
+
+
+@pytest.mark.parametrize("kind", ["no pairs", "dense", "sparse"])
+def test_all_tensors_come_back(path: Path, kind: str) -> None:
+    tensors = make_tensors(kind)
+    save_weights(path, PLAIN, tensors)
+    found = load_weights(path)
+    for name in ("bank", "name_offsets", "name_weight", "pair_rows", "pair_starts", "pair_others", "texts"):
+        array = getattr(found, name)
+        if name in tensors:
+            assert array.dtype == tensors[name].dtype
+            assert_array_equal(array, tensors[name], strict=True)
+        else:
+            assert array is None
+    assert (found.path, found.width) == (path, D)
+    found.check_pairs()
+
+
+def test_all_metadata_comes_back(path: Path) -> None:
+    tensors = make_tensors("dense") | {"texts": normal(3, D)}
+    save_weights(path, META, tensors)
+    found = load_weights(str(path))
+    assert found.meta == replace(META, pair_digest=sha256(tensors["pair_rows"]))
+    assert found.texts is not None
+    assert_array_equal(found.texts, tensors["texts"])
+
+
+def test_metadata_has_defaults(path: Path) -> None:
+    meta = Metadata(labels=("cat",), model="m", pretrained="p", tower="t", preprocess={}, logit_scale=1)
+    tensors = {"bank": normal(2, D), "name_offsets": np.array([0, 1], np.int32), "name_weight": np.ones(1, np.float32)}
+    save_weights(path, meta, tensors)
+    found = load_weights(path).meta
+    assert found == meta
+    assert (found.margin, found.sentences, found.pair_digest) == (None, (), "")
+
+
+@pytest.mark.parametrize("kind", ["no pairs", "sparse"])
+def test_the_format_is_the_documented_one(path: Path, kind: str) -> None:
+    tensors = make_tensors(kind)
+    save_weights(path, PLAIN, tensors)
+    header, _ = split(path)
+    meta = replace(PLAIN, pair_digest=sha256(tensors["pair_rows"]) if kind == "sparse" else "")
+    told = header.pop("__metadata__")
+    seal(path.with_name("sealed"), header_of(meta), tensors)
+    assert told == split(path.with_name("sealed"))[0]["__metadata__"]
+    dtypes = {"F32": "float32", "F16": "float16", "I32": "int32", "I64": "int64"}
+    assert {name: dtypes[entry["dtype"]] for name, entry in header.items()} == {
+        name: str(array.dtype) for name, array in tensors.items()
+    }
+
+
+def test_pair_rows_are_mapped_and_read_only(saved: Path) -> None:
+    rows = load_weights(saved).pair_rows
+    assert isinstance(rows, np.memmap)
+    assert not rows.flags.writeable
+    assert rows.flags.aligned
+    with pytest.raises(ValueError, match="read-only"):
+        rows[0, 0] = 1
+
+
+def test_arrays_are_converted_to_the_types_of_the_format(path: Path) -> None:
+    tensors = make_tensors("sparse")
+    given = {
+        name: np.asfortranarray(array.astype(np.float64 if array.dtype.kind == "f" else np.int64))
+        for name, array in tensors.items()
+    }
+    save_weights(path, PLAIN, given)
+    found = load_weights(path)
+    assert found.bank.flags.c_contiguous
+    for name, array in tensors.items():
+        assert_array_equal(getattr(found, name), array, strict=True)
+
+
+def test_saving_replaces_the_file(saved: Path) -> None:
+    tensors = make_tensors("dense")
+    save_weights(saved, PLAIN, tensors)
+    assert_array_equal(load_weights(saved).bank, tensors["bank"])
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+# the disk
+
+
+@pytest.mark.parametrize("old", [True, False], ids=["over an old file", "first time"])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(path: Path, old: bool) -> None:
+    resource = pytest.importorskip("resource")
+    if old:
+        save_weights(path, PLAIN, make_tensors("sparse"))
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    assert list(before) == ([path.name] if old else [])
+    # A limit on the size of files fails as a full disk does: a write comes back short, the next with an error.
+    code = f"""
+import resource, sys
+from pathlib import Path
+import numpy as np
+from coder_engine.errors import WeightsError
+from coder_engine.weights import Metadata, save_weights
+meta = Metadata(labels=("cat",), model="m", pretrained="p", tower="t", preprocess={{}}, logit_scale=1.0)
+tensors = {{"bank": np.ones((2, 300_000)), "name_offsets": np.array([0, 1]), "name_weight": np.ones(1)}}
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, {resource.RLIM_INFINITY}))
+try:
+    save_weights(Path(sys.argv[1]), meta, tensors)
+except WeightsError as err:
+    print(err)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{path}: cannot be written (")
+    assert done.stdout.endswith("); free space or choose another --out\n")
+    assert "File too large" in done.stdout
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(
+        WeightsError, match=r"cannot be written \(.*No such file.*\); free space or choose another --out"
+    ):
+        save_weights(tmp_path / "missing" / "w.safetensors", PLAIN, make_tensors("dense"))
+
+
+def test_a_folder_in_the_way(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(WeightsError, match=r"cannot be written \(.*Is a directory"):
+        save_weights(path, PLAIN, make_tensors("dense"))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def resident_bytes() -> int:
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmRSS:")[1].split()[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to tell resident memory")
+def test_opening_does_not_read_the_pair_rows(path: Path) -> None:
+    classes, width = 1000, 200
+    shape = (classes * (classes - 1) // 2, width)
+    meta = replace(PLAIN, labels=tuple(map(str, range(classes))), pair_digest="0" * 64)
+    seal(
+        path,
+        header_of(meta),
+        {
+            "bank": normal(2 * classes, width),
+            "name_offsets": np.arange(classes + 1, dtype=np.int32),
+            "name_weight": np.ones(classes, np.float32),
+        },
+    )
+    header, body = split(path)
+    size = 2 * shape[0] * shape[1]
+    header["pair_rows"] = {"dtype": "F16", "shape": shape, "data_offsets": [len(body), len(body) + size]}
+    join(path, header, body)
+    os.truncate(path, path.stat().st_size + size)  # a hole: it reads as zeros and costs no disk
+    assert size > 199_000_000
+    before = resident_bytes()
+    weights = load_weights(path)
+    assert resident_bytes() - before < 20_000_000
+    assert weights.pair_rows is not None
+    assert weights.pair_rows.shape == shape
+    assert not weights.pair_rows[-1].any()
+    assert resident_bytes() - before < 20_000_000
+    assert not weights.pair_rows.view(np.uint16).max()
+    assert resident_bytes() - before > 150_000_000
+    weights.release_pages()
+    assert resident_bytes() - before < 40_000_000
+
+
+def test_released_pages_read_the_same(path: Path) -> None:
+    tensors = make_tensors("sparse")
+    save_weights(path, PLAIN, tensors)
+    weights = load_weights(path)
+    weights.check_pairs()
+    weights.release_pages()
+    assert_array_equal(weights.pair_rows, tensors["pair_rows"])
+
+
+@pytest.mark.parametrize("kind", ["no pairs", "dense"])
+def test_there_is_nothing_to_release_without_a_map(kind: str) -> None:
+    Weights(path=Path("memory"), meta=PLAIN, **make_tensors(kind)).release_pages()
