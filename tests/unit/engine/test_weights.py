@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+import coder_engine.weights as weights_module
 from coder_engine.errors import WeightsError
 from coder_engine.weights import Metadata, Weights, load_weights, save_weights
 from helpers_weights import META, PLAIN, D, header_of, join, make_tensors, normal, seal, sha256, split
@@ -139,6 +141,19 @@ except WeightsError as err:
     assert done.stdout.endswith("); free space or choose another --out\n")
     assert "File too large" in done.stdout
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_a_writer_that_stops_half_way_never_touches_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop_half_way(tensors: dict[str, object], scratch: Path, metadata: dict[str, str]) -> None:
+        Path(scratch).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = saved.read_bytes()
+    monkeypatch.setattr(weights_module, "save_file", stop_half_way)
+    with pytest.raises(WeightsError, match=r"cannot be written \(.*No space left on device\); free space"):
+        save_weights(saved, PLAIN, make_tensors("dense"))
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

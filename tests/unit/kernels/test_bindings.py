@@ -305,9 +305,9 @@ def test_instruction_sets_agree(isa: str) -> None:
 
 def longest_stall(work: threading.Thread) -> tuple[float, float]:
     """Runs ``work``; the longest this thread could not tick meanwhile, and the whole time, in seconds."""
-    work.start()
     start = last = time.perf_counter()
     longest = 0.0
+    work.start()  # inside the measurement: with the GIL held it returns only when the work is done
     while work.is_alive():
         time.sleep(0.0005)
         now = time.perf_counter()
@@ -317,14 +317,14 @@ def longest_stall(work: threading.Thread) -> tuple[float, float]:
 
 def test_coder_releases_the_gil() -> None:
     kernel = head(weights(60, 512), isa="scalar")
-    features, out = np.full((30_000, 512), 0.1, np.float32), np.empty((30_000, 180), np.float32)
+    features, out = np.full((8000, 512), 0.1, np.float32), np.empty((8000, 180), np.float32)
     longest, whole = longest_stall(threading.Thread(target=kernel.coder, args=(features, out)))
     assert longest < whole / 2, f"stalled {longest:.3f} s of {whole:.3f} s"
 
 
 def test_rank_releases_the_gil() -> None:
     arrays = weights(300, 32)
-    given = call(3000, arrays, n=300)
+    given = call(1500, arrays, n=300)
     longest, whole = longest_stall(threading.Thread(target=rank, args=(head(arrays, isa="scalar"), given)))
     assert longest < whole / 2, f"stalled {longest:.3f} s of {whole:.3f} s"
 

@@ -308,7 +308,8 @@ sys.exit(infer.main(sys.argv[1:]))
 
 
 @pytest.fixture
-def command(photos: Path) -> list[str]:
+def command(photos: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # buffers are what can still break at exit
     script = SCRIPT.format(paths=[path for path in sys.path if path])
     return [sys.executable, "-c", script, "--engine", "model.onnx"]
 
