@@ -8,13 +8,14 @@ Run by ``make demo``. Every step is a command a user would type, printed before 
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
-from coder_engine import Engine
 from coder_export.photographs import sample_photographs
 from coder_export.textset import shipped
 
@@ -33,18 +34,18 @@ def main(images: list[str]) -> int:
     labels = shipped()["cifar10"] / "labels.txt"
     run("coder-export", "--model", "coder-tiny", "--labels", labels, "--out", OUT / "tiny", "--keep-texts")
 
-    chosen = images or [*map(str, sample_photographs()[:5]), *known_photographs()]
-    options = ["--engine", ENGINE, "--top", 3, "--unknown-below", UNKNOWN_BELOW]
-    run("coder-infer", *chosen, *options, "--format", "table")
-    run("coder-infer", *chosen, *options, "--format", "jsonl", "--out", OUT / "predictions.jsonl", "--quiet")
-    explain_one(chosen)
-    print(f"\nengine, weight file and predictions are in {OUT}")
+    chosen = images or [shown(path) for path in [*sample_photographs()[:5], *known_photographs()]]
+    options = ["--engine", ENGINE, "--unknown-below", UNKNOWN_BELOW]
+    run("coder-infer", *chosen, *options, "--top", 3, "--format", "table")
+    run("coder-infer", *chosen, *options, "--out", OUT / "predictions.jsonl", "--quiet")
+    explain_one(OUT / "predictions.jsonl")
+    print(f"\nengine, weight file and predictions are in {shown(OUT)}")
     return 0
 
 
 def run(*command: object) -> None:
     """Print a command of this project and run it; a failure ends the demo. Images that fail (2) do not."""
-    words = [str(word) for word in command]
+    words = [shown(word) for word in command]
     print(f"\n$ {shlex.join(words)}", flush=True)
     program = Path(sysconfig.get_path("scripts")) / words[0]
     code = subprocess.run([program, *words[1:]], check=False).returncode
@@ -52,26 +53,23 @@ def run(*command: object) -> None:
         raise SystemExit(code)
 
 
-def known_photographs() -> list[str]:
+def shown(path: object) -> str:
+    """A path as a user would type it here."""
+    return os.path.relpath(str(path)) if isinstance(path, Path) else str(path)
+
+
+def known_photographs() -> list[Path]:
     """The folders of photographs that show a CIFAR-10 class; none on a machine that lacks them."""
-    return [str(PHOTOS / name) for name in KNOWN if (PHOTOS / name).is_dir()]
+    return [PHOTOS / name for name in KNOWN if (PHOTOS / name).is_dir()]
 
 
-def explain_one(images: list[str]) -> None:
+def explain_one(predictions: Path) -> None:
     """Explain the first photograph whose rerank changed the answer, else the first one."""
-    engine = Engine(ENGINE)
-    paths = [
-        file for image in images for file in (sorted(Path(image).iterdir()) if Path(image).is_dir() else [Path(image)])
-    ]
-    explained = None
-    for prediction in engine.predict_stream(paths):
-        if prediction.error is None and prediction.path is not None:
-            explained = explained or prediction.path
-            if prediction.reordered:
-                explained = prediction.path
-                break
-    if explained is not None:
-        run("coder-infer", explained, "--engine", ENGINE, "--format", "table", "--explain", "--quiet")
+    rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
+    found = [row for row in rows if "error" not in row]
+    changed = [row for row in found if any(other["score"] > row["score"] for other in row["top"])]
+    for row in (changed or found)[:1]:
+        run("coder-infer", row["path"], "--engine", ENGINE, "--explain", "--quiet")
 
 
 if __name__ == "__main__":

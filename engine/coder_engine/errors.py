@@ -35,7 +35,7 @@ class ImageError(CoderError):
 
     Attributes:
         kind: one word for programs: ``missing``, ``unreadable``, ``empty``, ``truncated``, ``too-large``,
-            ``not-an-image``.
+            ``not-an-image``, ``unsupported``.
     """
 
     def __init__(self, kind: str, message: str) -> None:

@@ -124,7 +124,7 @@ def _from_tag(name: str, tag: str, checkpoint: Path | None) -> ClipModel:
     path = checkpoint or _fetch(name, tag, config)
     quick_gelu = None if name == tiny.NAME else bool(config.get("quick_gelu", False))
     weights = _load(name, path, quick_gelu=quick_gelu)
-    return _ready(name, tag, weights.model, config, [f"{tag} weights, {'QuickGELU' if quick_gelu else 'GELU or ReLU'}"])
+    return _ready(name, tag, weights.model, config, [f"{tag} weights, {'QuickGELU' if quick_gelu else 'no QuickGELU'}"])
 
 
 @dataclass(frozen=True, kw_only=True)

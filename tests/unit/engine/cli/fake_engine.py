@@ -26,6 +26,10 @@ class FakeEngine:
 
     def predict_stream(self, items: Iterable[str], **options: Any) -> Iterator[Prediction]:
         self.options = options
+        self.stream = self._stream(items)  # held here, so that only close() ends it
+        return self.stream
+
+    def _stream(self, items: Iterable[str]) -> Iterator[Prediction]:
         try:
             for n, path in enumerate(items):
                 if n >= self.interrupt_after:
