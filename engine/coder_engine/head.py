@@ -20,8 +20,8 @@ except ImportError as err:
 CANDIDATES = 5
 """k: the classes that meet in duels (Eq. 9)."""
 
-_RELEASE_AFTER = 64
-"""Reranked images between two ``Weights.release_pages``: 640 rows, at worst 40 MB of mapped pages."""
+_RELEASE_AFTER = 4
+"""Reranked images between two ``Weights.release_pages``: 40 rows, for which 20 MB were seen mapped."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,8 +121,8 @@ class Weights:
     def release_pages(self) -> None:
         """Give the mapped pair rows back to the page cache; the next use maps them again from there.
 
-        The kernel maps 16 pages for each one touched, so rows of many classes would sooner or later make all 512 MB of
-        a thousand classes count as this process's memory.
+        The operating system maps much around each row touched (up to half a megabyte was seen), so rows of many classes
+        would soon make all 512 MB of a thousand classes count as this process's memory.
         """
         mapping = None if self.pair_rows is None else self.pair_rows.base
         if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
