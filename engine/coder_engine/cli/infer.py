@@ -30,7 +30,7 @@ examples:
   coder-infer photos/ --engine model.onnx --recursive | jq .    sub-folders too, as JSON lines
   coder-infer 'photos/**/*.png' --engine model.onnx --out found.csv
   find . -name '*.jpg' -print0 | coder-infer - --null --engine model.onnx
-  coder-infer cat.jpg --engine model.onnx --explain             which texts decided
+  coder-infer cat.jpg --engine model.onnx --explain             which duels decided
 
 exit codes: 0 all well, 1 the command could not run, 2 some images failed, 130 interrupted
 """
