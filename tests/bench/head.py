@@ -83,10 +83,11 @@ def run() -> None:
         heads = {threads: Head(weights, threads=threads) for threads in sorted({1, usable_cpus()})}
         head = heads[max(heads)]
         head.rank(images[:1])
-        before = resident_mb()
+        before = peak = resident_mb()
         for image in images:
             head.rank(image[None])
-        rows.append(("resident memory grown over 1,000 images", f"{resident_mb() - before:.0f} MB"))
+            peak = max(peak, resident_mb())
+        rows.append(("resident memory, at its highest over 1,000 images", f"+{peak - before:.0f} MB"))
         rows += timings(heads, weights, images)
         show(f"Head at B = 1: C = {C}, R = {R}, D = {D}, {PAIRS:,} pairs ({_kernels.isa()})", rows)
 
