@@ -61,74 +61,45 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="coder-export",
-        description=__doc__,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="coder-export", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
-    add("--version", action="version", version=f"coder-export {__version__}")
-    add("--list-models", action="store_true", help="print the names that --model takes, and exit")
-    add(
-        "--model",
-        metavar="NAME",
-        help="open_clip's or OpenAI's name: ViT-B/16, ViT-L/14@336px, RN50, coder-tiny, ...",
-    )
-    add("--labels", type=Path, metavar="FILE", help="one class name a line; the line number is the class id")
-    add(
-        "--pretrained",
-        metavar="TAG|FILE",
-        help="open_clip tag, .pt or .safetensors file, or 'random' (default: openai)",
-    )
-    add(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="weights of the tag --pretrained, where the hub is out of reach",
-    )
-    add(
-        "--texts",
-        metavar="NAME|DIR",
-        help="shipped text set, folder, or 'none' (default: a shipped one that fits)",
-    )
-    add(
-        "--out",
-        type=Path,
-        default=Path("model"),
-        metavar="STEM",
-        help="write STEM.onnx and STEM.safetensors (default: model)",
-    )
-    add("--engine", type=Path, metavar="FILE", help="reuse this .onnx and write only a weight file for it")
-    add(
-        "--on-long",
-        choices=ON_LONG,
-        default="error",
-        help="texts past the model's context length (default: error)",
-    )
-    add("--keep-texts", action="store_true", help="store the general texts' features, for Engine.coder")
-    add(
-        "--margin",
-        type=float,
-        metavar="M",
-        help="rerank only where the two best probabilities differ by less than M",
-    )
-    add(
-        "--tolerance",
-        type=float,
-        default=1e-4,
-        metavar="E",
-        help="largest difference from torch allowed (default: 1e-4)",
-    )
-    add(
-        "--verify-images",
-        type=Path,
-        metavar="DIR",
-        help="photographs for the fidelity check (default: scikit-image's)",
-    )
-    add("--batch-size", type=int, default=64, metavar="N", help="texts encoded at once (default: 64)")
-    add("--seed", type=int, default=0, help="seed of --pretrained random (default: 0)")
-    add("--quiet", action="store_true", help="print errors only")
+    parser.add_argument("--version", action="version", version=f"coder-export {__version__}")
+    parser.add_argument("--list-models", action="store_true", help="print the names that --model takes, and exit")
+    _add_model_options(parser.add_argument_group("model"))
+    _add_text_options(parser.add_argument_group("texts"))
+    _add_output_options(parser.add_argument_group("output"))
     return parser
+
+
+def _add_model_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--model", metavar="NAME", help="open_clip's or OpenAI's name: ViT-B/16, ViT-L/14@336px, RN50, coder-tiny, ...")
+    weights = "open_clip tag, .pt or .safetensors file, or 'random' (default: openai)"
+    add("--pretrained", metavar="TAG|FILE", help=weights)
+    add("--checkpoint", type=Path, metavar="FILE", help="weights of that tag, where the hub is out of reach")
+    add("--seed", type=int, default=0, help="seed of --pretrained random (default: 0)")
+
+
+def _add_text_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--labels", type=Path, metavar="FILE", help="one class name a line; the line number is the class id")
+    texts = "shipped text set, folder, or 'none' (default: a shipped one that fits)"
+    add("--texts", metavar="NAME|DIR", help=texts)
+    add("--on-long", choices=ON_LONG, default="error", help="texts past the model's context length (default: error)")
+    add("--keep-texts", action="store_true", help="store the general texts' features, for Engine.coder")
+    add("--batch-size", type=int, default=64, metavar="N", help="texts encoded at once (default: 64)")
+
+
+def _add_output_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    out = "write STEM.onnx and STEM.safetensors (default: model)"
+    add("--out", type=Path, default=Path("model"), metavar="STEM", help=out)
+    add("--engine", type=Path, metavar="FILE", help="reuse this .onnx and write only a weight file for it")
+    add("--margin", type=float, metavar="M", help="rerank only where the two best probabilities differ by less than M")
+    add("--tolerance", type=float, default=1e-4, metavar="E", help="largest difference from torch (default: 1e-4)")
+    photos = "photographs for the fidelity check (default: scikit-image's)"
+    add("--verify-images", type=Path, metavar="DIR", help=photos)
+    add("--quiet", action="store_true", help="print errors only")
 
 
 def _config(args: argparse.Namespace) -> ExportConfig:
