@@ -45,6 +45,7 @@ class Backend(ABC):
         Raises:
             ValueError: the pixels have another dtype or shape.
             BackendError: the runtime failed.
+            EngineError: the features it gave have another dtype or shape.
         """
         height, width = self.size
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (height, width, 3):
