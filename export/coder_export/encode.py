@@ -108,6 +108,17 @@ def token_lengths(tokens: torch.Tensor) -> torch.Tensor:
     return tokens.argmax(dim=-1) + 1
 
 
+def count_tokens(tokenizer: Tokenizer, sentences: Sequence[str], *, context_length: int) -> list[int]:
+    """Tokens of each sentence, start and end of text included; ``context_length + 1`` stands for all that is longer."""
+    if not sentences:
+        return []
+    tokens = tokenizer(list(sentences), context_length=context_length + 1)
+    pad = _pad_id(tokenizer)
+    # CLIP pads with 0, which is also its token of "!": only the place of the end of text tells the length there.
+    lengths = token_lengths(tokens) if pad == 0 else (tokens != pad).sum(dim=-1)
+    return [int(length) for length in lengths]
+
+
 def _tower(model: Any) -> Any:
     """The module that holds the text tower: ``model.text``, or in the older layout the model itself."""
     return getattr(model, "text", model)

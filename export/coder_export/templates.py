@@ -50,6 +50,17 @@ class Templates:
             raise TextsError(f"{where}: expected an object with the keys {', '.join(kinds)}, got {_shape(data)}")
         return cls(**{kind: _checked(kind, data[kind], where) for kind in data})
 
+    def of_domain(self, domain: str) -> Templates:
+        """The same for pictures that are no plain photographs: "a photo of" becomes "a satellite photo of"."""
+        kinds = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Templates(
+            **{kind: tuple(t.replace("a photo", with_article(domain)) for t in own) for kind, own in kinds.items()}
+        )
+
+    def to_json(self) -> dict[str, list[str]]:
+        """What ``templates.json`` holds."""
+        return {field.name: list(getattr(self, field.name)) for field in fields(self)}
+
     def render(self, kind: str, words: Mapping[str, str]) -> list[str]:
         """All sentences of one text: ``words`` maps placeholder names to what replaces them."""
         return [_fill(template, words) for template in getattr(self, kind)]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from coder_engine.errors import TextsError
+from coder_engine.files import replacing
 from coder_export.labels import load_labels
 from coder_export.templates import Templates
 
@@ -139,6 +140,47 @@ def load_textset(folder: Path) -> TextSet:
         templates=Templates.from_json(_json(templates), where=str(templates)) if templates.exists() else Templates(),
         source=_source(_json(source), where=str(source)) if source.exists() else {},
     )
+
+
+def save_textset(textset: TextSet, folder: Path) -> None:
+    """Write a text set; each file is either the old one or the new one, whole, and ``source.json`` comes last.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    for file, text in render_textset(textset).items():
+        with replacing(folder / file) as scratch:
+            scratch.write_text(text, encoding="utf-8")
+
+
+def render_textset(textset: TextSet) -> dict[str, str]:
+    """The files of a text set: name -> content. Equal text sets give equal bytes."""
+    general = [
+        {"class": label, "kind": kind, "text": text}
+        for label, kinds in zip(textset.labels, textset.texts, strict=True)
+        for kind in GENERAL_KINDS
+        for text in kinds.get(kind, ())
+    ]
+    pairs = [
+        {"class": textset.labels[a], "other": textset.labels[b], "text": text}
+        for a, b in sorted(textset.pairs)
+        for text in textset.pairs[a, b]
+    ]
+    return {
+        "labels.txt": "".join(f"{label}\n" for label in textset.labels),
+        "texts.jsonl": _lines(general),
+        "pairs.jsonl": _lines(pairs),
+        "templates.json": _pretty(textset.templates.to_json()),
+        "source.json": _pretty(textset.source),
+    }
+
+
+def _lines(rows: list[dict[str, str]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _pretty(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
 
 
 def _load_texts(path: Path, labels: tuple[str, ...]) -> tuple[Mapping[str, tuple[str, ...]], ...]:

@@ -1,0 +1,91 @@
+"""What one run of coder-texts is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from coder_export.generate.draft import KINDS
+from coder_export.generate.pairs import PairChoice
+
+LLM, WORDNET, IMPORT = "llm", "wordnet", "import"
+NO_MODEL = "none"
+"""``--model none``: no CLIP text space; names alone decide what a duplicate of a class is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextsConfig:
+    """Options of ``coder-texts``; see its ``--help``. Paths are not opened here.
+
+    Raises:
+        ValueError: a value is out of range, or two options contradict each other.
+    """
+
+    labels: Path
+    out: Path
+    kinds: tuple[str, ...] | None = None
+    domain: str = "photo"
+    overwrite: bool = False
+    dry_run: bool = False
+    # experts
+    llm: str | None = None
+    expert: str | None = None
+    imports: tuple[Path, ...] = ()
+    import_form: str | None = None
+    import_labels: Path | None = None
+    # how many
+    attributes: int = 8
+    analogues: int = 6
+    pair_texts: int = 4
+    pairs: PairChoice | None = None
+    max_pairs: int | None = None
+    # the LLM's server
+    base_url: str | None = None
+    budget: float | None = 10.0
+    prices: Path | None = None
+    concurrency: int = 16
+    timeout: float = 120.0
+    tries: int = 8
+    attempts: int = 3
+    # CLIP's text space
+    model: str = "ViT-B/16"
+    pretrained: str | None = None
+    checkpoint: Path | None = None
+    threshold: float = 0.9
+
+    def __post_init__(self) -> None:
+        self._check_kinds()
+        self._check_experts()
+        for name in ("attributes", "analogues", "pair_texts", "concurrency", "tries", "attempts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.max_pairs is not None and self.max_pairs < 1:
+            raise ValueError(f"max_pairs must be at least 1, got {self.max_pairs}")
+        if self.budget is not None and self.budget <= 0:
+            raise ValueError(f"budget must be more than 0 dollars, got {self.budget}")
+        if self.timeout <= 0:
+            raise ValueError(f"timeout must be more than 0 seconds, got {self.timeout}")
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold must be a cosine above 0 and at most 1, got {self.threshold}")
+        if not self.domain.strip():
+            raise ValueError("domain must say what the pictures are, such as 'satellite photo'; it is empty")
+
+    def _check_kinds(self) -> None:
+        for kind in self.kinds or ():
+            if kind not in KINDS:
+                raise ValueError(f"kinds are {', '.join(KINDS)}, got {kind!r}")
+
+    def _check_experts(self) -> None:
+        if self.expert not in (None, LLM, WORDNET):
+            raise ValueError(f"expert must be {LLM} or {WORDNET}, got {self.expert!r}")
+        if self.expert == LLM and self.llm is None:
+            raise ValueError("expert llm needs the name of a model: --llm MODEL")
+        if self.imports and (self.llm or self.expert):
+            raise ValueError("an import takes no expert: import first, then run again with --kinds for what is missing")
+
+    @property
+    def source(self) -> str:
+        """Who writes the texts: "llm", "wordnet" or "import"."""
+        if self.imports:
+            return IMPORT
+        return self.expert or (LLM if self.llm else WORDNET)

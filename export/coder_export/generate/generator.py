@@ -1,0 +1,117 @@
+"""One run of coder-texts: labels and an expert in, a text set out."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from coder_engine.errors import ModelError, TextsError
+from coder_export.generate.analogues import AnalogueFilter
+from coder_export.generate.config import IMPORT, LLM, NO_MODEL, WORDNET, TextsConfig
+from coder_export.generate.draft import KINDS, Draft, check_unedited, open_draft, save_draft
+from coder_export.generate.import_run import import_all
+from coder_export.generate.lexicon import Lexicon
+from coder_export.generate.llm.run import LlmRun
+from coder_export.generate.similarity import TextSpace
+from coder_export.generate.wordnet import EXPERT_TEMPLATES, WordNet
+from coder_export.labels import load_labels
+from coder_export.model import open_model
+from coder_export.report import Report
+from coder_export.templates import Templates
+from coder_export.textset import TextSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        textset: as written; None after a dry run.
+        missing: what could not be had, a line each.
+    """
+
+    textset: TextSet | None
+    missing: list[str] = field(default_factory=list)
+
+
+def generate(config: TextsConfig, report: Report) -> Outcome:
+    """Write the text set of one label file; kinds that this run is not asked for stay as the folder has them.
+
+    Raises:
+        TextsError, ModelError: nothing is then written, but for the replies of an LLM, which are kept.
+    """
+    labels = load_labels(config.labels)
+    kinds = chosen_kinds(config)
+    if not config.overwrite:
+        check_unedited(config.out, kinds)
+    if not config.dry_run:
+        _make_folder(config)
+    draft = open_draft(config.out, labels, config.domain)
+    if config.source == IMPORT:
+        missing = import_all(config, draft, report)
+    else:
+        space = open_space(config, report)
+        missing = _lexical(config, draft, kinds, space, report)
+        if config.source == LLM:
+            run = LlmRun(config=config, draft=draft, kinds=kinds, space=space, report=report)
+            missing += asyncio.run(run.write())
+    if config.dry_run:
+        return Outcome(textset=None, missing=missing)
+    return Outcome(textset=save_draft(draft, config.out), missing=missing)
+
+
+def chosen_kinds(config: TextsConfig) -> tuple[str, ...]:
+    """The kinds to write: those asked for, else all that the expert can; WordNet writes no pairs."""
+    if config.kinds is None:
+        return KINDS if config.source != WORDNET else tuple(kind for kind in KINDS if kind != "pair")
+    if config.source == WORDNET and "pair" in config.kinds:
+        raise TextsError("WordNet knows nothing of what sets two classes apart: pair texts need an LLM (--llm MODEL)")
+    return config.kinds
+
+
+def open_space(config: TextsConfig, report: Report) -> TextSpace | None:
+    """CLIP's text space by ``--model``; None with ``--model none``."""
+    if config.model == NO_MODEL:
+        report.say("--model none: names alone decide which analogues are other classes, and which sense WordNet means")
+        return None
+    try:
+        clip = open_model(config.model, config.pretrained, checkpoint=config.checkpoint)
+    except ModelError as err:
+        raise ModelError(f"{err}. Its text space judges analogues and pairs; --model none goes without") from err
+    report.say(f"{clip.name}: " + "; ".join(clip.notes))
+    return TextSpace(clip)
+
+
+def _make_folder(config: TextsConfig) -> None:
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise TextsError(f"--out {config.out}: cannot be made ({err.strerror}); choose another folder") from err
+
+
+def _lexical(
+    config: TextsConfig, draft: Draft, kinds: tuple[str, ...], space: TextSpace | None, report: Report
+) -> list[str]:
+    """What WordNet gives: synonyms always, attributes and analogues where it is the expert."""
+    only_synonyms = config.source == LLM
+    if config.dry_run or (only_synonyms and "synonym" not in kinds):
+        return []
+    try:
+        wordnet = WordNet.open()
+    except TextsError as err:
+        if only_synonyms and config.kinds is None:
+            return [f"synonyms: {err}"]
+        raise
+    with report.progress("WordNet", len(draft.labels)) as advance:
+        lexicon = Lexicon.of(draft.labels, wordnet, space, advance)
+    origin = {"expert": "wordnet", "clip": space.name if space else None}
+    synonyms = lexicon.synonyms()
+    if "synonym" in kinds:
+        draft.put("synonym", synonyms, origin)
+    if not only_synonyms and "attribute" in kinds:
+        draft.put("attribute", lexicon.attributes(), origin)
+        draft.use_templates(["attribute"], Templates(attribute=EXPERT_TEMPLATES).of_domain(config.domain))
+    if not only_synonyms and "analogous" in kinds:
+        choose = AnalogueFilter(labels=draft.labels, synonyms=synonyms, space=space, threshold=config.threshold)
+        draft.put("analogous", lexicon.analogues(choose, space, config.analogues), origin)
+    return [f"{label}: not in WordNet" for label in lexicon.unknown]

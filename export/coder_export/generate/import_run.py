@@ -1,0 +1,75 @@
+"""Texts from other people's files into the draft of a text set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coder_engine.files import sha256_of
+from coder_export.generate.config import TextsConfig
+from coder_export.generate.draft import KINDS, Draft
+from coder_export.generate.importers import import_texts
+from coder_export.labels import load_labels
+from coder_export.report import Report
+from coder_export.templates import Templates
+from coder_export.textset import TextSet
+
+_AS_IT_STANDS = ("{text}",)
+
+
+def import_all(config: TextsConfig, draft: Draft, report: Report) -> list[str]:
+    """Read every ``--import``; texts of one kind from several files stand side by side.
+
+    Returns:
+        What was not found, a line each.
+    """
+    theirs = load_labels(config.import_labels) if config.import_labels else None
+    found: list[tuple[Path, TextSet]] = []
+    missing: list[str] = []
+    for path in config.imports:
+        imported = import_texts(path, draft.labels, form=config.import_form, theirs=theirs)
+        report.say(f"{path}:")
+        for line in [*imported.notes, *imported.matches.report()]:
+            report.say(f"  {line}")
+        found.append((path, imported.textset))
+        missing += [f"{label}: nothing in {path.name}" for label in imported.matches.missing]
+    for kind in config.kinds or KINDS:
+        _put(draft, kind, [(path, textset) for path, textset in found if _has(textset, kind)])
+    return missing
+
+
+def _has(textset: TextSet, kind: str) -> bool:
+    return bool(textset.pairs) if kind == "pair" else any(texts.get(kind) for texts in textset.texts)
+
+
+def _put(draft: Draft, kind: str, sources: list[tuple[Path, TextSet]]) -> None:
+    """Texts of one kind from all files that have it."""
+    if not sources:
+        return
+    files = [{"file": path.name, "sha256": sha256_of(path)} for path, _ in sources]
+    origin = {"expert": "import", "files": files}
+    textsets = [textset for _, textset in sources]
+    if kind == "pair":
+        pairs: dict[tuple[int, int], list[str]] = {}
+        for textset in textsets:
+            for pair, texts in textset.pairs.items():
+                pairs.setdefault(pair, []).extend(texts)
+        draft.put_pairs({pair: list(dict.fromkeys(texts)) for pair, texts in pairs.items()}, origin)
+        return
+    templates = {getattr(textset.templates, kind) for textset in textsets}
+    if len(templates) == 1:
+        own = [[text for t in textsets for text in t.texts[i].get(kind, ())] for i in range(len(draft.labels))]
+        if templates != {getattr(Templates(), kind)}:
+            draft.use_templates([kind], textsets[0].templates)
+    else:
+        # Sentences that go into different templates: put in here, and kept whole.
+        own = [[text for t in textsets for text in _rendered(t, i, kind, draft)] for i in range(len(draft.labels))]
+        draft.use_templates([kind], Templates(**{kind: _AS_IT_STANDS}))
+    draft.put(kind, [list(dict.fromkeys(texts)) for texts in own], origin)
+
+
+def _rendered(textset: TextSet, label_id: int, kind: str, draft: Draft) -> list[str]:
+    own = getattr(textset.templates, kind)
+    templates = textset.templates if own != getattr(Templates(), kind) else textset.templates.of_domain(draft.domain)
+    label = draft.labels[label_id]
+    texts = textset.texts[label_id].get(kind, ())
+    return [sentence for text in texts for sentence in templates.render(kind, {"class": label, "text": text})]

@@ -1,0 +1,1 @@
+"""An LLM as expert: questions, replies in a store, and a patient client for any server with OpenAI's protocol."""

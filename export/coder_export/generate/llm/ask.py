@@ -1,0 +1,160 @@
+"""Ask an LLM many questions at once: stored replies first, refused ones again with the reason, bounded in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from itertools import groupby, islice
+
+from coder_engine.errors import TextsError
+from coder_export.generate.llm.client import CallFailed, Client
+from coder_export.generate.llm.questions import Question, messages, prompt_sha256, schema
+from coder_export.generate.llm.replies import Answer, Fits, judge
+from coder_export.generate.llm.store import Reply, ReplyStore
+
+PAIRS_A_CALL = 5
+"""Pairs of one class that one call asks for: shares the prompt, and stays short enough for small models to finish."""
+
+
+class BudgetSpent(Exception):
+    """The money for this run is gone."""
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What a run did.
+
+    Attributes:
+        failures: why calls failed for good, in words.
+        tokens: (prompt, completion), as the server counted.
+    """
+
+    calls: int = 0
+    refused: int = 0
+    failures: list[str] = field(default_factory=list)
+    tokens: tuple[int, int] = (0, 0)
+
+
+@dataclass(kw_only=True)
+class Asker:
+    """Questions in, answers in the store.
+
+    Attributes:
+        attempts: replies to a question before it is given up.
+        concurrency: calls in flight at once.
+        price: money a call costs by its (prompt, completion) tokens.
+        budget: money this run may spend; None: no limit.
+    """
+
+    client: Client
+    store: ReplyStore
+    fits: Fits | None = None
+    attempts: int = 3
+    concurrency: int = 16
+    price: Callable[[tuple[int, int]], float] = lambda tokens: 0.0
+    budget: float | None = None
+    tally: Tally = field(default_factory=Tally)
+    _failed_in_a_row: int = 0
+
+    def answer(self, question: Question) -> Answer | None:
+        """The first accepted answer in the store, else the refused one with most good texts; None: never asked."""
+        answers = self._answers(question)
+        return next((a for a in answers if a.accepted), max(answers, key=lambda a: a.count, default=None))
+
+    def settled(self, question: Question) -> bool:
+        """Whether asking on would change nothing: there is an accepted answer, or all attempts are used up."""
+        answers = self._answers(question)
+        return len(answers) >= self.attempts or any(answer.accepted for answer in answers)
+
+    def open_calls(self, questions: Iterable[Question]) -> Iterator[list[Question]]:
+        """The calls that ``questions`` still need, one after the other as they are consumed."""
+        return grouped(question for question in questions if not self.settled(question))
+
+    async def ask(self, questions: Iterable[Question], done: Callable[[int], object] = lambda count: None) -> None:
+        """Ask until each question is settled or its calls have failed.
+
+        Args:
+            questions: any number; only the calls in flight are held.
+            done: called with the number of calls just ended.
+
+        Raises:
+            TextsError: no call can succeed (see ``Client.complete``), or so many failed that the server is gone.
+            BudgetSpent: the budget is used up. Replies so far are stored in every case.
+        """
+        calls = self.open_calls(questions)
+        workers = [asyncio.create_task(self._work(calls, done)) for _ in range(self.concurrency)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _work(self, calls: Iterator[list[Question]], done: Callable[[int], object]) -> None:
+        for call in calls:
+            try:
+                await self._settle(call)
+                self._failed_in_a_row = 0
+            except CallFailed as err:
+                self.tally.failures.append(f"{_names(call)}: {err}")
+                self._failed_in_a_row += 1
+                if self._failed_in_a_row >= max(self.concurrency, 8):
+                    raise TextsError(
+                        f"{self._failed_in_a_row} calls in a row had no reply, the last one: {err}. Every reply so far "
+                        "is kept: see to the server and run the same command again"
+                    ) from err
+            done(1)
+
+    async def _settle(self, call: Sequence[Question]) -> None:
+        while call:
+            if self.budget is not None and self.price(self.tally.tokens) >= self.budget:
+                raise BudgetSpent
+            reasons = {question: self._reasons(question) for question in call}
+            kind = call[0].kind
+            completion = await self.client.complete(messages(call, reasons), schema(kind))
+            reply = Reply(
+                keys=tuple(question.key(self.client.model) for question in call),
+                kind=kind,
+                classes=tuple(question.classes for question in call),
+                model=self.client.model,
+                prompt=prompt_sha256(kind),
+                text=completion.text,
+                finish=completion.finish,
+                tokens=completion.tokens,
+                time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            )
+            self.store.append(reply)
+            self.tally.calls += 1
+            self.tally.tokens = tuple(map(sum, zip(self.tally.tokens, completion.tokens, strict=True)))  # type: ignore[assignment]
+            self.tally.refused += sum(not self._judge(question, reply).accepted for question in call)
+            call = [question for question in call if not self.settled(question)]
+
+    def _answers(self, question: Question) -> list[Answer]:
+        return [self._judge(question, reply) for reply in self.store.replies(question.key(self.client.model))]
+
+    def _judge(self, question: Question, reply: Reply) -> Answer:
+        answer = judge(question, reply.text, self.fits)
+        if answer.problems and reply.finish == "length":
+            return Answer(texts=answer.texts, against=answer.against, problems=("it was cut off; write less",))
+        return answer
+
+    def _reasons(self, question: Question) -> tuple[str, ...]:
+        answers = self._answers(question)
+        return answers[-1].problems if answers else ()
+
+
+def grouped(questions: Iterable[Question]) -> Iterator[list[Question]]:
+    """Questions as calls: pairs of one first class share a call, all else is asked alone."""
+    for _, same in groupby(questions, key=lambda q: (q.kind, q.classes[0])):
+        while call := list(islice(same, PAIRS_A_CALL)):
+            if call[0].kind == "pair":
+                yield call
+            else:
+                yield from ([question] for question in call)
+
+
+def _names(call: Sequence[Question]) -> str:
+    names = ", ".join(" against ".join(question.classes) for question in call[:3])
+    return f"{call[0].kind} texts of {names}{', ...' if len(call) > 3 else ''}"

@@ -1,0 +1,154 @@
+"""The LLM as expert: attributes, analogues and one-to-one texts, asked, filtered and collected from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from coder_export.generate.analogues import AnalogueFilter
+from coder_export.generate.llm.ask import Asker
+from coder_export.generate.llm.questions import Question, prompt_sha256
+from coder_export.generate.pairs import Pair
+from coder_export.report import Report
+
+ROUNDS = 5
+"""How often more analogues are asked for in place of dropped ones."""
+
+
+@dataclass(kw_only=True)
+class LlmExpert:
+    """Asks one model about one label set.
+
+    Attributes:
+        wanted: texts by kind (each way for a pair).
+        missing: what could not be had, in words, for the summary.
+    """
+
+    asker: Asker
+    labels: tuple[str, ...]
+    domain: str
+    wanted: dict[str, int]
+    report: Report
+    missing: list[str] = field(default_factory=list)
+
+    def attribute_questions(self) -> list[Question]:
+        """One for each class."""
+        return [self._question("attribute", label) for label in self.labels]
+
+    def analogous_questions(self) -> list[Question]:
+        """The first round's: one for each class."""
+        return [self._question("analogous", label) for label in self.labels]
+
+    def pair_questions(self, pairs: Sequence[Pair]) -> list[Question]:
+        """One for each pair; pairs of one class stand together, so that they share calls."""
+        return [self._question("pair", self.labels[a], self.labels[b]) for a, b in sorted(pairs)]
+
+    async def ask(self, what: str, questions: Sequence[Question]) -> None:
+        """Ask whatever of ``questions`` is not settled by the store."""
+        calls = sum(1 for _ in self.asker.open_calls(questions))
+        if calls:
+            with self.report.progress(what, calls) as advance:
+                await self.asker.ask(questions, advance)
+
+    async def analogues(self, choose: AnalogueFilter) -> None:
+        """Ask for analogues, and for as many more as were dropped, ``ROUNDS`` times at most."""
+        for again in range(ROUNDS):
+            questions = self._analogue_rounds(choose)[1]
+            if all(map(self.asker.settled, questions)):
+                return
+            await self.ask("analogues" if again == 0 else f"analogues, round {again + 1}", questions)
+
+    def collect_attributes(self) -> list[tuple[str, ...]]:
+        """The attribute texts in the store, by class id."""
+        return [self._texts(question) for question in self.attribute_questions()]
+
+    def collect_analogues(self, choose: AnalogueFilter) -> list[list[str]]:
+        """The analogues in the store that stay, by class id."""
+        kept = self._analogue_rounds(choose)[0]
+        short = [label for label, own in zip(self.labels, kept, strict=True) if len(own) < self.wanted["analogous"]]
+        if short:
+            self.missing.append(
+                f"{len(short)} classes have fewer than {self.wanted['analogous']} analogues: no more were given, or "
+                f"they were names of other classes or too near to one: {_some(short)}"
+            )
+        return kept
+
+    def collect_pairs(self, pairs: Sequence[Pair]) -> dict[Pair, tuple[str, ...]]:
+        """The one-to-one texts in the store, both directions of ``pairs``."""
+        ids = {label: i for i, label in enumerate(self.labels)}
+        found: dict[Pair, tuple[str, ...]] = {}
+        for question in self.pair_questions(pairs):
+            a, b = (ids[label] for label in question.classes)
+            found[a, b], found[b, a] = self._texts(question), self._against(question)
+        return found
+
+    def origin(self, kind: str, questions: Sequence[Question]) -> dict[str, Any]:
+        """Where the texts of a kind came from. The date is the last reply's, so that equal stores give equal sets."""
+        model, store = self.asker.client.model, self.asker.store
+        times = [reply.time for question in questions for reply in store.replies(question.key(model))]
+        return {
+            "expert": "llm",
+            "model": model,
+            "prompt_sha256": prompt_sha256(kind),
+            "date": max(times, default=None),
+            "domain": self.domain,
+        }
+
+    def _analogue_rounds(self, choose: AnalogueFilter) -> tuple[list[list[str]], list[Question]]:
+        """Replay the rounds from the store: what is kept by class id, and the questions of the first open round."""
+        wanted = self.wanted["analogous"]
+        kept: list[list[str]] = [[] for _ in self.labels]
+        refused: list[list[str]] = [[] for _ in self.labels]
+        questions = dict(enumerate(self.analogous_questions()))
+        for _ in range(ROUNDS):
+            proposals = [self._proposals(questions.get(i)) for i in range(len(self.labels))]
+            for i, (good, dropped) in enumerate(zip(*choose.sort(proposals), strict=True)):
+                kept[i] = list(dict.fromkeys([*kept[i], *good]))[:wanted]
+                refused[i] += dropped
+            if not all(map(self.asker.settled, questions.values())):
+                return kept, list(questions.values())
+            # A class whose last reply held nothing new has no more to give.
+            questions = {
+                i: self._question(
+                    "analogous",
+                    self.labels[i],
+                    wanted=wanted - len(kept[i]),
+                    excluded=(*kept[i], *dict.fromkeys(refused[i])),
+                )
+                for i in questions
+                if len(kept[i]) < wanted and proposals[i]
+            }
+        return kept, []
+
+    def _proposals(self, question: Question | None) -> tuple[str, ...]:
+        answer = None if question is None else self.asker.answer(question)
+        return answer.texts if answer else ()
+
+    def _question(
+        self, kind: str, *classes: str, wanted: int | None = None, excluded: tuple[str, ...] = ()
+    ) -> Question:
+        return Question(
+            kind=kind, classes=classes, domain=self.domain, wanted=wanted or self.wanted[kind], excluded=excluded
+        )
+
+    def _texts(self, question: Question) -> tuple[str, ...]:
+        answer = self.asker.answer(question)
+        if answer is None or not answer.accepted:
+            names = " against ".join(question.classes)
+            if answer is None:
+                self.missing.append(f"{question.kind} texts of {names}: no reply")
+            else:
+                self.missing.append(
+                    f"{question.kind} texts of {names}: kept {answer.count} of a faulty reply: "
+                    f"{'; '.join(answer.problems)}"
+                )
+        return answer.texts if answer else ()
+
+    def _against(self, question: Question) -> tuple[str, ...]:
+        answer = self.asker.answer(question)
+        return answer.against if answer else ()
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,91 @@
+"""What a run will cost before it starts: calls, tokens, and money by a table that the user can edit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from coder_engine.errors import TextsError
+from coder_export.generate.llm.questions import Question, messages
+
+_CHARACTERS_A_TOKEN = 4
+_TOKENS_A_TEXT = {"attribute": 16, "analogous": 6, "pair": 18}
+"""Of the prompts' length: texts are at most 15 words, names of classes 1 to 4, with JSON's quotes and commas."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """Dollars a million tokens.
+
+    Attributes:
+        known: False where the model is not in the table, and counts as free.
+    """
+
+    prompt: float
+    completion: float
+    known: bool = True
+
+    def __call__(self, tokens: tuple[int, int]) -> float:
+        return (tokens[0] * self.prompt + tokens[1] * self.completion) / 1e6
+
+
+@dataclass(kw_only=True)
+class Estimate:
+    """Calls and tokens of a run, as far as known beforehand: every reply accepted, analogues in one round."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def add(self, calls: Iterable[Sequence[Question]]) -> Estimate:
+        """Count ``calls`` too."""
+        for call in calls:
+            self.calls += 1
+            self.prompt_tokens += sum(len(message["content"]) for message in messages(call)) // _CHARACTERS_A_TOKEN
+            self.completion_tokens += sum(map(_completion_tokens, call))
+        return self
+
+    def money(self, price: Price) -> float:
+        """Dollars at ``price``."""
+        return price((self.prompt_tokens, self.completion_tokens))
+
+
+def read_price(model: str, table: Path | None) -> Price:
+    """The price of ``model`` by the user's table, or by the one in the package; an unknown model counts as free.
+
+    Raises:
+        TextsError: the table cannot be read, or an entry is not [prompt, completion].
+    """
+    where = str(table or "prices.json of the package")
+    try:
+        text = (
+            table.read_text("utf-8")
+            if table
+            else (files("coder_export.generate.llm") / "prices.json").read_text("utf-8")
+        )
+        entries = json.loads(text)
+    except OSError as err:
+        raise TextsError(f"--prices {where}: cannot be read ({err.strerror})") from err
+    except (ValueError, RecursionError) as err:
+        raise TextsError(f'--prices {where}: not JSON ({err}); write {{"model": [prompt, completion]}}') from err
+    entry = entries.get(model) if isinstance(entries, dict) else ()
+    if entry is None:
+        return Price(prompt=0.0, completion=0.0, known=False)
+    if not isinstance(entry, list) or len(entry) != 2 or not all(_is_price(number) for number in entry):
+        raise TextsError(
+            f"--prices {where}: expected {model!r}: [dollars a million prompt tokens, dollars a million completion "
+            f"tokens], got {str(entry)[:80]}"
+        )
+    return Price(prompt=float(entry[0]), completion=float(entry[1]))
+
+
+def _is_price(number: object) -> bool:
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < 1e6
+
+
+def _completion_tokens(question: Question) -> int:
+    sides = 2 if question.kind == "pair" else 1
+    return sides * question.wanted * _TOKENS_A_TEXT[question.kind] + 20

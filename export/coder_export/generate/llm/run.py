@@ -1,0 +1,232 @@
+"""A run with an LLM: what will be asked and at what price, the asking, and what came back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import open_clip
+
+from coder_engine.errors import TextsError
+from coder_export.encode import count_tokens
+from coder_export.generate.analogues import AnalogueFilter
+from coder_export.generate.choose_pairs import affordable, choose_pairs
+from coder_export.generate.config import TextsConfig
+from coder_export.generate.draft import Draft
+from coder_export.generate.llm.ask import Asker, BudgetSpent
+from coder_export.generate.llm.client import Client
+from coder_export.generate.llm.expert import LlmExpert
+from coder_export.generate.llm.prices import Estimate, Price, read_price
+from coder_export.generate.llm.questions import Question
+from coder_export.generate.llm.replies import Fits
+from coder_export.generate.llm.store import ReplyStore
+from coder_export.generate.pairs import Pair, PairChoice
+from coder_export.generate.similarity import TextSpace
+from coder_export.report import Report
+from coder_export.templates import Templates
+
+STORE = "replies.jsonl"
+_CONTEXT = 77
+_ANY_CLIP = "ViT-B-32"
+"""Its tokenizer is that of all of OpenAI's models, and comes with open_clip."""
+
+
+@dataclass(kw_only=True)
+class LlmRun:
+    """Writes the LLM's kinds of one draft.
+
+    Attributes:
+        missing: what could not be had, a line each.
+    """
+
+    config: TextsConfig
+    draft: Draft
+    kinds: tuple[str, ...]
+    space: TextSpace | None
+    report: Report
+    missing: list[str] = field(default_factory=list)
+
+    async def write(self) -> list[str]:
+        """Ask for what the store does not have, and put all that it has into the draft; returns what is missing.
+
+        Raises:
+            TextsError: no key, no price within the budget, or the server will not answer. Replies so far are kept.
+        """
+        client, self._price = self._client(), self._read_price()
+        with self._store() as store:
+            asker = Asker(
+                client=client,
+                store=store,
+                fits=fits_context(self.draft.templates, self.space),
+                attempts=self.config.attempts,
+                concurrency=self.config.concurrency,
+                price=self._price,
+                budget=self.config.budget,
+            )
+            try:
+                await self._write(self._expert(asker))
+            finally:
+                await client.close()
+                self._tell(asker)
+        return [*self.missing, *asker.tally.failures]
+
+    async def _write(self, expert: LlmExpert) -> None:
+        choice = self.config.pairs or PairChoice.default(len(self.draft.labels))
+        by_stage_one = choice.how == "seen"  # which reads the general texts: they come first
+        pairs = [] if by_stage_one else self._choose(choice)
+        pairs = self._plan(expert, self._general_questions(expert), pairs)
+        if not self.config.dry_run:
+            with self._within_budget():
+                await self._ask_general(expert)
+            self._collect_general(expert)
+        if by_stage_one:
+            pairs = self._plan(expert, [], self._choose(choice))
+        if self.config.dry_run:
+            return
+        with self._within_budget():
+            await expert.ask("pairs", expert.pair_questions(pairs))
+        if pairs:
+            self.draft.put_pairs(expert.collect_pairs(pairs), expert.origin("pair", expert.pair_questions(pairs)))
+        self.missing += expert.missing
+
+    def _general_questions(self, expert: LlmExpert) -> list[Question]:
+        attributes = expert.attribute_questions() if "attribute" in self.kinds else []
+        return attributes + (expert.analogous_questions() if "analogous" in self.kinds else [])
+
+    async def _ask_general(self, expert: LlmExpert) -> None:
+        await expert.ask("attributes and analogues", self._general_questions(expert))
+        if "analogous" in self.kinds:
+            await expert.analogues(self._filter())
+
+    def _collect_general(self, expert: LlmExpert) -> None:
+        if "attribute" in self.kinds:
+            origin = expert.origin("attribute", expert.attribute_questions())
+            self.draft.put("attribute", expert.collect_attributes(), origin)
+        if "analogous" in self.kinds:
+            origin = expert.origin("analogous", expert.analogous_questions())
+            self.draft.put("analogous", expert.collect_analogues(self._filter()), origin)
+
+    def _choose(self, choice: PairChoice) -> list[Pair]:
+        if "pair" not in self.kinds:
+            return []
+        return choose_pairs(choice, self.draft, self.space, self.report)[: self.config.max_pairs]
+
+    def _plan(self, expert: LlmExpert, general: Sequence[Question], pairs: list[Pair]) -> list[Pair]:
+        """Say what is left to ask and what it costs; returns the pairs that the budget affords.
+
+        Raises:
+            TextsError: not even the general texts are within the budget.
+        """
+        asker, budget = expert.asker, self.config.budget
+
+        def estimate(some: list[Pair]) -> Estimate:
+            return Estimate().add(asker.open_calls(general)).add(asker.open_calls(expert.pair_questions(some)))
+
+        spent = self._price(asker.tally.tokens)
+        least = estimate([]).money(self._price)
+        if budget is not None and least > budget:
+            raise TextsError(
+                f"about ${least:.2f} for the general texts alone, the budget is ${budget:.2f}; raise --budget, or take "
+                "fewer texts, fewer kinds or a cheaper model"
+            )
+        chosen = affordable(
+            pairs, lambda some: spent + estimate(some).money(self._price), None if budget is None else budget
+        )
+        self._tell_plan(estimate(chosen), len(general), len(pairs), len(chosen))
+        if len(chosen) < len(pairs):
+            self.missing.append(
+                f"{len(pairs) - len(chosen):,} of {len(pairs):,} pairs are beyond the budget (--budget)"
+            )
+        return chosen
+
+    def _tell_plan(self, estimate: Estimate, general: int, pairs: int, chosen: int) -> None:
+        what = f"{general:,} general questions and {chosen:,} pairs"
+        tokens = f"about {estimate.prompt_tokens:,} + {estimate.completion_tokens:,} tokens"
+        money = f"about ${estimate.money(self._price):.2f}" if self._price.known else "no price known (--prices)"
+        self.report.say(f"{what}: {estimate.calls:,} calls to make, {tokens}, {money}")
+
+    @contextlib.contextmanager
+    def _within_budget(self) -> Iterator[None]:
+        try:
+            yield
+        except BudgetSpent:
+            line = f"the budget of ${self.config.budget:.2f} is spent: the same command with a higher --budget goes on"
+            self.missing += [line] if line not in self.missing else []
+
+    def _filter(self) -> AnalogueFilter:
+        synonyms = self.draft.general.get("synonym", [()] * len(self.draft.labels))
+        threshold = self.config.threshold
+        return AnalogueFilter(labels=self.draft.labels, synonyms=synonyms, space=self.space, threshold=threshold)
+
+    def _expert(self, asker: Asker) -> LlmExpert:
+        return LlmExpert(
+            asker=asker,
+            labels=self.draft.labels,
+            domain=self.config.domain,
+            wanted={
+                "attribute": self.config.attributes,
+                "analogous": self.config.analogues,
+                "pair": self.config.pair_texts,
+            },
+            report=self.report,
+        )
+
+    def _client(self) -> Client:
+        base_url = self.config.base_url or os.environ.get("OPENAI_BASE_URL")
+        key = os.environ.get("OPENAI_API_KEY", "")
+        if not key and base_url is None and not self.config.dry_run:
+            raise TextsError(
+                "OPENAI_API_KEY is not set; set it to your key, or name a local server: --base-url http://localhost:8000/v1"
+            )
+        return Client(
+            model=str(self.config.llm),
+            base_url=base_url,
+            key=key or "none",
+            timeout=self.config.timeout,
+            tries=self.config.tries,
+            told=self.report.say,
+        )
+
+    def _read_price(self) -> Price:
+        price = read_price(str(self.config.llm), self.config.prices)
+        paid = self.config.base_url is None and "OPENAI_BASE_URL" not in os.environ
+        if paid and not price.known and self.config.budget is not None:
+            raise TextsError(
+                f"no price is known for {self.config.llm!r}, so --budget cannot be kept; add it to a table "
+                "(--prices FILE), or pass --budget none"
+            )
+        return price
+
+    @contextlib.contextmanager
+    def _store(self) -> Iterator[ReplyStore]:
+        path = self.config.out / STORE
+        with contextlib.ExitStack() as stack:
+            if self.config.dry_run and not path.exists():
+                path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / STORE
+            yield stack.enter_context(ReplyStore(path))
+
+    def _tell(self, asker: Asker) -> None:
+        tally = asker.tally
+        if tally.calls or tally.failures:
+            spent = f", ${self._price(tally.tokens):.2f}" if self._price.known else ""
+            self.report.say(
+                f"{tally.calls:,} replies ({tally.refused:,} answers refused, {asker.client.retries:,} calls repeated, "
+                f"{len(tally.failures):,} given up), {tally.tokens[0]:,} + {tally.tokens[1]:,} tokens{spent}"
+            )
+
+
+def fits_context(templates: Templates, space: TextSpace | None) -> Fits:
+    """Whether a text, put into every template of its kind, stays within the text tower's context."""
+    tokenizer = space.clip.tokenizer if space else open_clip.get_tokenizer(_ANY_CLIP)
+
+    @lru_cache(maxsize=8192)  # a reply is judged when it comes and again when the set is put together
+    def fits(kind: str, label: str, other: str, text: str) -> bool:
+        sentences = templates.render(kind, {"class": label, "other": other, "text": text})
+        return max(count_tokens(tokenizer, sentences, context_length=_CONTEXT)) <= _CONTEXT
+
+    return fits

@@ -1,0 +1,82 @@
+"""Stage 1 on a user's own unlabelled images, in torch: which five classes come first on each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from coder_engine.cli.inputs import Inputs
+from coder_engine.cpus import usable_cpus
+from coder_engine.errors import ImageError, TextsError
+from coder_engine.head import CANDIDATES
+from coder_engine.images import read_rgb
+from coder_engine.stream import decode_ahead
+from coder_export.collapse import GeneralRows
+from coder_export.model import ClipModel
+from coder_export.onnx_model import EngineGraph
+from coder_export.report import Report
+
+_BATCH = 32
+
+
+def candidates(folder: Path, clip: ClipModel, rows: GeneralRows, report: Report) -> NDArray[np.int64]:
+    """The first five classes [N, k] of every readable image in ``folder`` and below.
+
+    Raises:
+        TextsError: ``folder`` is none, or has no readable image.
+    """
+    if not folder.is_dir():
+        raise TextsError(f"--pairs seen:{folder}: no such folder; give one with images of the kind you will classify")
+    paths = [str(item) for item in Inputs([str(folder)], recursive=True) if isinstance(item, str)]
+    graph = EngineGraph(clip).eval()
+    bank = torch.from_numpy(rows.bank)
+    found, faults = [], 0
+    with report.progress("images", len(paths)) as advance, torch.inference_mode():
+        for batch, bad in _batches(paths, clip):
+            faults += bad
+            if batch:
+                coder = graph(torch.from_numpy(np.stack(batch)), bank)[1].numpy()
+                found.append(_first(_stage_one(coder, rows)))
+            advance(len(batch) + bad)
+    if faults:
+        report.say(f"  {faults:,} of {len(paths):,} images cannot be read and were left out")
+    if not found:
+        raise TextsError(f"--pairs seen:{folder}: no readable image in it")
+    return np.concatenate(found)
+
+
+def _batches(paths: list[str], clip: ClipModel) -> Iterator[tuple[list[NDArray[np.uint8]], int]]:
+    """Pixels of up to ``_BATCH`` images, and how many of them could not be read."""
+
+    def decode(path: str) -> NDArray[np.uint8] | None:
+        try:
+            return clip.preprocess(read_rgb(path))
+        except ImageError:
+            return None
+
+    batch: list[NDArray[np.uint8]] = []
+    bad = 0
+    for _, pixels in decode_ahead(paths, decode, workers=usable_cpus(), ahead=2 * _BATCH):
+        if pixels is None:
+            bad += 1
+        else:
+            batch.append(pixels)
+        if len(batch) + bad == _BATCH:
+            yield batch, bad
+            batch, bad = [], 0
+    yield batch, bad
+
+
+def _stage_one(coder: NDArray[np.float32], rows: GeneralRows) -> NDArray[np.float32]:
+    """Eq. 8 in its collapsed form: logits [N, C] from bank cosines [N, C + R]."""
+    classes = len(rows.name_weight)
+    names = np.maximum.reduceat(coder[:, classes:], rows.name_offsets[:-1], axis=1)
+    return np.asarray(coder[:, :classes] + rows.name_weight * names)
+
+
+def _first(logits: NDArray[np.float32]) -> NDArray[np.int64]:
+    return np.argsort(-logits, axis=1, kind="stable")[:, :CANDIDATES]

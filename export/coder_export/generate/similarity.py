@@ -1,0 +1,35 @@
+"""CLIP's text space as a judge: how near names, glosses and analogues are to one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_export.encode import TextEncoder
+from coder_export.model import ClipModel
+from coder_export.templates import with_article
+
+
+class TextSpace:
+    """Similarities of short texts in the text space of one CLIP model."""
+
+    def __init__(self, clip: ClipModel) -> None:
+        self.clip = clip
+        self.name = f"{clip.name} ({clip.pretrained})"
+        # What is over-long here is the expert's affair: a gloss cut at 77 tokens is still the gloss.
+        self._encoder = TextEncoder(model=clip.model, tokenizer=clip.tokenizer, on_long="truncate")
+
+    def features(self, names: Sequence[str]) -> NDArray[np.float32]:
+        """Unit features [N, D] of names of things: each read as "a NAME", the shortest caption CLIP has often seen."""
+        return self._encoder.encode([with_article(name) for name in names])
+
+    def between(self, names: Sequence[str], others: Sequence[str]) -> NDArray[np.float32]:
+        """Cosines [N, M] of names with names."""
+        return np.asarray(self.features(names) @ self.features(others).T)
+
+    def of_gloss(self, name: str, glosses: Sequence[str]) -> list[float]:
+        """Cosines of the name of a class with dictionary glosses, which are read as they stand."""
+        rows = self._encoder.encode([name, *glosses])
+        return [float(cosine) for cosine in rows[1:] @ rows[0]]
