@@ -94,6 +94,7 @@ class LlmServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: two would wait for each other's acknowledgement
     server: LlmServer
 
     def do_POST(self) -> None:

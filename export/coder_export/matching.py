@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 
 from coder_engine.errors import TextsError
 
@@ -44,6 +45,7 @@ class Matches:
         return lines + _section("Names without a label", self.unknown, self.missing)
 
 
+@lru_cache(maxsize=1 << 16)
 def normal_name(name: str) -> str:
     """The key of a name: lower-case words with single spaces; case, accents, punctuation and camelCase do not count."""
     plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", name))

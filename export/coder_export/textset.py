@@ -7,8 +7,8 @@ A text set is a folder of ``labels.txt``, ``texts.jsonl`` (class, kind, text), `
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from coder_engine.errors import TextsError
 from coder_engine.files import replacing
 from coder_export.labels import load_labels
+from coder_export.matching import match_names
 from coder_export.templates import Templates
 
 GENERAL_KINDS = ("attribute", "analogous", "synonym")
@@ -37,7 +38,8 @@ class TextSet:
 
     Attributes:
         name: what messages and the weight file call it.
-        labels: the C class names, in id order.
+        labels: the C labels, in id order: what predictions say.
+        names: the C class names that sentences say, where they are spelt otherwise than the labels.
         texts: by class id, by kind of ``GENERAL_KINDS``, the raw texts.
         pairs: ``pairs[a, b]`` are the raw one-to-one texts of class a against class b.
         source: who wrote the texts: writer, model, date, licence.
@@ -49,46 +51,51 @@ class TextSet:
     pairs: Mapping[tuple[int, int], tuple[str, ...]]
     templates: Templates = field(default_factory=Templates)
     source: Mapping[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            object.__setattr__(self, "names", self.labels)
 
     def sentences(self, label_id: int) -> list[Sentence]:
         """The general texts of one class (Eq. 7), in the order name, attribute, analogous, synonym."""
-        label = self.labels[label_id]
-        found = [Sentence(kind="name", text=text) for text in self.templates.render("name", {"class": label})]
+        name = self.names[label_id]
+        found = [Sentence(kind="name", text=text) for text in self.templates.render("name", {"class": name})]
         for kind in GENERAL_KINDS:
             for raw in self.texts[label_id].get(kind, ()):
-                words = {"class": label, "text": raw}
+                words = {"class": name, "text": raw}
                 found += [Sentence(kind=kind, text=text) for text in self.templates.render(kind, words)]
         return found
 
     def duel_sentences(self, a: int, b: int) -> list[str]:
         """The one-to-one texts of class ``a`` against class ``b`` (Eq. 11), rendered."""
-        words = {"class": self.labels[a], "other": self.labels[b]}
+        words = {"class": self.names[a], "other": self.names[b]}
         raws = self.pairs.get((a, b), ())
         return [text for raw in raws for text in self.templates.render("pair", {**words, "text": raw})]
 
     def for_labels(self, labels: tuple[str, ...]) -> TextSet:
-        """The same texts for ``labels``, which may be fewer and in another order.
+        """The same texts for ``labels``, which may be fewer, in another order, and spelt otherwise.
 
         Raises:
             TextsError: a label has no texts here.
         """
         if labels == self.labels:
             return self
-        old = {label: i for i, label in enumerate(self.labels)}
-        missing = [label for label in labels if label not in old]
-        if missing:
+        found = match_names(labels, self.labels, self.source.get("aliases"))
+        if found.unknown:
             raise TextsError(
-                f"text set {self.name!r} has no texts for {len(missing)} of {len(labels)} labels ({_some(missing)}); "
-                "give the labels it was written for, or another text set"
+                f"text set {self.name!r} has no texts for {len(found.unknown)} of {len(labels)} labels "
+                f"({_some(found.unknown)}); give the labels it was written for, or another text set"
             )
-        new = {old[label]: i for i, label in enumerate(labels)}
-        return TextSet(
-            name=self.name,
+        ids = {label: i for i, label in enumerate(self.labels)}
+        old = [ids[found.found[label]] for label in labels]
+        new = {i: n for n, i in enumerate(old)}
+        return replace(
+            self,
             labels=labels,
-            texts=tuple(self.texts[old[label]] for label in labels),
+            names=tuple(self.names[i] for i in old),
+            texts=tuple(self.texts[i] for i in old),
             pairs={(new[a], new[b]): texts for (a, b), texts in self.pairs.items() if a in new and b in new},
-            templates=self.templates,
-            source=self.source,
         )
 
 
@@ -104,11 +111,19 @@ def shipped() -> dict[str, Path]:
 
 
 def find_shipped(labels: tuple[str, ...]) -> str | None:
-    """The name of the shipped text set that covers every one of ``labels``; None if there is none."""
-    for name, folder in shipped().items():
-        if set(labels) <= set(load_labels(folder / "labels.txt")):
+    """The name of the shipped text set that covers every one of ``labels``, in whatever spelling; None without one."""
+    for name in shipped():
+        textset = open_textset(name)
+        if len(labels) <= len(textset.labels) and _covers(textset, labels):
             return name
     return None
+
+
+def _covers(textset: TextSet, labels: tuple[str, ...]) -> bool:
+    try:
+        return not match_names(labels, textset.labels, textset.source.get("aliases")).unknown
+    except TextsError:  # two of the labels mean one class there
+        return False
 
 
 def open_textset(name_or_folder: str) -> TextSet:
@@ -167,10 +182,11 @@ def render_textset(textset: TextSet) -> dict[str, str]:
         for text in textset.pairs[a, b]
     ]
     return {
-        "labels.txt": "".join(f"{label}\n" for label in textset.labels),
         "texts.jsonl": _lines(general),
         "pairs.jsonl": _lines(pairs),
         "templates.json": _pretty(textset.templates.to_json()),
+        # After the texts: until then there may be labels that only old texts know.
+        "labels.txt": "".join(f"{label}\n" for label in textset.labels),
         "source.json": _pretty(textset.source),
     }
 
@@ -255,5 +271,5 @@ def _id(ids: Mapping[str, int], label: str, where: str) -> int:
     return ids[label]
 
 
-def _some(names: list[str]) -> str:
+def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -16,7 +16,7 @@ from coder_export.report import Report
 
 
 def choose_pairs(choice: PairChoice, draft: Draft, space: TextSpace | None, report: Report) -> list[Pair]:
-    """The pairs that ``choice`` means, the most needed first.
+    """The pairs that ``choice`` means, the most needed first; all of them without a model are in order of classes.
 
     Args:
         choice: "seen" classifies the images of its folder by the texts that ``draft`` has so far.
@@ -26,7 +26,7 @@ def choose_pairs(choice: PairChoice, draft: Draft, space: TextSpace | None, repo
     """
     if choice.how == "none":
         return []
-    if choice.how == "all":
+    if space is None and choice.how == "all":
         return all_pairs(len(draft.labels))
     if space is None:
         raise TextsError(
@@ -34,7 +34,8 @@ def choose_pairs(choice: PairChoice, draft: Draft, space: TextSpace | None, repo
         )
     if choice.folder is not None:
         return _seen(choice.folder, draft, space, report)
-    return nearest_pairs(space.features(draft.labels), choice.nearest)
+    nearest = choice.nearest if choice.how == "top" else len(draft.labels)
+    return nearest_pairs(space.features(draft.labels), nearest)
 
 
 def affordable(pairs: list[Pair], cost: Callable[[list[Pair]], float], money: float | None) -> list[Pair]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -47,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
         return _failed(str(err))
     except ImportError as err:
         return _failed(f"{err}; install what writes texts: pip install 'coder-engine[texts,cpu]'")
+    except BrokenPipeError:  # the reader, `head` or a pager, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as err:
         return _failed(f"{err.filename or 'text set'}: {err.strerror}")
     except KeyboardInterrupt:
@@ -57,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 def _generate(argv: list[str]) -> int:
     args = vars(_parser().parse_args(argv))
     quiet = args.pop("quiet")
-    config = TextsConfig(**{**args, "imports": tuple(args["imports"]), "kinds": args["kinds"] and tuple(args["kinds"])})
+    config = TextsConfig(**{**args, "imports": tuple(args["imports"])})
     # Imported late: torch takes seconds, and --help and wrong arguments should not.
     from coder_export.generate.generator import generate
     from coder_export.generate.summary import missing, summary
@@ -76,9 +80,7 @@ def _generate(argv: list[str]) -> int:
 
 
 def _check(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="coder-texts check", description="What a text set has, and what is wrong with it."
-    )
+    parser = _Parser(prog="coder-texts check", description="What a text set has, and what is wrong with it.")
     parser.add_argument("textset", metavar="DIR|NAME", help="a text set's folder, or a shipped one's name")
     parser.add_argument("--json", action="store_true", help="everything, for machines")
     args = parser.parse_args(argv)
@@ -143,7 +145,7 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     add("--kinds", type=_kinds, metavar="K,...", help=f"of {', '.join(KINDS)} (default: all that the expert can)")
     add("--domain", default="photo", metavar="TEXT", help='what the pictures are, "satellite photo" (default: photo)')
     pairs = "all, none, top:K (the K nearest of each class), seen:FOLDER (default: all up to 20 classes, else top:8)"
-    add("--pairs", type=PairChoice.parse, metavar="WHICH", help=pairs)
+    add("--pairs", type=_pairs, metavar="WHICH", help=pairs)
     add("--max-pairs", type=int, metavar="N", help="the N most needed pairs at most")
     add("--attributes", type=int, default=8, metavar="N", help="attribute texts a class (default: 8)")
     add("--analogues", type=int, default=6, metavar="N", help="analogous classes a class (default: 6)")
@@ -183,12 +185,22 @@ def _add_clip(group: argparse._ArgumentGroup) -> None:
     add("--threshold", type=float, default=0.9, metavar="X", help="cosine above which an analogue is another class")
 
 
-def _kinds(text: str) -> list[str]:
-    return [kind.strip() for kind in text.split(",") if kind.strip()]
+def _kinds(text: str) -> tuple[str, ...]:
+    return tuple(kind.strip() for kind in text.split(",") if kind.strip())
+
+
+def _pairs(text: str) -> PairChoice:
+    try:
+        return PairChoice.parse(text)
+    except ValueError as err:  # of which argparse would tell nothing but that it was one
+        raise argparse.ArgumentTypeError(str(err)) from err
 
 
 def _budget(text: str) -> float | None:
-    return None if text == "none" else float(text)
+    try:
+        return None if text == "none" else float(text)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(f"wanted dollars or none, got {text!r}") from err
 
 
 if __name__ == "__main__":

@@ -61,16 +61,20 @@ class TextsConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.max_pairs is not None and self.max_pairs < 1:
             raise ValueError(f"max_pairs must be at least 1, got {self.max_pairs}")
-        if self.budget is not None and self.budget <= 0:
+        if self.budget is not None and not self.budget > 0:  # not a number is no limit either
             raise ValueError(f"budget must be more than 0 dollars, got {self.budget}")
-        if self.timeout <= 0:
+        if not self.timeout > 0:
             raise ValueError(f"timeout must be more than 0 seconds, got {self.timeout}")
         if not 0 < self.threshold <= 1:
             raise ValueError(f"threshold must be a cosine above 0 and at most 1, got {self.threshold}")
         if not self.domain.strip():
             raise ValueError("domain must say what the pictures are, such as 'satellite photo'; it is empty")
+        if set("{}") & set(self.domain):
+            raise ValueError(f"domain must be plain words without braces, got {self.domain!r}")
 
     def _check_kinds(self) -> None:
+        if self.kinds is not None and not self.kinds:
+            raise ValueError(f"kinds names none; kinds are {', '.join(KINDS)}")
         for kind in self.kinds or ():
             if kind not in KINDS:
                 raise ValueError(f"kinds are {', '.join(KINDS)}, got {kind!r}")
@@ -82,6 +86,8 @@ class TextsConfig:
             raise ValueError("expert llm needs the name of a model: --llm MODEL")
         if self.imports and (self.llm or self.expert):
             raise ValueError("an import takes no expert: import first, then run again with --kinds for what is missing")
+        if not self.imports and (self.import_form or self.import_labels):
+            raise ValueError("import_form and import_labels say how a file is read: give it, too (--import FILE)")
 
     @property
     def source(self) -> str:

@@ -79,7 +79,7 @@ def open_space(config: TextsConfig, report: Report) -> TextSpace | None:
     except ModelError as err:
         raise ModelError(f"{err}. Its text space judges analogues and pairs; --model none goes without") from err
     report.say(f"{clip.name}: " + "; ".join(clip.notes))
-    return TextSpace(clip)
+    return TextSpace(clip, report)
 
 
 def _make_folder(config: TextsConfig) -> None:

@@ -38,7 +38,7 @@ def read_coder(data: object, where: str, labels: tuple[str, ...], theirs: tuple[
     raw = RawTexts(names=order.names, notes=[order.note] if order.note else [])
     for kind, entries in lists.items():
         for i, name in enumerate(order.names):
-            raw.put(name, kind, _texts(entries[i], f"{where}: {kind!r}[{i}] ({name!r})"))
+            raw.put(name, kind, _texts(entries[i], kind, f"{where}: {kind!r}[{i}] ({name!r})"))
     _put_duels(raw, duels, order, f"{where}: 'one_to_one'")
     return raw
 
@@ -58,11 +58,13 @@ def _list(entries: object, where: str) -> list[Any]:
     return entries
 
 
-def _texts(entry: object, where: str) -> list[str]:
-    if isinstance(entry, dict) and "syno" in entry:
-        # WordNet's spelling: "facial_expression".
-        return [text.replace("_", " ") for text in strings(entry["syno"], f"{where}: 'syno'")]
-    return strings(entry, where)
+def _texts(entry: object, kind: str, where: str) -> list[str]:
+    if kind != "synonym":
+        return strings(entry, where)
+    if isinstance(entry, dict):
+        entry, where = entry.get("syno"), f"{where}: 'syno'"
+    # WordNet's spelling: "facial_expression".
+    return [text.replace("_", " ") for text in strings(entry, where)]
 
 
 # which class a list belongs to

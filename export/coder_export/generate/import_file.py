@@ -45,6 +45,8 @@ def strings(value: object, where: str) -> list[str]:
     for number, text in enumerate(value):
         if not isinstance(text, str):
             raise TextsError(f"{where}[{number}]: expected a text, got {shape(text)}; make it a string or remove it")
+        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+            raise TextsError(f"{where}[{number}]: half a character in {text[:60]!a}; write it whole or remove it")
     return value
 
 

@@ -33,7 +33,10 @@ def import_all(config: TextsConfig, draft: Draft, report: Report) -> list[str]:
         found.append((path, imported.textset))
         missing += [f"{label}: nothing in {path.name}" for label in imported.matches.missing]
     for kind in config.kinds or KINDS:
-        _put(draft, kind, [(path, textset) for path, textset in found if _has(textset, kind)])
+        sources = [(path, textset) for path, textset in found if _has(textset, kind)]
+        if config.kinds and not sources:
+            missing.append(f"{kind} texts: none in {', '.join(path.name for path in config.imports)}")
+        _put(draft, kind, sources)
     return missing
 
 
@@ -58,13 +61,14 @@ def _put(draft: Draft, kind: str, sources: list[tuple[Path, TextSet]]) -> None:
     templates = {getattr(textset.templates, kind) for textset in textsets}
     if len(templates) == 1:
         own = [[text for t in textsets for text in t.texts[i].get(kind, ())] for i in range(len(draft.labels))]
-        if templates != {getattr(Templates(), kind)}:
-            draft.use_templates([kind], textsets[0].templates)
+        default = templates == {getattr(Templates(), kind)}
+        used = Templates().of_domain(draft.domain) if default else textsets[0].templates
     else:
         # Sentences that go into different templates: put in here, and kept whole.
         own = [[text for t in textsets for text in _rendered(t, i, kind, draft)] for i in range(len(draft.labels))]
-        draft.use_templates([kind], Templates(**{kind: _AS_IT_STANDS}))
+        used = Templates(**{kind: _AS_IT_STANDS})
     draft.put(kind, [list(dict.fromkeys(texts)) for texts in own], origin)
+    draft.use_templates([kind], used)
 
 
 def _rendered(textset: TextSet, label_id: int, kind: str, draft: Draft) -> list[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from coder_engine.errors import TextsError
 from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.similarity import TextSpace
 from coder_export.generate.wordnet import Sense, WordNet, choose_sense, expert_attributes, synonyms
 from coder_export.matching import normal_name
+from coder_export.model import ClipModel
+from coder_export.report import Report
+from coder_export.textset import TextSet, names_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,7 @@ class Lexicon:
         """By class id, other names of the class; none that is a label, or that two classes would share."""
         found = [synonyms(label, sense) if sense else () for label, sense in zip(self.labels, self.senses, strict=True)]
         names = [normal_name(label) for label in self.labels]
-        taken = _twice([*names, *(key for own in found for key in {normal_name(name) for name in own})]) | set(names)
+        taken = _twice([*names, *(key for own in found for key in {normal_name(name) for name in own})])
         return [tuple(name for name in own if normal_name(name) not in taken) for own in found]
 
     def attributes(self) -> list[tuple[str, ...]]:
@@ -74,6 +78,21 @@ def _twice(keys: Iterable[str]) -> set[str]:
     return {key for key in keys if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
 
 
-def merged(own: Sequence[Sequence[str]], more: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Two lists by class id, joined class by class."""
-    return [[*a, *b] for a, b in zip(own, more, strict=True)]
+def names_and_synonyms(labels: tuple[str, ...], clip: ClipModel, report: Report) -> TextSet:
+    """What is there where nobody wrote texts: class names, and WordNet's synonyms if this machine has WordNet."""
+    try:
+        wordnet = WordNet.open(download=False)
+    except TextsError:
+        report.say("no texts for these labels: class names only, which is plain CLIP (with WordNet here: synonyms too)")
+        return names_only(labels)
+    lexicon = Lexicon.of(labels, wordnet, TextSpace(clip))
+    found = lexicon.synonyms()
+    count = sum(map(len, found))
+    report.say(f"no texts for these labels: class names and {count:,} synonyms of WordNet (--texts none: names only)")
+    return TextSet(
+        name="class names and WordNet's synonyms",
+        labels=labels,
+        texts=tuple({"synonym": own} if own else {} for own in found),
+        pairs={},
+        source={"kinds": {"synonym": {"expert": "wordnet", "clip": f"{clip.name} ({clip.pretrained})"}}},
+    )

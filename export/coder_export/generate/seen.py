@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from coder_engine.cli.inputs import Inputs
 from coder_engine.cpus import usable_cpus
-from coder_engine.errors import ImageError, TextsError
+from coder_engine.errors import CoderError, ImageError, TextsError
 from coder_engine.head import CANDIDATES
 from coder_engine.images import read_rgb
 from coder_engine.stream import decode_ahead
@@ -31,7 +31,7 @@ def candidates(folder: Path, clip: ClipModel, rows: GeneralRows, report: Report)
     """
     if not folder.is_dir():
         raise TextsError(f"--pairs seen:{folder}: no such folder; give one with images of the kind you will classify")
-    paths = [str(item) for item in Inputs([str(folder)], recursive=True) if isinstance(item, str)]
+    paths = _paths(folder, report)
     graph = EngineGraph(clip).eval()
     bank = torch.from_numpy(rows.bank)
     found, faults = [], 0
@@ -47,6 +47,17 @@ def candidates(folder: Path, clip: ClipModel, rows: GeneralRows, report: Report)
     if not found:
         raise TextsError(f"--pairs seen:{folder}: no readable image in it")
     return np.concatenate(found)
+
+
+def _paths(folder: Path, report: Report) -> list[str]:
+    try:
+        items = list(Inputs([str(folder)], recursive=True))
+    except CoderError as err:
+        raise TextsError(f"--pairs seen:{folder}: {err}") from err
+    for item in items:
+        if not isinstance(item, str) and item.error is not None:
+            report.say(f"  {item.error.message}")
+    return [item for item in items if isinstance(item, str)]
 
 
 def _batches(paths: list[str], clip: ClipModel) -> Iterator[tuple[list[NDArray[np.uint8]], int]]:

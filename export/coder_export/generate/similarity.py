@@ -9,21 +9,28 @@ from numpy.typing import NDArray
 
 from coder_export.encode import TextEncoder
 from coder_export.model import ClipModel
+from coder_export.report import Report
 from coder_export.templates import with_article
+
+_MANY = 500
+"""Names that take seconds to encode."""
 
 
 class TextSpace:
     """Similarities of short texts in the text space of one CLIP model."""
 
-    def __init__(self, clip: ClipModel) -> None:
+    def __init__(self, clip: ClipModel, report: Report | None = None) -> None:
         self.clip = clip
+        self._report = report or Report(quiet=True)
         self.name = f"{clip.name} ({clip.pretrained})"
         # What is over-long here is the expert's affair: a gloss cut at 77 tokens is still the gloss.
         self._encoder = TextEncoder(model=clip.model, tokenizer=clip.tokenizer, on_long="truncate")
 
     def features(self, names: Sequence[str]) -> NDArray[np.float32]:
         """Unit features [N, D] of names of things: each read as "a NAME", the shortest caption CLIP has often seen."""
-        return self._encoder.encode([with_article(name) for name in names])
+        quick = len(names) < _MANY  # a bar for every handful would only flicker
+        with self._report.progress("names through CLIP", 0 if quick else len(set(names))) as advance:
+            return self._encoder.encode([with_article(name) for name in names], advance)
 
     def between(self, names: Sequence[str], others: Sequence[str]) -> NDArray[np.float32]:
         """Cosines [N, M] of names with names."""

@@ -57,6 +57,7 @@ class Asker:
     budget: float | None = None
     tally: Tally = field(default_factory=Tally)
     _failed_in_a_row: int = 0
+    _settled: set[str] = field(default_factory=set)
 
     def answer(self, question: Question) -> Answer | None:
         """The first accepted answer in the store, else the refused one with most good texts; None: never asked."""
@@ -65,8 +66,13 @@ class Asker:
 
     def settled(self, question: Question) -> bool:
         """Whether asking on would change nothing: there is an accepted answer, or all attempts are used up."""
-        answers = self._answers(question)
-        return len(answers) >= self.attempts or any(answer.accepted for answer in answers)
+        key = question.key(self.client.model)
+        if key not in self._settled:
+            answers = self._answers(question)
+            if len(answers) < self.attempts and not any(answer.accepted for answer in answers):
+                return False
+            self._settled.add(key)  # it stays so, and judging again is most of the work
+        return True
 
     def open_calls(self, questions: Iterable[Question]) -> Iterator[list[Question]]:
         """The calls that ``questions`` still need, one after the other as they are consumed."""
@@ -81,22 +87,28 @@ class Asker:
 
         Raises:
             TextsError: no call can succeed (see ``Client.complete``), or so many failed that the server is gone.
-            BudgetSpent: the budget is used up. Replies so far are stored in every case.
+            BudgetSpent: the budget is used up; raised when the calls in flight, which are paid for, have ended.
+                Replies so far are stored in every case.
         """
         calls = self.open_calls(questions)
         workers = [asyncio.create_task(self._work(calls, done)) for _ in range(self.concurrency)]
         try:
-            await asyncio.gather(*workers)
+            spent = any(await asyncio.gather(*workers))
         finally:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+        if spent:
+            raise BudgetSpent
 
-    async def _work(self, calls: Iterator[list[Question]], done: Callable[[int], object]) -> None:
+    async def _work(self, calls: Iterator[list[Question]], done: Callable[[int], object]) -> bool:
+        """Whether it ended because the budget is spent."""
         for call in calls:
             try:
                 await self._settle(call)
                 self._failed_in_a_row = 0
+            except BudgetSpent:
+                return True
             except CallFailed as err:
                 self.tally.failures.append(f"{_names(call)}: {err}")
                 self._failed_in_a_row += 1
@@ -106,6 +118,7 @@ class Asker:
                         "is kept: see to the server and run the same command again"
                     ) from err
             done(1)
+        return False
 
     async def _settle(self, call: Sequence[Question]) -> None:
         while call:
@@ -128,8 +141,10 @@ class Asker:
             self.store.append(reply)
             self.tally.calls += 1
             self.tally.tokens = tuple(map(sum, zip(self.tally.tokens, completion.tokens, strict=True)))  # type: ignore[assignment]
-            self.tally.refused += sum(not self._judge(question, reply).accepted for question in call)
-            call = [question for question in call if not self.settled(question)]
+            refused = [question for question in call if not self._judge(question, reply).accepted]
+            self._settled.update(question.key(self.client.model) for question in call if question not in refused)
+            self.tally.refused += len(refused)
+            call = [question for question in refused if not self.settled(question)]
 
     def _answers(self, question: Question) -> list[Answer]:
         return [self._judge(question, reply) for reply in self.store.replies(question.key(self.client.model))]
@@ -147,7 +162,7 @@ class Asker:
 
 def grouped(questions: Iterable[Question]) -> Iterator[list[Question]]:
     """Questions as calls: pairs of one first class share a call, all else is asked alone."""
-    for _, same in groupby(questions, key=lambda q: (q.kind, q.classes[0])):
+    for _, same in groupby(questions, key=lambda q: (q.kind, q.classes[0], q.domain, q.wanted)):
         while call := list(islice(same, PAIRS_A_CALL)):
             if call[0].kind == "pair":
                 yield call

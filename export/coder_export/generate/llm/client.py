@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import math
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import openai
-from openai.types.chat import ChatCompletion
 
 from coder_engine.errors import TextsError
 from coder_export.generate.llm.questions import Message
@@ -21,6 +22,8 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 _TRY_AGAIN = (408, 409, 425, 429)
 _OUT_OF_MONEY = ("insufficient_quota", "billing_hard_limit_reached")
 _FORMATS = ("json_schema", "json_object", "text")
+_OF_FORMAT = re.compile(r"(?<![a-z])format|json_schema|json_object|structured output", re.IGNORECASE)
+"""In what a server says of a reply format; "for more information" is none of it."""
 
 
 class CallFailed(Exception):
@@ -43,9 +46,12 @@ class Client:
         model: its name there.
         base_url: the server, "http://localhost:8000/v1"; None is OpenAI itself.
         key: API key; local servers take any. It is never stored, and cut out of every message.
-        timeout: seconds a call may take.
+        timeout: seconds a call may take, from its first byte to its last.
         tries: how often a call is made before it counts as failed.
         told: called with a line for the user when something about the server changes.
+
+    Raises:
+        TextsError: the address or the key cannot be one.
     """
 
     def __init__(
@@ -58,15 +64,22 @@ class Client:
         tries: int = 8,
         told: Callable[[str], object] = lambda line: None,
     ) -> None:
+        key = key.strip()  # a line end read with it would be refused, in a message that shows the key
+        if not key or not key.isascii() or not key.isprintable():
+            raise TextsError("the API key is empty or has characters that no key has; set OPENAI_API_KEY again")
+        if base_url is not None and not re.match("https?://", base_url, re.IGNORECASE):
+            raise TextsError(f"{base_url!r} is no address of a server; write it like http://localhost:8000/v1")
         self.model = model
         self.retries = 0
         self._key = key
+        self._timeout = timeout
         self._tries = tries
         self._told = told
         self._format = _FORMATS[0]
         self._open_at = 0.0
         # Its own retries are off: they neither hold the other calls back after a 429 nor stop at an empty account.
         self._client = openai.AsyncOpenAI(api_key=key, base_url=base_url, timeout=timeout, max_retries=0)
+        self._server = re.sub("//[^/@]*@", "//", str(self._client.base_url))  # without a password in it
 
     async def close(self) -> None:
         """Close the connections."""
@@ -76,8 +89,8 @@ class Client:
         """Ask once, whatever it takes.
 
         Raises:
-            CallFailed: no reply in all tries.
-            TextsError: no call can succeed: wrong key, no such model, account empty, or the request is refused.
+            CallFailed: no reply in all tries, or the server will not take this request (a content filter, a limit).
+            TextsError: no call can succeed: wrong key, no such model, account empty.
         """
         failed, failure = 0, ""
         while failed < self._tries:
@@ -91,37 +104,34 @@ class Client:
                 failure = self._failure(err)
                 wait = _retry_after(err) or _back_off(failed)
                 if err.status_code in (429, 503):
-                    # The server is full for everybody: all workers wait, not only the one that was told.
-                    self._open_at = max(self._open_at, time.monotonic() + wait)
+                    self._hold_all(wait)
             except openai.APIConnectionError as err:
                 failure, wait = self._clean(f"{err} ({err.__cause__!r})"), _back_off(failed)
-            except (openai.APIResponseValidationError, ValueError) as err:  # a body that is no completion
+            except asyncio.TimeoutError:  # it came in drops, none of them too late
+                failure, wait = f"not whole after {self._timeout:g} seconds", _back_off(failed)
+            except (openai.APIResponseValidationError, ValueError, RecursionError) as err:  # no completion
                 failure, wait = self._clean(f"its answer could not be read ({err})"), _back_off(failed)
-            self.retries += 1
             failed += 1
             if failed < self._tries:
+                self.retries += 1
                 await asyncio.sleep(wait)
-        raise CallFailed(f"{self._client.base_url}: no reply in {self._tries} tries; the last one: {failure}")
+        raise CallFailed(f"{self._server}: no reply in {self._tries} tries; the last one: {failure}")
 
     async def _call(self, messages: list[Message], schema: dict[str, Any], form: str) -> Completion:
         extra: dict[str, Any] = {} if form == "text" else {"response_format": _response_format(form, schema)}
-        reply: ChatCompletion = await self._client.chat.completions.create(
+        call = self._client.chat.completions.create(
             model=self.model,
             messages=messages,  # type: ignore[arg-type]
             **extra,
         )
-        choices = getattr(reply, "choices", None)
-        if not choices:
-            raise ValueError(f"no choices in it: {str(reply)[:200]}")
-        message, usage = choices[0].message, reply.usage
-        tokens = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
-        text = message.content or getattr(message, "refusal", None) or ""
-        return Completion(text=text, finish=choices[0].finish_reason or "", tokens=tokens)
+        # openai's own timeout begins anew with every part of the body.
+        return _completion(await asyncio.wait_for(call, self._timeout))
 
     def _simpler_format(self, err: openai.APIStatusError, used: str) -> bool:
         """Whether the server refused the reply format of a call, and a simpler one is set for all calls from now on."""
-        said = self._clean(str(err))
-        if err.status_code not in (400, 404, 422) or "format" not in said.lower() or used == _FORMATS[-1]:
+        said = self._said(err)
+        about_format = _OF_FORMAT.search(f"{said} {err.param}")
+        if err.status_code not in (400, 404, 422) or not about_format or used == _FORMATS[-1]:
             return False
         if used == self._format:  # else another worker has changed it meanwhile
             self._format = _FORMATS[_FORMATS.index(used) + 1]
@@ -129,8 +139,8 @@ class Client:
         return True
 
     def _failure(self, err: openai.APIStatusError) -> str:
-        """What to tell of an error status; raises where no retry can help."""
-        said = self._clean(str(err))
+        """What to tell of an error status; raises where no retry can help: this call, or any call at all."""
+        said = self._said(err)
         if err.code in _OUT_OF_MONEY or getattr(err, "type", None) in _OUT_OF_MONEY:
             raise TextsError(f"the account of this key is empty: {said}; every reply so far is kept") from None
         if err.status_code in _TRY_AGAIN or err.status_code >= 500:
@@ -139,8 +149,22 @@ class Client:
             401: "set OPENAI_API_KEY to a key of this server",
             403: "this key may not use the model",
             404: f"see which models the server has; asked for {self.model!r}",
-        }.get(err.status_code, "see what the server says")
-        raise TextsError(f"{self._client.base_url}: {said}; {todo}. Every reply so far is kept") from None
+        }.get(err.status_code)
+        if todo is None:  # a content filter, or a prompt that is too long for this model: the next one may pass
+            raise CallFailed(f"{self._server}: {said}") from None
+        raise TextsError(f"{self._server}: {said}; {todo}. Every reply so far is kept") from None
+
+    def _said(self, err: openai.APIStatusError) -> str:
+        """What the server said; openai's message leaves a body out that is not in OpenAI's form."""
+        said = err.body.get("message") if isinstance(err.body, dict) else None
+        return self._clean(f"Error code: {err.status_code} - {said or err.response.text or 'no more was said'}")
+
+    def _hold_all(self, wait: float) -> None:
+        """The server is full for everybody: all workers wait, not only the one that was told."""
+        opens = time.monotonic() + wait
+        if wait > LONGEST_WAIT and opens > self._open_at + 1.0:
+            self._told(f"the server asks for {wait:,.0f} seconds without calls; waiting")
+        self._open_at = max(self._open_at, opens)
 
     def _clean(self, message: str) -> str:
         """Without the key, which servers like to repeat, and not longer than a terminal's screen."""
@@ -150,6 +174,33 @@ class Client:
         while (wait := self._open_at - time.monotonic()) > 0:
             # A little apart, so that they do not all come back in the same instant.
             await asyncio.sleep(wait + random.uniform(0, 0.1 * min(wait, 5.0)))
+
+
+def _completion(reply: object) -> Completion:
+    """What a body says. Nobody has checked it: openai builds its types from whatever a server sends.
+
+    Raises:
+        ValueError: it is no completion.
+    """
+    choices = getattr(reply, "choices", None)
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = getattr(choice, "message", None)
+    if message is None or not hasattr(message, "content"):
+        raise ValueError(f"no choices in it: {str(reply)[:200]}")
+    text = message.content or getattr(message, "refusal", None) or ""
+    if not isinstance(text, str):
+        raise ValueError(f"its content is no string: {str(text)[:200]}")
+    usage = getattr(reply, "usage", None)
+    return Completion(
+        text=text.encode("utf-8", "replace").decode(),  # half a surrogate pair cannot be stored
+        finish=str(getattr(choice, "finish_reason", None) or ""),
+        tokens=(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens")),
+    )
+
+
+def _count(usage: object, name: str) -> int:
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) and count > 0 else 0
 
 
 def _response_format(form: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -168,8 +219,13 @@ def _retry_after(err: openai.APIStatusError) -> float | None:
     headers = err.response.headers
     for name, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
-            return max(0.0, float(headers[name]) * scale)
+            seconds = float(headers[name]) * scale
         except (KeyError, ValueError):
             continue
-    date = email.utils.parsedate_tz(headers.get("retry-after", ""))
-    return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    try:
+        date = email.utils.parsedate_tz(headers.get("retry-after", ""))
+        return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None
+    except (ValueError, OverflowError):  # no day of any calendar
+        return None

@@ -9,6 +9,7 @@ from typing import Any
 from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.llm.ask import Asker
 from coder_export.generate.llm.questions import Question, prompt_sha256
+from coder_export.generate.llm.replies import Answer
 from coder_export.generate.pairs import Pair
 from coder_export.report import Report
 
@@ -53,15 +54,18 @@ class LlmExpert:
 
     async def analogues(self, choose: AnalogueFilter) -> None:
         """Ask for analogues, and for as many more as were dropped, ``ROUNDS`` times at most."""
+        asked: set[Question] = set()
         for again in range(ROUNDS):
-            questions = self._analogue_rounds(choose)[1]
-            if all(map(self.asker.settled, questions)):
+            # One that had no reply in all its tries is not asked for ever.
+            questions = [question for question in self._analogue_rounds(choose)[1] if question not in asked]
+            if not questions:
                 return
+            asked.update(questions)
             await self.ask("analogues" if again == 0 else f"analogues, round {again + 1}", questions)
 
     def collect_attributes(self) -> list[tuple[str, ...]]:
         """The attribute texts in the store, by class id."""
-        return [self._texts(question) for question in self.attribute_questions()]
+        return [self._answer(question).texts for question in self.attribute_questions()]
 
     def collect_analogues(self, choose: AnalogueFilter) -> list[list[str]]:
         """The analogues in the store that stay, by class id."""
@@ -80,7 +84,8 @@ class LlmExpert:
         found: dict[Pair, tuple[str, ...]] = {}
         for question in self.pair_questions(pairs):
             a, b = (ids[label] for label in question.classes)
-            found[a, b], found[b, a] = self._texts(question), self._against(question)
+            answer = self._answer(question)
+            found[a, b], found[b, a] = answer.texts, answer.against
         return found
 
     def origin(self, kind: str, questions: Sequence[Question]) -> dict[str, Any]:
@@ -96,18 +101,22 @@ class LlmExpert:
         }
 
     def _analogue_rounds(self, choose: AnalogueFilter) -> tuple[list[list[str]], list[Question]]:
-        """Replay the rounds from the store: what is kept by class id, and the questions of the first open round."""
+        """Replay the rounds from the store: what is kept by class id, and the questions that are still open.
+
+        Each class goes through its rounds by itself: one that has no reply holds no other up.
+        """
         wanted = self.wanted["analogous"]
         kept: list[list[str]] = [[] for _ in self.labels]
         refused: list[list[str]] = [[] for _ in self.labels]
         questions = dict(enumerate(self.analogous_questions()))
+        still_open: list[Question] = []
         for _ in range(ROUNDS):
             proposals = [self._proposals(questions.get(i)) for i in range(len(self.labels))]
             for i, (good, dropped) in enumerate(zip(*choose.sort(proposals), strict=True)):
                 kept[i] = list(dict.fromkeys([*kept[i], *good]))[:wanted]
                 refused[i] += dropped
-            if not all(map(self.asker.settled, questions.values())):
-                return kept, list(questions.values())
+            settled = {i for i, question in questions.items() if self.asker.settled(question)}
+            still_open += [question for i, question in questions.items() if i not in settled]
             # A class whose last reply held nothing new has no more to give.
             questions = {
                 i: self._question(
@@ -116,10 +125,10 @@ class LlmExpert:
                     wanted=wanted - len(kept[i]),
                     excluded=(*kept[i], *dict.fromkeys(refused[i])),
                 )
-                for i in questions
+                for i in sorted(settled)
                 if len(kept[i]) < wanted and proposals[i]
             }
-        return kept, []
+        return kept, still_open
 
     def _proposals(self, question: Question | None) -> tuple[str, ...]:
         answer = None if question is None else self.asker.answer(question)
@@ -132,22 +141,16 @@ class LlmExpert:
             kind=kind, classes=classes, domain=self.domain, wanted=wanted or self.wanted[kind], excluded=excluded
         )
 
-    def _texts(self, question: Question) -> tuple[str, ...]:
+    def _answer(self, question: Question) -> Answer:
+        """What the store has; what is wrong with it goes to ``missing``."""
         answer = self.asker.answer(question)
-        if answer is None or not answer.accepted:
-            names = " against ".join(question.classes)
-            if answer is None:
-                self.missing.append(f"{question.kind} texts of {names}: no reply")
-            else:
-                self.missing.append(
-                    f"{question.kind} texts of {names}: kept {answer.count} of a faulty reply: "
-                    f"{'; '.join(answer.problems)}"
-                )
-        return answer.texts if answer else ()
-
-    def _against(self, question: Question) -> tuple[str, ...]:
-        answer = self.asker.answer(question)
-        return answer.against if answer else ()
+        names = " against ".join(question.classes)
+        if answer is None:
+            self.missing.append(f"{question.kind} texts of {names}: no reply")
+        elif not answer.accepted:
+            faults = "; ".join(answer.problems)
+            self.missing.append(f"{question.kind} texts of {names}: kept {answer.count} of a faulty reply: {faults}")
+        return answer or Answer()
 
 
 def _some(names: Sequence[str]) -> str:

@@ -71,9 +71,9 @@ def read_price(model: str, table: Path | None) -> Price:
         raise TextsError(f"--prices {where}: cannot be read ({err.strerror})") from err
     except (ValueError, RecursionError) as err:
         raise TextsError(f'--prices {where}: not JSON ({err}); write {{"model": [prompt, completion]}}') from err
-    entry = entries.get(model) if isinstance(entries, dict) else ()
-    if entry is None:
+    if isinstance(entries, dict) and model not in entries:
         return Price(prompt=0.0, completion=0.0, known=False)
+    entry = entries[model] if isinstance(entries, dict) else entries
     if not isinstance(entry, list) or len(entry) != 2 or not all(_is_price(number) for number in entry):
         raise TextsError(
             f"--prices {where}: expected {model!r}: [dollars a million prompt tokens, dollars a million completion "

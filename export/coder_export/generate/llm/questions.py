@@ -54,9 +54,11 @@ def messages(questions: Sequence[Question], reasons: Mapping[Question, Sequence[
     """
     system, example, reply = prompt_parts(questions[0].kind)
     text = _ask(questions)
-    for question in questions:
-        for reason in (reasons or {}).get(question, ())[:_REASONS]:
-            text += f"\nAn earlier reply was refused: {reason}."
+    # Once each: a reply that cannot be read at all is refused for every question of the call.
+    for reason in dict.fromkeys(
+        reason for question in questions for reason in (reasons or {}).get(question, ())[:_REASONS]
+    ):
+        text += f"\nAn earlier reply was refused: {reason}."
     return [
         {"role": "system", "content": system},
         {"role": "user", "content": example},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import operator
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +16,19 @@ from coder_export.matching import normal_name
 Fits = Callable[[str, str, str, str], bool]
 """(kind, class, other, text) -> whether every sentence made of the text fits the text tower."""
 
-_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+_THOUGHT_ENDS = re.compile("</think>", re.IGNORECASE)
+_THOUGHT_BEGINS = re.compile("<think>", re.IGNORECASE)
 _TRAILING_COMMA = re.compile(r",(\s*[\]}])")
 _BULLET = re.compile(r"^\s*(?:[-*\u2022\u2013]+|\(?\d{1,2}[.)])\s+")
+_QUOTES = "\"'\u201c\u201d "
 _REFUSAL = re.compile(
-    r"\b(i'?m sorry|i am sorry|i apologi[sz]e|as an ai|language model|"
-    r"i (can(?:'|no)t|am unable|am not able|won't|do not have enough)|unable to (help|provide|assist|describe))\b",
+    r"\b(i['\u2019]?m sorry|i am sorry|i apologi[sz]e|as an ai|language model|"
+    r"i (can(?:['\u2019]|no)t|am unable|am not able|won['\u2019]t|do not have enough)|"
+    r"unable to (help|provide|assist|describe))\b",
     re.IGNORECASE,
 )
+_PROBLEMS = 8
+"""Bad texts of one list that are told one by one: a model that runs wild writes thousands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,36 +76,38 @@ def judge(question: Question, reply: str, fits: Fits | None = None) -> Answer:
     return Answer(texts=texts, against=against, problems=problems + more)
 
 
-def _parse(reply: str) -> Any:
+def _parse(reply: str) -> dict[str, Any] | None:
     """The first JSON object in ``reply``, whatever stands around it; None where there is none."""
-    reply = _THOUGHT.sub("", reply)
+    # Some servers leave the opening tag out, and a thought that never ends has no answer after it.
+    reply = _THOUGHT_BEGINS.split(_THOUGHT_ENDS.split(reply)[-1])[0]
     start = reply.find("{")
     # Only from the first brace on: objects nested in a broken one are parts of an answer, not the whole.
     for text in (reply[start:], _TRAILING_COMMA.sub(r"\1", reply[start:])) if start >= 0 else ():
         try:
-            return json.JSONDecoder().raw_decode(text)[0]
+            data: dict[str, Any] = json.JSONDecoder().raw_decode(text)[0]
+            return data
         except (ValueError, RecursionError):  # not JSON as it stands, or nested past reason
             continue
     return None
 
 
-def _item(question: Question, data: Any) -> dict[str, Any] | str:
+def _item(question: Question, data: dict[str, Any]) -> dict[str, Any] | str:
     """The part of a reply that is about the question's class or pair; a problem in words where there is none."""
     if question.kind != "pair":
-        if not isinstance(data, dict) or not _same(data.get("class"), question.classes[0]):
-            got = data.get("class") if isinstance(data, dict) else data
-            return f'it was about {str(got)[:60]!r}, not the class "{question.classes[0]}"'
+        if not _same(data.get("class"), question.classes[0]):
+            return f'it was about {str(data.get("class"))[:60]!r}, not the class "{question.classes[0]}"'
         return data
-    items = data.get("pairs") if isinstance(data, dict) else None
+    items = data.get("pairs")
     if items is None:
         items = [data]  # a single pair without the list around it
-    for item in items if isinstance(items, list) else ():
-        if isinstance(item, dict):
-            names = item.get("class"), item.get("other")
-            if all(map(_same, names, question.classes)):
-                return item
-            if all(map(_same, names, question.classes[::-1])):
-                return {"class_has": item.get("other_has"), "other_has": item.get("class_has")}
+    for same in (operator.eq, _same):  # exact first: "C" and "C++" are the same to the second
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, dict):
+                names = item.get("class"), item.get("other")
+                if all(map(same, names, question.classes)):
+                    return item
+                if all(map(same, names, question.classes[::-1])):
+                    return {"class_has": item.get("other_has"), "other_has": item.get("class_has")}
     return f'the pair "{question.classes[0]}" and "{question.classes[1]}" was not in it'
 
 
@@ -119,6 +128,8 @@ def _side(
             good[normal_name(text)] = text
         else:
             problems.append(f"{text[:80]!r} {whose} {problem}")
+    if len(problems) > _PROBLEMS:
+        problems[_PROBLEMS:] = [f"{len(problems) - _PROBLEMS:,} more texts {whose} were no better"]
     if len(good) < (question.wanted + 1) // 2:
         problems.append(f"{len(good)} good texts {whose}, of {question.wanted} asked for")
     return tuple(good.values()), tuple(problems)
@@ -133,6 +144,8 @@ def _problem(question: Question, text: str, classes: Sequence[str], fits: Fits |
         return "was excluded"
     if not normal_name(text):
         return "has no words"
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+        return "has characters that are no text"
     if fits is not None and not fits(question.kind, classes[0], classes[-1], text):
         return "is too long; write at most 15 words"
     return None
@@ -140,15 +153,17 @@ def _problem(question: Question, text: str, classes: Sequence[str], fits: Fits |
 
 def _clean(text: str) -> str:
     """Without the bullet, quotes, spaces and full stop that models put around a phrase."""
-    text = " ".join(_BULLET.sub("", text).split()).strip("\"'\u201c\u201d ")
-    return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
+    text = " ".join(_BULLET.sub("", text).split()).strip(_QUOTES)
+    return text[:-1].rstrip(_QUOTES) if text.endswith(".") and not text.endswith("..") else text
 
 
 def _same(name: object, label: str) -> bool:
     """Whether a model's spelling of a class name means ``label``; a leading article does not count."""
     if not isinstance(name, str):
         return False
-    return any(normal_name(label) == spelling for spelling in _spellings(name))
+    normal = normal_name(label)
+    # Labels of signs alone, "+" and "-", have no normal name and are told apart as they stand.
+    return name.strip() == label or (normal != "" and normal in _spellings(name))
 
 
 def _spellings(name: str) -> Iterator[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import open_clip
@@ -16,7 +17,7 @@ from coder_engine.errors import TextsError
 from coder_export.encode import count_tokens
 from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.choose_pairs import affordable, choose_pairs
-from coder_export.generate.config import TextsConfig
+from coder_export.generate.config import LLM, TextsConfig
 from coder_export.generate.draft import Draft
 from coder_export.generate.llm.ask import Asker, BudgetSpent
 from coder_export.generate.llm.client import Client
@@ -62,7 +63,7 @@ class LlmRun:
             asker = Asker(
                 client=client,
                 store=store,
-                fits=fits_context(self.draft.templates, self.space),
+                fits=fits_context(self.draft.templates_for(LLM), self.space),
                 attempts=self.config.attempts,
                 concurrency=self.config.concurrency,
                 price=self._price,
@@ -101,7 +102,7 @@ class LlmRun:
     async def _ask_general(self, expert: LlmExpert) -> None:
         await expert.ask("attributes and analogues", self._general_questions(expert))
         if "analogous" in self.kinds:
-            await expert.analogues(self._filter())
+            await expert.analogues(self._filter)
 
     def _collect_general(self, expert: LlmExpert) -> None:
         if "attribute" in self.kinds:
@@ -109,7 +110,7 @@ class LlmRun:
             self.draft.put("attribute", expert.collect_attributes(), origin)
         if "analogous" in self.kinds:
             origin = expert.origin("analogous", expert.analogous_questions())
-            self.draft.put("analogous", expert.collect_analogues(self._filter()), origin)
+            self.draft.put("analogous", expert.collect_analogues(self._filter), origin)
 
     def _choose(self, choice: PairChoice) -> list[Pair]:
         if "pair" not in self.kinds:
@@ -158,6 +159,7 @@ class LlmRun:
             line = f"the budget of ${self.config.budget:.2f} is spent: the same command with a higher --budget goes on"
             self.missing += [line] if line not in self.missing else []
 
+    @cached_property  # it keeps the features of the names it has judged
     def _filter(self) -> AnalogueFilter:
         synonyms = self.draft.general.get("synonym", [()] * len(self.draft.labels))
         threshold = self.config.threshold
@@ -177,7 +179,7 @@ class LlmRun:
         )
 
     def _client(self) -> Client:
-        base_url = self.config.base_url or os.environ.get("OPENAI_BASE_URL")
+        base_url = self._base_url()
         key = os.environ.get("OPENAI_API_KEY", "")
         if not key and base_url is None and not self.config.dry_run:
             raise TextsError(
@@ -192,10 +194,12 @@ class LlmRun:
             told=self.report.say,
         )
 
+    def _base_url(self) -> str | None:
+        return self.config.base_url or os.environ.get("OPENAI_BASE_URL") or None
+
     def _read_price(self) -> Price:
         price = read_price(str(self.config.llm), self.config.prices)
-        paid = self.config.base_url is None and "OPENAI_BASE_URL" not in os.environ
-        if paid and not price.known and self.config.budget is not None:
+        if self._base_url() is None and not price.known and self.config.budget is not None:
             raise TextsError(
                 f"no price is known for {self.config.llm!r}, so --budget cannot be kept; add it to a table "
                 "(--prices FILE), or pass --budget none"
@@ -206,8 +210,10 @@ class LlmRun:
     def _store(self) -> Iterator[ReplyStore]:
         path = self.config.out / STORE
         with contextlib.ExitStack() as stack:
-            if self.config.dry_run and not path.exists():
+            if self.config.dry_run:  # reads a copy: opening the store mends its last line
                 path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / STORE
+                if (self.config.out / STORE).exists():
+                    shutil.copyfile(self.config.out / STORE, path)
             yield stack.enter_context(ReplyStore(path))
 
     def _tell(self, asker: Asker) -> None:
@@ -224,9 +230,17 @@ def fits_context(templates: Templates, space: TextSpace | None) -> Fits:
     """Whether a text, put into every template of its kind, stays within the text tower's context."""
     tokenizer = space.clip.tokenizer if space else open_clip.get_tokenizer(_ANY_CLIP)
 
+    @lru_cache(maxsize=1 << 16)
+    def word_tokens(word: str) -> int:
+        return count_tokens(tokenizer, [word], context_length=_CONTEXT)[0]
+
     @lru_cache(maxsize=8192)  # a reply is judged when it comes and again when the set is put together
     def fits(kind: str, label: str, other: str, text: str) -> bool:
         sentences = templates.render(kind, {"class": label, "other": other, "text": text})
+        # No word costs more in a sentence than alone with its start and end tokens, and most words are known: the whole
+        # sentence is only counted where that bound is not enough.
+        if all(sum(map(word_tokens, sentence.split())) <= _CONTEXT for sentence in sentences):
+            return True
         return max(count_tokens(tokenizer, sentences, context_length=_CONTEXT)) <= _CONTEXT
 
     return fits

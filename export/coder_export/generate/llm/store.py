@@ -49,12 +49,15 @@ class ReplyStore:
         path: the file; made if it is not there. Only one process at a time may hold it.
 
     Raises:
-        TextsError: another process holds it, or a line in it is damaged.
+        TextsError: it cannot be opened, another process holds it, or a line in it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as err:
+            raise TextsError(f"{path}: cannot be opened for writing ({err.strerror}); choose another --out") from err
         self._places: dict[str, list[tuple[int, int]]] = {}
         self.size = 0
         try:
@@ -77,9 +80,18 @@ class ReplyStore:
         os.close(self._file)
 
     def append(self, reply: Reply) -> None:
-        """Write one reply: one system call, so that a kill leaves the whole line or none of it."""
+        """Write one reply: one system call, so that a kill leaves the whole line or none of it.
+
+        Raises:
+            TextsError: the disk is full, or cannot be written.
+        """
         line = (json.dumps(asdict(reply), ensure_ascii=False) + "\n").encode()
-        written = os.write(self._file, line)
+        try:
+            written = os.write(self._file, line)
+        except OSError as err:
+            raise TextsError(
+                f"{self.path}: cannot be written ({err.strerror}); mend that and run the same command again"
+            ) from err
         if written != len(line):
             os.ftruncate(self._file, self.size)
             raise TextsError(f"{self.path}: the disk is full; free space and run the same command again")
@@ -100,6 +112,10 @@ class ReplyStore:
             raise TextsError(
                 f"{self.path}: another coder-texts is writing to it; wait for it, or choose another --out"
             ) from err
+        except OSError as err:
+            raise TextsError(
+                f"{self.path}: its file system has no locks ({err.strerror}); choose an --out on a local disk"
+            ) from err
 
     def _load(self) -> None:
         for number, line in enumerate(self._lines(), start=1):
@@ -108,7 +124,7 @@ class ReplyStore:
                 os.ftruncate(self._file, self.size)
                 return
             try:
-                keys = json.loads(line)["keys"]
+                keys = _parse(line).keys
             except (ValueError, KeyError, TypeError, RecursionError) as err:
                 raise TextsError(
                     f"{self.path}:{number}: not a stored reply; remove the line to have it asked again"
@@ -126,8 +142,14 @@ class ReplyStore:
         self.size = start + length
 
     def _read(self, start: int, length: int) -> Reply:
-        fields = json.loads(os.pread(self._file, length, start))
-        fields.update(
-            keys=tuple(fields["keys"]), classes=tuple(map(tuple, fields["classes"])), tokens=tuple(fields["tokens"])
-        )
-        return Reply(**fields)
+        return _parse(os.pread(self._file, length, start))
+
+
+def _parse(line: bytes) -> Reply:
+    fields = json.loads(line)
+    lists = {"keys": fields["keys"], "classes": [*map(tuple, fields["classes"])], "tokens": fields["tokens"]}
+    reply = Reply(**{**fields, **{name: tuple(value) for name, value in lists.items()}})
+    strings = (*reply.keys, reply.kind, reply.model, reply.prompt, reply.text, reply.finish, reply.time)
+    if not isinstance(fields["keys"], list) or not all(isinstance(value, str) for value in strings):
+        raise ValueError("not the fields of a reply")
+    return reply
