@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
 
 from coder_engine.errors import TextsError  # noqa: E402
-from coder_export.encode import TextEncoder, text_features, token_lengths  # noqa: E402
+from coder_export.encode import TextEncoder, count_tokens, text_features, token_lengths  # noqa: E402
 
 CONTEXT = 77
 VISION = {"layers": 1, "width": 64, "head_width": 32, "image_size": 32, "patch_size": 16}
@@ -235,3 +235,27 @@ def test_padding_is_not_taken_for_text(model: Any, tokenizer: Any, encoder: Text
 )
 def test_context_length_of_both_layouts(model: Any) -> None:
     assert TextEncoder(model=model, tokenizer=lambda texts: texts).context_length == 16
+
+
+# counting
+
+
+def test_tokens_are_counted_with_start_and_end(tokenizer: Any) -> None:
+    assert count_tokens(tokenizer, ["owl", "a photo of a cat.", ""], context_length=CONTEXT) == [3, 8, 2]
+    assert count_tokens(tokenizer, [], context_length=CONTEXT) == []
+
+
+def test_an_exclamation_mark_is_no_padding(tokenizer: Any) -> None:
+    assert tokenizer(["owl !~^"])[0, :6].tolist() == [49406, 9899, 0, 93, 317, 49407]
+    assert count_tokens(tokenizer, ["owl !~^", "owl !~^ owl"], context_length=CONTEXT) == [6, 7]
+
+
+def test_one_more_than_the_context_stands_for_all_that_is_longer(tokenizer: Any) -> None:
+    assert count_tokens(tokenizer, [FITS, LONG, LONGER], context_length=CONTEXT) == [CONTEXT, CONTEXT + 1, CONTEXT + 1]
+    assert count_tokens(tokenizer, [LONGER], context_length=512) == [202]
+
+
+def test_tokens_of_a_tokenizer_with_other_padding(tokenizer: Any) -> None:
+    other = PadsWithOne(tokenizer)
+    wanted = count_tokens(tokenizer, [*SENTENCES, FITS, LONGER], context_length=CONTEXT)
+    assert count_tokens(other, [*SENTENCES, FITS, LONGER], context_length=CONTEXT) == wanted

@@ -157,3 +157,35 @@ def test_unknown_and_missing_placeholders(kind: str, template: str, got: str, al
 def test_a_good_template_does_not_hide_a_bad_one() -> None:
     with pytest.raises(TextsError, match=r"template 'cat' of 'name'"):
         Templates.from_json({"name": ["{class}", "cat"]}, where="t")
+
+
+# domains, and back to JSON
+
+
+@pytest.mark.parametrize(
+    ("domain", "name", "pair"),
+    [
+        ("photo", "a photo of {a class}.", "Because of {text}, {a class} is different from {a other}."),
+        ("satellite photo", "a satellite photo of {a class}.", Templates().pair[0]),
+        ("aerial photo", "an aerial photo of {a class}.", Templates().pair[0]),
+        ("X-ray", "an X-ray of {a class}.", Templates().pair[0]),
+    ],
+)
+def test_templates_of_a_domain(domain: str, name: str, pair: str) -> None:
+    found = Templates().of_domain(domain)
+    assert (found.name, found.pair) == ((name,), (pair,))
+    assert found.attribute == (f"{with_article(domain)} of {{a class}}, which has {{text}}.",)
+    assert found.synonym == (f"{with_article(domain)} of {{a text}}.",)
+
+
+def test_every_template_of_a_kind_is_of_the_domain() -> None:
+    found = Templates(name=("a photo of {class}.", "{class}", "a photo: a photo of {class}")).of_domain("sketch")
+    assert found.name == ("a sketch of {class}.", "{class}", "a sketch: a sketch of {class}")
+
+
+def test_to_json_and_back() -> None:
+    templates = Templates(name=("{class}", "my {class}"), pair=("{text}!",)).of_domain("sketch")
+    data = templates.to_json()
+    assert Templates.from_json(data, where="t") == templates
+    assert data["name"] == ["{class}", "my {class}"]
+    assert list(data) == ["name", "attribute", "analogous", "synonym", "pair"]

@@ -1,0 +1,99 @@
+"""Analogues: no other class of the set under any of its names, and none that CLIP takes for one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coder_export.generate.analogues import AnalogueFilter
+from coder_export.generate.similarity import TextSpace
+
+LABELS = ("cat", "polar bear", "truck")
+SYNONYMS = (("house cat",), (), ("lorry", "motortruck"))
+
+
+def by_names() -> AnalogueFilter:
+    return AnalogueFilter(labels=LABELS, synonyms=SYNONYMS, space=None)
+
+
+def test_names_of_classes_are_dropped_with_the_reason() -> None:
+    kept, dropped = by_names().sort([["lynx", "House-Cat", "PolarBear"], ["lorry"], []])
+    assert kept == [["lynx"], [], []]
+    assert dropped == [
+        {"House-Cat": "another name of the class itself", "PolarBear": "a name of the class 'polar bear'"},
+        {"lorry": "a name of the class 'truck'"},
+        {},
+    ]
+
+
+def test_order_stays_and_a_name_given_twice_is_there_once() -> None:
+    assert by_names().sort([["zebra", "ant", "zebra"], [], []])[0] == [["zebra", "ant"], [], []]
+
+
+def test_one_list_of_synonyms_for_each_class() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        AnalogueFilter(labels=LABELS, synonyms=SYNONYMS[:2], space=None)
+
+
+class Cosines:
+    """A text space whose cosines with (cat, polar bear, truck) are given."""
+
+    def __init__(self, **cosines: tuple[float, float, float]) -> None:
+        self._cosines = cosines
+
+    def between(self, names: Sequence[str], others: Sequence[str]) -> np.ndarray:
+        assert tuple(others) == LABELS
+        return np.array([self._cosines[name] for name in names], np.float32)
+
+
+def by_cosines(threshold: float = 0.9, **cosines: tuple[float, float, float]) -> AnalogueFilter:
+    space: Any = Cosines(**cosines)
+    return AnalogueFilter(labels=LABELS, synonyms=SYNONYMS, space=space, threshold=threshold)
+
+
+def test_what_is_too_near_to_another_class_is_dropped() -> None:
+    kept, dropped = by_cosines(bus=(0.3, 0.91, 0.95), van=(0.3, 0.4, 0.9)).sort([["bus", "van"], [], []])
+    assert kept[0] == ["van"], "the threshold itself is not too near"
+    assert dropped[0] == {"bus": "as near as 0.950 to the class 'truck'"}
+
+
+def test_near_to_its_own_class_it_may_be() -> None:
+    choose = by_cosines(kitten=(0.95, 0.5, 0.2))
+    assert choose.sort([["kitten"], [], ["kitten"]])[0] == [["kitten"], [], []]
+    assert choose.sort([["kitten"], [], []])[0][0] == ["kitten"], "an earlier class must leave no trace"
+
+
+def test_names_are_judged_before_cosines() -> None:
+    assert by_cosines(lorry=(0.0, 0.99, 0.0)).sort([["lorry"], [], []])[1][0] == {
+        "lorry": "a name of the class 'truck'"
+    }
+
+
+def test_the_threshold_counts_in_the_space_of_a_model(space: TextSpace) -> None:
+    nearest = float(space.between(["bus"], LABELS[1:]).max())
+    for threshold, kept in ((nearest - 1e-3, []), (nearest + 1e-3, ["bus"])):
+        choose = AnalogueFilter(labels=LABELS, synonyms=SYNONYMS, space=space, threshold=threshold)
+        assert choose.sort([["bus"], [], []])[0][0] == kept
+
+
+def test_each_name_is_encoded_once(space: TextSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    between = space.between
+
+    def spy(names: list[str], others: tuple[str, ...]) -> object:
+        asked.append(list(names))
+        return between(names, others)
+
+    monkeypatch.setattr(space, "between", spy)
+    choose = AnalogueFilter(labels=LABELS, synonyms=SYNONYMS, space=space)
+    choose.sort([["lynx", "bus"], ["lynx"], []])
+    choose.sort([["lynx"], [], ["van"]])
+    assert asked == [["bus", "lynx"], ["van"]]
+
+
+def test_a_single_class_has_no_other_to_be_near_to(space: TextSpace) -> None:
+    choose = AnalogueFilter(labels=("cat",), synonyms=((),), space=space, threshold=0.01)
+    assert choose.sort([["kitten"]]) == ([["kitten"]], [{}])

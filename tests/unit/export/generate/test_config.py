@@ -1,0 +1,72 @@
+"""Options of coder-texts: what is refused before anything is opened, and who the expert is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coder_export.generate.config import TextsConfig
+
+
+def config(**options: Any) -> TextsConfig:
+    return TextsConfig(labels=Path("labels.txt"), out=Path("out"), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "source"),
+    [
+        ({}, "wordnet"),
+        ({"llm": "m"}, "llm"),
+        ({"llm": "m", "expert": "llm"}, "llm"),
+        ({"llm": "m", "expert": "wordnet"}, "wordnet"),
+        ({"imports": (Path("a.json"),)}, "import"),
+    ],
+)
+def test_the_expert(options: dict[str, Any], source: str) -> None:
+    assert config(**options).source == source
+
+
+@pytest.mark.parametrize(
+    "name", ["attributes", "analogues", "pair_texts", "concurrency", "tries", "attempts", "max_pairs"]
+)
+@pytest.mark.parametrize("value", [0, -1])
+def test_numbers_below_one(name: str, value: int) -> None:
+    assert getattr(config(**{name: 1}), name) == 1
+    with pytest.raises(ValueError, match=f"^{name} must be at least 1, got {value}$"):
+        config(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"budget": 0.0}, "budget must be more than 0 dollars, got 0.0"),
+        ({"budget": -1.0}, "budget must be more than 0 dollars, got -1.0"),
+        ({"budget": float("nan")}, "budget must be more than 0 dollars, got nan"),
+        ({"timeout": 0.0}, "timeout must be more than 0 seconds, got 0.0"),
+        ({"timeout": float("nan")}, "timeout must be more than 0 seconds, got nan"),
+        ({"threshold": 0.0}, "threshold must be a cosine above 0 and at most 1, got 0.0"),
+        ({"threshold": 1.01}, "threshold must be a cosine above 0 and at most 1, got 1.01"),
+        ({"threshold": float("nan")}, "threshold must be a cosine above 0 and at most 1, got nan"),
+        ({"domain": " "}, "domain must say what the pictures are, such as 'satellite photo'; it is empty"),
+        ({"domain": "{class} photo"}, "domain must be plain words without braces, got '{class} photo'"),
+        ({"kinds": ("attribute", "name")}, "kinds are attribute, analogous, synonym, pair, got 'name'"),
+        ({"kinds": ()}, "kinds names none; kinds are attribute, analogous, synonym, pair"),
+        ({"expert": "oracle"}, "expert must be llm or wordnet, got 'oracle'"),
+        ({"expert": "llm"}, "expert llm needs the name of a model: --llm MODEL"),
+        ({"imports": (Path("a"),), "llm": "m"}, "an import takes no expert: import first, then run again with --kinds"),
+        ({"imports": (Path("a"),), "expert": "wordnet"}, "an import takes no expert: import first"),
+        ({"import_form": "vcd"}, "import_form and import_labels say how a file is read: give it, too (--import FILE)"),
+        ({"import_labels": Path("a")}, "import_form and import_labels say how a file is read"),
+    ],
+)
+def test_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+        config(**options)
+
+
+def test_the_ends_of_the_ranges() -> None:
+    found = config(budget=None, threshold=1.0, timeout=0.1, kinds=("pair", "synonym"), max_pairs=None)
+    assert (found.budget, found.threshold, found.kinds) == (None, 1.0, ("pair", "synonym"))
