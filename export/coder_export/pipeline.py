@@ -25,7 +25,7 @@ from coder_export.collapse import (
 )
 from coder_export.config import NO_TEXTS, ExportConfig
 from coder_export.encode import TextEncoder
-from coder_export.generate.lexicon import names_and_synonyms
+from coder_export.generate.wordnet.lexicon import names_and_synonyms
 from coder_export.labels import load_labels
 from coder_export.model import ClipModel, open_model
 from coder_export.onnx_model import EngineGraph, export_onnx

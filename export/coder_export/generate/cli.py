@@ -13,7 +13,7 @@ from coder_engine import __version__
 from coder_engine.errors import CoderError
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.draft import KINDS
-from coder_export.generate.importers import FORMS
+from coder_export.generate.imports.forms import FORMS
 from coder_export.generate.pairs import PairChoice
 
 _EXAMPLES = """
@@ -97,7 +97,7 @@ def _show(argv: list[str]) -> int:
     parser.add_argument("--class", dest="label", required=True, metavar="X", help="the class")
     parser.add_argument("--json", action="store_true", help="for machines")
     args = parser.parse_args(argv)
-    from coder_export.generate.show import class_json, show_class
+    from coder_export.generate.check.show import class_json, show_class
     from coder_export.textset import open_textset
 
     textset = open_textset(args.textset)

@@ -9,11 +9,11 @@ from coder_engine.errors import ModelError, TextsError
 from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.config import IMPORT, LLM, NO_MODEL, WORDNET, TextsConfig
 from coder_export.generate.draft import KINDS, Draft, check_unedited, open_draft, save_draft
-from coder_export.generate.import_run import import_all
-from coder_export.generate.lexicon import Lexicon
+from coder_export.generate.imports.run import import_all
 from coder_export.generate.llm.run import LlmRun
 from coder_export.generate.similarity import TextSpace
-from coder_export.generate.wordnet import EXPERT_TEMPLATES, WordNet
+from coder_export.generate.wordnet.lexicon import Lexicon
+from coder_export.generate.wordnet.senses import EXPERT_TEMPLATES, WordNet
 from coder_export.labels import load_labels
 from coder_export.model import open_model
 from coder_export.report import Report

@@ -8,7 +8,7 @@ from pathlib import Path
 import open_clip
 
 from coder_export.encode import count_tokens
-from coder_export.generate.check import Check, check_textset
+from coder_export.generate.check.check import Check, check_textset
 from coder_export.textset import GENERAL_KINDS, TextSet, open_textset
 
 _SHOWN = 20

@@ -18,7 +18,7 @@ from coder_export.encode import count_tokens
 from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.choose_pairs import affordable, choose_pairs
 from coder_export.generate.config import LLM, TextsConfig
-from coder_export.generate.draft import Draft
+from coder_export.generate.draft import ByClass, Draft
 from coder_export.generate.llm.ask import Asker, BudgetSpent
 from coder_export.generate.llm.client import Client
 from coder_export.generate.llm.expert import LlmExpert
@@ -91,8 +91,9 @@ class LlmRun:
             return
         with self._within_budget():
             await expert.ask("pairs", expert.pair_questions(pairs))
-        if pairs:
-            self.draft.put_pairs(expert.collect_pairs(pairs), expert.origin("pair", expert.pair_questions(pairs)))
+        duels = expert.collect_pairs(pairs)
+        if any(duels.values()):
+            self.draft.put_pairs(duels, expert.origin("pair", expert.pair_questions(pairs)))
         self.missing += expert.missing
 
     def _general_questions(self, expert: LlmExpert) -> list[Question]:
@@ -106,11 +107,13 @@ class LlmRun:
 
     def _collect_general(self, expert: LlmExpert) -> None:
         if "attribute" in self.kinds:
-            origin = expert.origin("attribute", expert.attribute_questions())
-            self.draft.put("attribute", expert.collect_attributes(), origin)
+            self._put("attribute", expert.collect_attributes(), expert, expert.attribute_questions())
         if "analogous" in self.kinds:
-            origin = expert.origin("analogous", expert.analogous_questions())
-            self.draft.put("analogous", expert.collect_analogues(self._filter), origin)
+            self._put("analogous", expert.collect_analogues(self._filter), expert, expert.analogous_questions())
+
+    def _put(self, kind: str, texts: ByClass, expert: LlmExpert, questions: Sequence[Question]) -> None:
+        if any(texts):  # a run that got nothing leaves what an earlier one wrote
+            self.draft.put(kind, texts, expert.origin(kind, questions))
 
     def _choose(self, choice: PairChoice) -> list[Pair]:
         if "pair" not in self.kinds:

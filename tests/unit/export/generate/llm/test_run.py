@@ -129,7 +129,7 @@ def test_a_spent_budget_keeps_what_was_bought(tmp_path: Path, prices: Path) -> N
     assert missing[0] == "the budget of $2.00 is spent: the same command with a higher --budget goes on"
     assert missing.count(missing[0]) == 1
     assert [line.split(":")[0] for line in missing[1:]] == [f"attribute texts of {label}" for label in LABELS]
-    assert draft.general["attribute"] == [(), (), (), ()]
+    assert "attribute" not in draft.general
 
 
 def test_a_spent_budget_is_told_once(tmp_path: Path, prices: Path) -> None:
@@ -244,7 +244,7 @@ def test_calls_given_up_are_missing(tmp_path: Path, capsys: pytest.CaptureFixtur
         draft, missing = run(tmp_path, base_url=server.url, kinds=("attribute",), tries=1, report=Report())
     assert sum(": no reply in 1 tries" in line for line in missing) == 4
     assert sum(line.endswith(": no reply") for line in missing) == 4
-    assert draft.general["attribute"] == [(), (), (), ()]
+    assert "attribute" not in draft.general
     assert ", 4 given up), 0 + 0 tokens\n" in capsys.readouterr().out
 
 
@@ -283,3 +283,15 @@ def test_texts_are_judged_by_the_templates_that_they_go_into(tmp_path: Path) -> 
     assert missing == []
     assert draft.templates.attribute == Templates().attribute
     assert json.loads((tmp_path / "replies.jsonl").read_text().splitlines()[0])["model"] == "m"
+
+
+@pytest.mark.parametrize(("answer", "kept"), [(None, False), (lambda prompt: "nothing", True)])
+def test_a_run_that_gets_nothing_leaves_what_an_earlier_one_wrote(answer: Any, kept: bool, tmp_path: Path) -> None:
+    draft = Draft(labels=("coot", "teal"))
+    earlier = [("two webbed feet",)] * 2
+    draft.put("attribute", earlier, {"expert": "llm"})
+    draft.put_pairs({(0, 1): ("a white shield",), (1, 0): ("a green patch",)}, {"expert": "llm"})
+    with serving(answer=answer) as server:
+        run(tmp_path, draft=draft, base_url=server.url, attempts=1)
+    assert (draft.general["attribute"] == earlier) is kept
+    assert (draft.pairs[0, 1] == ("a white shield",)) is kept

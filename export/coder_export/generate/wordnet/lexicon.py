@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from coder_engine.errors import TextsError
 from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.similarity import TextSpace
-from coder_export.generate.wordnet import Sense, WordNet, choose_sense, expert_attributes, synonyms
+from coder_export.generate.wordnet.senses import Sense, WordNet, choose_sense, expert_attributes, synonyms
 from coder_export.matching import normal_name
 from coder_export.model import ClipModel
 from coder_export.report import Report

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coder_export.generate.wordnet_data import find_wordnet, open_nouns, wordnet_errors
+from coder_export.generate.wordnet.data import find_wordnet, open_nouns, wordnet_errors
 
 __all__ = [
     "EXPERT_TEMPLATES",

@@ -12,7 +12,7 @@ from coder_engine.errors import TextsError
 from coder_engine.files import sha256_of
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.draft import Draft, open_draft, save_draft
-from coder_export.generate.import_run import import_all
+from coder_export.generate.imports.run import import_all
 from coder_export.report import Report
 from coder_export.templates import Templates
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coder_engine.errors import TextsError
-from coder_export.generate.import_file import read_texts, shape, strings
+from coder_export.generate.imports.file import read_texts, shape, strings
 
 
 @pytest.fixture

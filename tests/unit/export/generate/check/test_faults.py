@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pytest
 
-from coder_export.generate.faults import Finding, Names, Text, all_texts, duplicates, naming, near_duplicates
+from coder_export.generate.check.faults import Finding, Names, Text, all_texts, duplicates, naming, near_duplicates
 from coder_export.textset import TextSet
 
 LABELS = ("shark", "great white shark", "tiger", "sea_lion", "wolf", "Puppy", "knife", "C++", "glass", "glasses", "a")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from coder_engine.errors import TextsError
-from coder_export.generate.import_coder import KEYS, read_coder
-from coder_export.generate.import_file import read_texts, shape, strings
-from coder_export.generate.import_raw import RawTexts, all_notes, for_labels
+from coder_export.generate.imports.authors import KEYS, read_coder
+from coder_export.generate.imports.file import read_texts, shape, strings
+from coder_export.generate.imports.raw import RawTexts, all_notes, for_labels
 from coder_export.matching import Matches, match_names
 from coder_export.templates import Templates
 from coder_export.textset import TextSet

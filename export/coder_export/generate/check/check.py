@@ -10,7 +10,7 @@ from textwrap import TextWrapper
 from typing import Any
 
 from coder_export.collapse import duelling_pairs, one_sided_pairs
-from coder_export.generate.faults import Finding, Names, all_texts, duplicates, naming, near_duplicates, place
+from coder_export.generate.check.faults import Finding, Names, all_texts, duplicates, naming, near_duplicates, place
 from coder_export.textset import GENERAL_KINDS, TextSet
 
 __all__ = ["Check", "Finding", "TokenLengths", "check_textset"]

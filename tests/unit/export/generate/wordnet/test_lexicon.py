@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from coder_export.generate import lexicon as lexicon_module
 from coder_export.generate.analogues import AnalogueFilter
-from coder_export.generate.lexicon import Lexicon, names_and_synonyms
 from coder_export.generate.similarity import TextSpace
-from coder_export.generate.wordnet import Sense, WordNet
+from coder_export.generate.wordnet import lexicon as lexicon_module
+from coder_export.generate.wordnet.lexicon import Lexicon, names_and_synonyms
+from coder_export.generate.wordnet.senses import Sense, WordNet
 from coder_export.report import Report
 
 LABELS = ("crane", "T-shirt", "quarg", "winch")

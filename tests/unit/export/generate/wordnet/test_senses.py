@@ -16,7 +16,7 @@ from helpers_wordnet import ENTRIES, Entry, write_wordnet
 nltk = pytest.importorskip("nltk", reason="nltk is not installed: pip install '.[texts]'")
 
 from coder_engine.errors import TextsError  # noqa: E402
-from coder_export.generate.wordnet import (  # noqa: E402
+from coder_export.generate.wordnet.senses import (  # noqa: E402
     EXPERT_TEMPLATES,
     Sense,
     WordNet,
@@ -93,7 +93,7 @@ def test_unknown_names(wordnet: WordNet, name: str) -> None:
 
 
 def test_relations_come_in_the_same_order_in_every_run(wordnet: WordNet) -> None:
-    code = "from coder_export.generate.wordnet import WordNet; print(WordNet.open().senses('crane'))"
+    code = "from coder_export.generate.wordnet.senses import WordNet; print(WordNet.open().senses('crane'))"
     run = [sys.executable, "-c", code.replace("WordNet.open()", "WordNet.open(download=False)")]
     said = subprocess.run(run, env={**os.environ, "PYTHONHASHSEED": "3"}, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == repr(wordnet.senses("crane"))

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("torch")  # coder_export.collapse, which knows the pairs, needs it
 
-from coder_export.generate import check as check_module
-from coder_export.generate.check import Check, Finding, check_textset
+from coder_export.generate.check import check as check_module
+from coder_export.generate.check.check import Check, Finding, check_textset
 from coder_export.templates import Templates
 from coder_export.textset import TextSet, names_only
 

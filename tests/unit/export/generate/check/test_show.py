@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from coder_engine.errors import TextsError
-from coder_export.generate.show import class_json, show_class
+from coder_export.generate.check.show import class_json, show_class
 from coder_export.templates import Templates
 from coder_export.textset import TextSet, names_only
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from coder_engine.errors import TextsError
-from coder_export.generate.import_file import shape, strings
-from coder_export.generate.import_raw import RawTexts
+from coder_export.generate.imports.file import shape, strings
+from coder_export.generate.imports.raw import RawTexts
 from coder_export.matching import match_names
 
 LISTS = ("attribute", "analogous", "synonym")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from coder_engine.errors import TextsError
-from coder_export.generate.importers import Imported, import_texts
+from coder_export.generate.imports.forms import Imported, import_texts
 from coder_export.labels import load_labels
 from coder_export.matching import Matches
 from coder_export.templates import Templates
@@ -189,7 +189,7 @@ def test_nothing_matches(load: Import) -> None:
 
 @pytest.fixture(scope="module")
 def llm_texts() -> Path:
-    root = Path(__file__).resolve().parents[4]
+    root = Path(__file__).resolve().parents[5]
     folder = Path(os.environ.get("CODER_DATA", root / ".." / "shared" / "data")) / "llm_texts"
     if not folder.is_dir():
         pytest.skip(f"no published texts: {folder} is not there; point CODER_DATA at a folder with llm_texts")

@@ -7,7 +7,7 @@ from pathlib import Path
 from coder_engine.files import sha256_of
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.draft import KINDS, Draft
-from coder_export.generate.importers import import_texts
+from coder_export.generate.imports.forms import import_texts
 from coder_export.labels import load_labels
 from coder_export.report import Report
 from coder_export.templates import Templates

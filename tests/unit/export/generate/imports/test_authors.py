@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from coder_engine.errors import TextsError
-from coder_export.generate.import_coder import read_coder
+from coder_export.generate.imports.authors import read_coder
 
 LABELS = ("cat", "elk", "owl")
 GIVE = "give --import-labels FILE with their class names in order"

@@ -14,8 +14,8 @@ from helpers_wordnet import write_wordnet
 nltk = pytest.importorskip("nltk", reason="nltk is not installed: pip install '.[texts]'")
 
 from coder_engine.errors import TextsError  # noqa: E402
-from coder_export.generate import wordnet_data  # noqa: E402
-from coder_export.generate.wordnet_data import cache_folder, find_wordnet, open_nouns  # noqa: E402
+from coder_export.generate.wordnet import data as wordnet_data  # noqa: E402
+from coder_export.generate.wordnet.data import cache_folder, find_wordnet, open_nouns  # noqa: E402
 
 COMMANDS = (
     r"run `python -m nltk\.downloader wordnet` or `apt-get install wordnet-base`, or set CODER_WORDNET to a folder "
