@@ -114,7 +114,7 @@ def embed_texts(textset: TextSet, clip: ClipModel, config: ExportConfig, report:
         pairs=pairs,
         truncated=encoder.truncated,
     )
-    report.texts(_counts(texts), textset.labels)
+    report.texts(_counts(texts), textset)
     return texts
 
 
@@ -202,10 +202,9 @@ def _counts(texts: Texts) -> dict[str, Any]:
     """Counts of texts by kind and of pairs, holes included."""
     classes = len(texts.textset.labels)
     kinds = [sentence.kind for own in texts.sentences for sentence in own]
-    bare = [i for i, own in enumerate(texts.sentences) if all(s.kind == "name" for s in own)]
     return {
         "general": {kind: kinds.count(kind) for kind in ("name", *GENERAL_KINDS)},
-        "classes_without_texts": len(bare),
+        "classes_without": {kind: len(labels) for kind, labels in texts.textset.holes().items()},
         "pairs": 0 if texts.pairs is None else len(texts.pairs.rows),
         "pairs_possible": classes * (classes - 1) // 2,
         "pairs_one_sided": len(one_sided_pairs(texts.textset)),

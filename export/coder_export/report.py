@@ -11,6 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from coder_export.textset import TextSet
+
 
 class Report:
     """Lines and progress bars; ``quiet`` leaves errors only."""
@@ -42,16 +44,20 @@ class Report:
         yield
         self.say(f"{what}: {time.monotonic() - start:.1f} s")
 
-    def texts(self, counts: Mapping[str, Any], labels: tuple[str, ...]) -> None:
+    def texts(self, counts: Mapping[str, Any], textset: TextSet) -> None:
         """Counts by kind, and every hole."""
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts["general"].items() if count)
-        self.say(f"{len(labels):,} classes: {kinds}; {counts['pairs']:,} of {counts['pairs_possible']:,} pairs")
-        if counts["classes_without_texts"] and counts["classes_without_texts"] < len(labels):
-            self.say(f"  {counts['classes_without_texts']} classes have no text but their name")
+        pairs = f"{counts['pairs']:,} of {counts['pairs_possible']:,} pairs"
+        self.say(f"{len(textset.labels):,} classes: {kinds}; {pairs}")
+        for kind, labels in textset.holes().items():
+            if labels:
+                what = "one name only" if kind == "synonym" else f"no {kind} texts"
+                self.say(
+                    f"  {what}: {len(labels):,} classes ({', '.join(labels[:5])}{', ...' if len(labels) > 5 else ''})"
+                )
         if counts["pairs_one_sided"]:
-            self.say(
-                f"  {counts['pairs_one_sided']} pairs have texts in one direction only: left out, one side makes no gap"
-            )
+            lone = _plural(counts["pairs_one_sided"], "pair")
+            self.say(f"  texts in one direction only: {lone}, left out, as one side makes no gap")
         if counts["truncated"]:
             self.say(f"  {counts['truncated']} texts were cut at the model's context length")
 
@@ -61,3 +67,7 @@ class Report:
     def next_command(self, engine: Path, weights: Path | None) -> None:
         extra = "" if weights is None else f" --weights {weights}"
         self.say(f"next: coder-infer IMAGES --engine {engine}{extra}")
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"

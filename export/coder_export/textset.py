@@ -67,6 +67,14 @@ class TextSet:
                 found += [Sentence(kind=kind, text=text) for text in self.templates.render(kind, words)]
         return found
 
+    def holes(self) -> dict[str, list[str]]:
+        """By general kind that some class has: the labels of those that have none of it."""
+        return {
+            kind: [label for label, own in zip(self.labels, self.texts, strict=True) if not own.get(kind)]
+            for kind in GENERAL_KINDS
+            if any(own.get(kind) for own in self.texts)
+        }
+
     def duel_sentences(self, a: int, b: int) -> list[str]:
         """The one-to-one texts of class ``a`` against class ``b`` (Eq. 11), rendered."""
         words = {"class": self.names[a], "other": self.names[b]}
