@@ -52,9 +52,8 @@ class Report:
         for kind, labels in textset.holes().items():
             if labels:
                 what = "one name only" if kind == "synonym" else f"no {kind} texts"
-                self.say(
-                    f"  {what}: {len(labels):,} classes ({', '.join(labels[:5])}{', ...' if len(labels) > 5 else ''})"
-                )
+                some = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
+                self.say(f"  {what}: {_plural(len(labels), 'class')} ({some})")
         if counts["pairs_one_sided"]:
             lone = _plural(counts["pairs_one_sided"], "pair")
             self.say(f"  texts in one direction only: {lone}, left out, as one side makes no gap")

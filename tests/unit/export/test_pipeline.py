@@ -101,7 +101,7 @@ def test_one_sided_pairs_are_left_out_and_counted(
     lines = [f'{{"class": "{a}", "other": "{b}", "text": "its look"}}' for a, b in rows]
     (folder / "pairs.jsonl").write_text("\n".join(lines), encoding="utf-8")
     export(config(tmp_path, labels, texts=str(folder), engine=tiny), Report())
-    assert "1 pairs have texts in one direction only" in capsys.readouterr().out
+    assert "texts in one direction only: 1 pair" in capsys.readouterr().out
     weights = load_weights(tmp_path / "m.safetensors")
     assert weights.pair_starts is not None
     assert (weights.pair_starts.tolist(), weights.pair_others.tolist()) == ([0, 1, 1, 1], [1])
