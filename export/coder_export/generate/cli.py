@@ -26,7 +26,7 @@ examples:
       by a local server (Ollama, vLLM, llama.cpp, ...)
   coder-texts --labels fields.txt --out fields --llm gpt-4.1 --domain "satellite photo" --pairs seen:tiles/
       pairs that are really confused on your images, most frequent first
-  coder-texts --labels birds.txt --out birds
+  coder-texts --labels birds.txt --out birds --model none
       by WordNet alone: no LLM, no network
   coder-texts --labels birds.txt --out birds --import descriptors.json --import cupl.json
       other people's texts
