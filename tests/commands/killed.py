@@ -1,6 +1,6 @@
 """Run coder-texts again and again, each time killed with SIGKILL at a random moment, then once to the end.
 
-    python tests/texts/killed.py KILLS SEED ARGUMENT...
+    python tests/commands/killed.py KILLS SEED ARGUMENT...
 
 The runs are forked from this process, which has imported everything: a start costs nothing, so that the kills fall into
 the run itself. Prints a line of JSON: the stored lines after each kill, and the exit code of the last run.
