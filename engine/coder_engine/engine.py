@@ -178,6 +178,30 @@ class Engine:
             parts.append(self._backend.encode(np.stack([self._pixels(image) for image in chunk])))
         return np.concatenate(parts)
 
+    def predict_features(
+        self, features: NDArray[np.float32], *, top: int = CANDIDATES, unknown_below: float | None = None
+    ) -> list[Prediction]:
+        """Classify images by features that ``embed`` gave: all of ``predict`` but decoding and the encoder.
+
+        Args:
+            features: float32 [B, D], unit length.
+            top, unknown_below: as in ``predict``.
+
+        Raises:
+            ValueError: the features have another dtype or shape, or an argument is out of range.
+            EngineError: a feature is NaN or infinite.
+        """
+        _check_options(top, unknown_below)
+        active = self._active
+        width = active.weights.width
+        if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != width:
+            raise ValueError(
+                f"features must be float32 [B, {width}], got {features.dtype} {list(features.shape)}; embed gives them"
+            )
+        ranking = self._rank(active, np.ascontiguousarray(features), top)
+        labels = active.weights.meta.labels
+        return [_prediction(None, ranking, row, labels, top, unknown_below) for row in range(len(features))]
+
     def coder(self, batch: Any) -> NDArray[np.float32]:
         """General CODER s = x W (Eq. 6): the cosines with all T general texts, float32 [B, T].
 

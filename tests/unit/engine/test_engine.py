@@ -250,3 +250,18 @@ def test_check_finds_edited_pair_rows(tiny: Path, tmp_path: Path) -> None:
     engine = Engine(tiny, weights=path)
     with pytest.raises(WeightsError, match="pair rows were edited or damaged"):
         engine.check()
+
+
+def test_features_are_classified_as_their_images(tiny: Path, photographs: list[Path]) -> None:
+    engine = Engine(tiny)
+    features = engine.embed(photographs)
+    by_image = engine.predict(photographs, top=3, unknown_below=0.9)
+    by_features = engine.predict_features(features, top=3, unknown_below=0.9)
+    assert [dataclasses.replace(prediction, path=None) for prediction in by_image] == by_features
+
+
+def test_features_of_another_shape_are_refused(tiny: Path) -> None:
+    engine = Engine(tiny)
+    for features in (np.zeros((2, 3), np.float32), np.zeros(256, np.float32), np.zeros((1, 256))):
+        with pytest.raises(ValueError, match=r"features must be float32 \[B, \d+\], got"):
+            engine.predict_features(features)

@@ -1,0 +1,1 @@
+"""coder-bench: what each stage of an engine costs on this machine, beside its peers, in one run."""
