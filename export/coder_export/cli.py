@@ -8,7 +8,7 @@ from pathlib import Path
 
 from coder_engine import __version__
 from coder_engine.errors import CoderError
-from coder_export.config import ON_LONG, ExportConfig
+from coder_export.config import ON_LONG, PRECISIONS, ExportConfig
 
 _EXAMPLES = """
 examples:
@@ -95,6 +95,13 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     out = "write STEM.onnx and STEM.safetensors (default: model)"
     add("--out", type=Path, default=Path("model"), metavar="STEM", help=out)
     add("--engine", type=Path, metavar="FILE", help="reuse this .onnx and write only a weight file for it")
+    add(
+        "--standalone", action="store_true", help="also write STEM.standalone.onnx: pixels to classes, for any language"
+    )
+    low = "fp16 and bf16 are for GPUs and for plans, and checked against fp32 (default: fp32)"
+    add("--precision", choices=PRECISIONS, default="fp32", help=low)
+    least = "smallest cosine with fp32's features that --precision may give (default: 0.999)"
+    add("--min-cosine", type=float, default=0.999, metavar="X", help=least)
     add("--margin", type=float, metavar="M", help="rerank only where the two best probabilities differ by less than M")
     add("--tolerance", type=float, default=1e-4, metavar="E", help="largest difference from torch (default: 1e-4)")
     photos = "photographs for the fidelity check (default: scikit-image's)"

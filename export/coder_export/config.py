@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ON_LONG = ("error", "truncate")
+PRECISIONS = ("fp32", "fp16", "bf16")
 NO_TEXTS = "none"
 """``--texts none``: class names only, even where a shipped text set fits."""
 
@@ -27,9 +28,12 @@ class ExportConfig:
     engine: Path | None = None
     on_long: str = "error"
     keep_texts: bool = False
+    standalone: bool = False
     margin: float | None = None
     tolerance: float = 1e-4
     verify_images: Path | None = None
+    precision: str = "fp32"
+    min_cosine: float = 0.999
     batch_size: int = 64
     seed: int = 0
 
@@ -38,6 +42,14 @@ class ExportConfig:
             raise ValueError(f"on_long must be one of {', '.join(ON_LONG)}, got {self.on_long!r}")
         if self.margin is not None and not 0 <= self.margin <= 1:
             raise ValueError(f"margin must be a difference of probabilities, 0 to 1, got {self.margin}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.standalone and self.precision != "fp32":
+            raise ValueError(
+                f"standalone graphs run anywhere, so they are fp32; got precision {self.precision!r} with it"
+            )
+        if not 0 < self.min_cosine <= 1:
+            raise ValueError(f"min_cosine must be above 0 and at most 1, got {self.min_cosine}")
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must be between 0 and 1, got {self.tolerance}")
         if self.batch_size < 1:
@@ -52,6 +64,11 @@ class ExportConfig:
     def weights_path(self) -> Path:
         """The weight file to write."""
         return self._with_suffix(".safetensors")
+
+    @property
+    def standalone_path(self) -> Path:
+        """The standalone graph to write, where it is asked for."""
+        return self._with_suffix(".standalone.onnx")
 
     def _with_suffix(self, suffix: str) -> Path:
         # A stem may have dots of its own ("vit-b.16"), so the suffix is added, not replaced.

@@ -73,6 +73,11 @@ def export_onnx(graph: EngineGraph, path: Path, *, width: int, tower: str) -> li
     model = program.model_proto
     _strip(model)
     onnx.helper.set_model_props(model, {"coder.format": "1", "coder.tower": tower})
+    return save_graph(model, path)
+
+
+def save_graph(model: onnx.ModelProto, path: Path) -> list[Path]:
+    """Write a graph; returns the files written: weights past protobuf's 2 GB go to a file of their own."""
     if sum(len(item.raw_data) for item in model.graph.initializer) <= _EXTERNAL_BYTES:
         onnx.save_model(model, path)
         return [path]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import platform
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from coder_engine.errors import EngineError, ModelError
@@ -28,11 +30,13 @@ from coder_export.encode import TextEncoder
 from coder_export.generate.wordnet.lexicon import names_and_synonyms
 from coder_export.labels import load_labels
 from coder_export.model import ClipModel, open_model
-from coder_export.onnx_model import EngineGraph, export_onnx
+from coder_export.onnx_model import EngineGraph, export_onnx, save_graph
 from coder_export.photographs import photograph_pixels
+from coder_export.precision import typed_copy
 from coder_export.report import Report
+from coder_export.standalone import export_standalone
 from coder_export.textset import GENERAL_KINDS, Sentence, TextSet, find_shipped, names_only, open_textset
-from coder_export.verify import Fidelity, verify
+from coder_export.verify import WIDER, PrecisionLoss, measure_loss, verify
 
 _PACKAGES = ("coder-engine", "torch", "open_clip_torch", "onnx", "onnxruntime", "numpy", "safetensors")
 
@@ -77,6 +81,9 @@ def export(config: ExportConfig, report: Report) -> None:
         report.wrote(config.weights_path)
     else:
         _export_both(config, clip, texts, report)
+    if config.standalone:
+        pixels = photograph_pixels(config.verify_images, clip.preprocess)
+        export_standalone(config.engine_path, config.weights_path, config.standalone_path, pixels, report)
     report.next_command(config.engine_path, None if config.engine is None else config.weights_path)
 
 
@@ -131,9 +138,13 @@ def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, report: Re
         with report.stage("fidelity"):
             fidelity = verify(graph, built, pixels, texts.general.bank, tolerance=config.tolerance)
         report.say(f"torch against ONNX Runtime: {fidelity}")
+        loss = None
+        if config.precision != "fp32":
+            files, loss = _narrowed(config, files, pixels, texts.general, report)
         weights = Path(folder) / config.weights_path.name
         hashes = {file.name: sha256_of(file) for file in files}
-        save_weights(weights, _metadata(clip, texts, config, tower, hashes, fidelity), _tensors(texts, config))
+        measured = {**fidelity.to_json(), "precision": loss.to_json() if loss else {"precision": "fp32"}}
+        save_weights(weights, _metadata(clip, texts, config, tower, hashes, measured), _tensors(texts, config))
         for file in [*files, weights]:
             file.replace(target.with_name(file.name))
             report.wrote(target.with_name(file.name))
@@ -146,6 +157,24 @@ def _written(graph: EngineGraph, path: Path, *, width: int, tower: str) -> list[
         raise EngineError(
             f"{path.name}: cannot be written ({err.strerror}); free space or choose another --out"
         ) from err
+
+
+def _narrowed(
+    config: ExportConfig, files: list[Path], pixels: NDArray[np.uint8], rows: GeneralRows, report: Report
+) -> tuple[list[Path], PrecisionLoss | None]:
+    """The graph in the precision asked for, or in the next wider one that passes the gate; fp32 if none does."""
+    model = onnx.load(files[0])
+    for precision in WIDER[config.precision]:
+        with report.stage(f"{precision} copy"):
+            loss = measure_loss(files[0], model, precision, pixels, rows)
+        if loss.passes(config.min_cosine):
+            report.say(f"{precision} against fp32: {loss}")
+            for file in files:
+                file.unlink()
+            return save_graph(typed_copy(model, precision), files[0]), loss
+        report.say(f"{precision} is refused: {loss}; wanted at least {config.min_cosine} (--min-cosine)")
+    report.say("the engine stays in fp32")
+    return files, None
 
 
 def _reused(engine: Path, clip: ClipModel, texts: Texts, config: ExportConfig) -> Metadata:
@@ -168,7 +197,7 @@ def _metadata(
     config: ExportConfig,
     tower: str,
     engine_files: dict[str, str],
-    fidelity: Fidelity | Any,
+    fidelity: Mapping[str, Any],
 ) -> Metadata:
     own = [(i, s.kind, s.text) for i, sentences in enumerate(texts.sentences) for s in sentences]
     return Metadata(
@@ -183,7 +212,7 @@ def _metadata(
         sentences=tuple(own) if config.keep_texts else (),
         engine_files=engine_files,
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        fidelity=fidelity.to_json() if isinstance(fidelity, Fidelity) else dict(fidelity),
+        fidelity=dict(fidelity),
     )
 
 
