@@ -4,7 +4,7 @@
 //     npm install --ignore-scripts onnxruntime-node sharp     (the scripts would only fetch CUDA libraries)
 //     node standalone.mjs tiny.standalone.onnx photo.jpg
 //
-// prints one line of JSON, as coder-infer does. sharp reads PNG, JPEG, WebP and more. An image that already has the
+// prints one line of JSON, much as coder-infer does. sharp reads PNG, JPEG, WebP and more. An image that already has the
 // graph's height and width (any square PNG of that size) is not resized, and its answer is the Engine's to 1e-5.
 //
 // Other sizes are resized by libvips, which shrinks by whole numbers with a box first. The engine takes Pillow's
@@ -21,7 +21,7 @@ const [model, path] = process.argv.slice(2);
 const facts = metadata(await readFile(model));
 const labels = JSON.parse(facts["coder.labels"]);
 const { size: [height, width], interpolation, resize_mode } = JSON.parse(facts["coder.preprocess"]);
-if (resize_mode === "longest" || height !== width) throw new Error(`${model}: its resize is not one of those done here`);
+if (resize_mode === "longest" || height !== width) throw new Error(`${model}: such a resize is not done here`);
 
 const image = sharp(path, { ignoreIcc: true }).autoOrient().flatten({ background: "white" }).toColourspace("srgb");
 const have = (await image.metadata()).autoOrient;

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends import open_backend
+from coder_engine.backends import PassedOver, open_backend
 from coder_engine.cpus import check_threads
 from coder_engine.errors import EngineError, ImageError, WeightsError
 from coder_engine.explain import Explanation, explain
@@ -49,7 +49,10 @@ class Engine:
     Args:
         path: the engine file (.onnx).
         weights: its weight file; by default the .safetensors of the same stem beside it.
-        backend: "auto", or a name of ``coder_engine.backends.BACKENDS``.
+        backend: "auto" for the best that works here, or "openvino" or "onnxruntime".
+        device: "auto", "cpu" or "cuda".
+        precision: "auto" for the fastest the device computes natively, "fp32" or "bf16". It is the encoder's; all that
+            follows is fp32.
         threads: CPU threads; by default the CPUs this process may really use.
         margin: rerank only images whose two best stage-1 probabilities differ by less than this. By default what the
             weight file says, which is to rerank every image unless somebody chose a margin.
@@ -58,7 +61,8 @@ class Engine:
 
     Raises:
         EngineError, WeightsError: a file is missing, damaged, or the two do not belong together.
-        BackendError: the runtime is missing.
+        BackendError: the runtime or the device is missing.
+        ValueError: an argument is out of range, or no backend has the device and precision asked for.
     """
 
     def __init__(
@@ -67,6 +71,8 @@ class Engine:
         *,
         weights: str | PathLike[str] | None = None,
         backend: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
         threads: int | None = None,
         margin: float | None = None,
         rerank: bool = True,
@@ -85,7 +91,9 @@ class Engine:
         with ThreadPoolExecutor(1) as pool:  # hashing overlaps with the session's own start
             checked = pool.submit(_check_pair, self.path, loaded)
             try:
-                self._backend = open_backend(self.path, backend=backend, threads=self._threads)
+                self._backend = open_backend(
+                    self.path, threads=self._threads, backend=backend, device=device, precision=precision
+                )
             finally:
                 checked.result()  # where both fail, the wrong file explains that it cannot be loaded
         self._active = self._label_set(loaded)
@@ -102,11 +110,23 @@ class Engine:
 
     @property
     def description(self) -> str:
-        """One line: backend, device, precision, threads, weights, classes."""
+        """One line: backend, device, precision, threads, weights, classes, and the better backends that do not work."""
         rows = self._active.weights.pair_rows
         duels = "no one-to-one texts" if rows is None else f"{len(rows):,} pairs"
         meta = self._active.weights.meta
-        return f"{self._backend.description}; {meta.model} ({meta.pretrained}); {len(meta.labels):,} classes, {duels}"
+        parts = [
+            self._backend.description,
+            f"{meta.model} ({meta.pretrained})",
+            f"{len(meta.labels):,} classes, {duels}",
+        ]
+        if self.passed_over:
+            parts.append(f"passed over: {', '.join(map(str, self.passed_over))}")
+        return "; ".join(parts)
+
+    @property
+    def passed_over(self) -> tuple[PassedOver, ...]:
+        """The better backends that "auto" could not take: ``title``, ``short`` and, with what mends it, ``reason``."""
+        return self._backend.passed_over
 
     def predict(self, batch: Any, *, top: int = CANDIDATES, unknown_below: float | None = None) -> list[Prediction]:
         """Classify a batch; one Prediction an image, in order.

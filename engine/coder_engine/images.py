@@ -1,6 +1,7 @@
 """Anything that holds a picture -> one upright RGB image, by fixed rules and within limits.
 
-Pillow decodes; the choice of formats, the size check and every error are this module's own.
+Pillow decodes, or simplejpeg for it (:mod:`coder_engine.jpeg`); the choice of formats, the size check and every error
+are this module's own.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import importlib
 import io
 import os
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine import jpeg
 from coder_engine.errors import ImageError
 
 if TYPE_CHECKING:
@@ -67,7 +70,18 @@ _FOREIGN = (
 )
 
 
-def read_rgb(source: Any, *, max_pixels: int = MAX_PIXELS, exif: bool = True) -> Image.Image:
+@dataclass(frozen=True, kw_only=True)
+class _Rules:
+    """What a caller of ``read_rgb`` chose."""
+
+    max_pixels: int
+    exif: bool
+    least: tuple[int, int] | None
+
+
+def read_rgb(
+    source: Any, *, max_pixels: int = MAX_PIXELS, exif: bool = True, least: tuple[int, int] | None = None
+) -> Image.Image:
     """Read one picture as an upright RGB image.
 
     ===========================  ========================================================================
@@ -92,6 +106,8 @@ def read_rgb(source: Any, *, max_pixels: int = MAX_PIXELS, exif: bool = True) ->
         source: a path, encoded bytes, a PIL image, or a uint8 array [H, W, 3], [H, W, 4], [H, W, 1], [H, W].
         max_pixels: refuse more than this, from the header, before decoding. Arrays are not checked.
         exif: apply the orientation.
+        least: (height, width): decode a JPEG file, or the bytes of one, to a half, a quarter or an eighth where it
+            keeps at least this many pixels. Quicker, and not the same pixels. By default all of it is decoded.
 
     Returns:
         A PIL image of mode RGB; the very object given where there was nothing to do.
@@ -103,29 +119,32 @@ def read_rgb(source: Any, *, max_pixels: int = MAX_PIXELS, exif: bool = True) ->
     """
     if max_pixels < 1:
         raise ValueError(f"max_pixels must be at least 1, got {max_pixels}")
+    if least is not None and min(least) < 1:
+        raise ValueError(f"least must be (height, width), at least 1 each, got {least}; None decodes all of it")
+    rules = _Rules(max_pixels=max_pixels, exif=exif, least=least)
     if isinstance(source, (str, os.PathLike)):
-        return _from_path(os.fspath(source), max_pixels, exif)
+        return _from_path(os.fspath(source), rules)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_file(io.BytesIO(source), "image bytes", max_pixels, exif)
+        return _from_file(io.BytesIO(source), "image bytes", rules)
     if isinstance(source, np.ndarray):
         return _to_rgb(_from_array(source))
     from PIL import Image
 
     if isinstance(source, Image.Image):
-        return _finish(source, "PIL image", max_pixels, exif)
+        return _finish(source, "PIL image", rules)
     raise TypeError(
         "an image must be a path, bytes, a PIL image or a uint8 array [H, W, 3], "
         f"got {type(source).__name__}; convert it first"
     )
 
 
-def _from_path(path: str, max_pixels: int, exif: bool) -> Image.Image:
+def _from_path(path: str, rules: _Rules) -> Image.Image:
     name = path if path.isprintable() else repr(path)
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a path may be bytes
             if not file.seekable():
-                return _from_file(io.BytesIO(file.read()), name, max_pixels, exif)
-            return _from_file(file, name, max_pixels, exif)
+                return _from_file(io.BytesIO(file.read()), name, rules)
+            return _from_file(file, name, rules)
     except FileNotFoundError as err:
         raise ImageError("missing", f"{name}: no such file; check the path") from err
     except IsADirectoryError as err:
@@ -149,12 +168,12 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array[:, :, 0] if shape[2:] == (1,) else array))
 
 
-def _from_file(file: IO[bytes], name: str, max_pixels: int, exif: bool) -> Image.Image:
+def _from_file(file: IO[bytes], name: str, rules: _Rules) -> Image.Image:
     start = file.read(16)
     if not start:
         raise ImageError("empty", f"{name}: 0 bytes, wanted an image; copy or download it again")
     file.seek(0)
-    return _finish(_open(file, start, name), name, max_pixels, exif)
+    return _finish(_open(file, start, name), name, rules, file)
 
 
 def _open(file: IO[bytes], start: bytes, name: str) -> ImageFile.ImageFile:
@@ -233,19 +252,18 @@ def _broken(err: Exception, name: str, kind: str | None) -> ImageError:
     return ImageError("truncated", f"{name}: {damage}; copy or download it again")
 
 
-def _finish(image: Image.Image, name: str, max_pixels: int, exif: bool) -> Image.Image:
-    """Check the size, decode, turn upright, make RGB."""
+def _finish(image: Image.Image, name: str, rules: _Rules, file: IO[bytes] | None = None) -> Image.Image:
+    """Check the size, decode, turn upright, make RGB. ``file`` is where this module itself opened the image."""
     pixels = image.width * image.height
-    if pixels > max_pixels:
+    if pixels > rules.max_pixels:
         raise ImageError(
             "too-large",
-            f"{name}: {image.width} x {image.height} = {pixels:,} pixels, wanted at most {max_pixels:,}; "
+            f"{name}: {image.width} x {image.height} = {pixels:,} pixels, wanted at most {rules.max_pixels:,}; "
             "make it smaller, or raise max_pixels if you trust it",
         )
     try:
-        _allocate(image)
-        image.load()
-        turn = _turn(image) if exif else None
+        _load(image, rules, file)
+        turn = _turn(image) if rules.exif else None
     except Exception as err:
         raise _broken(err, name, image.format) from err
     try:
@@ -257,6 +275,25 @@ def _finish(image: Image.Image, name: str, max_pixels: int, exif: bool) -> Image
     upright = rgb.transpose(turn)
     upright.info = {}  # else a second reading would turn it again
     return upright
+
+
+def _load(image: Image.Image, rules: _Rules, file: IO[bytes] | None) -> None:
+    """Decode. An image that somebody else opened may be read by them again: nothing is chosen for it."""
+    if file is not None:
+        opened = cast("ImageFile.ImageFile", image)
+        if rules.least is not None:
+            jpeg.shrink(opened, _as_stored(rules.least, _turn(image) if rules.exif else None))
+        if jpeg.fill(opened, file):
+            return
+    _allocate(image)
+    image.load()
+
+
+def _as_stored(least: tuple[int, int], turn: Image.Transpose | None) -> tuple[int, int]:
+    from PIL import Image
+
+    upright = (None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.ROTATE_180)
+    return least if turn in upright else (least[1], least[0])
 
 
 def _allocate(image: Image.Image) -> None:

@@ -1,32 +1,82 @@
-"""Runtimes that can run an engine file, one module each."""
+"""Runtimes that can run an engine file, one module each, and the choice among them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from coder_engine.backends.base import Backend
+from coder_engine.backends.base import Backend, PassedOver, Unavailable
 from coder_engine.backends.onnxruntime import OnnxRuntimeCpu
-from coder_engine.errors import EngineError
+from coder_engine.backends.onnxruntime_cuda import OnnxRuntimeCuda
+from coder_engine.backends.openvino import OpenVinoCpu
+from coder_engine.errors import BackendError, CoderError, EngineError
 
-__all__ = ["BACKENDS", "Backend", "open_backend"]
+__all__ = ["BACKENDS", "Backend", "PassedOver", "Unavailable", "open_backend"]
 
-BACKENDS: dict[str, type[Backend]] = {OnnxRuntimeCpu.name: OnnxRuntimeCpu}
-"""By name, best first."""
+BACKENDS: tuple[type[Backend], ...] = (OnnxRuntimeCuda, OpenVinoCpu, OnnxRuntimeCpu)
+"""Best first. A name may stand for several, on different devices."""
 
 
-def open_backend(path: Path, *, backend: str, threads: int) -> Backend:
-    """Open an engine file with the backend asked for, or with the best one that reads such files ("auto").
+def open_backend(
+    path: Path, *, threads: int, backend: str = "auto", device: str = "auto", precision: str = "auto"
+) -> Backend:
+    """Open an engine file with what was asked for; where that leaves a choice, with the best that works here.
 
     Raises:
-        ValueError: no such backend.
-        EngineError: no backend reads this kind of file.
-        BackendError: the runtime is missing or refuses the file.
+        ValueError: no such backend, device or precision, or no backend has all three.
+        EngineError: the file is damaged, not one of ours, or of a kind that no backend reads.
+        BackendError: no runtime that could run it is there and works.
     """
-    if backend != "auto" and backend not in BACKENDS:
-        raise ValueError(f"backend must be auto or one of {', '.join(BACKENDS)}, got {backend!r}")
-    chosen = list(BACKENDS.values()) if backend == "auto" else [BACKENDS[backend]]
-    for kind in chosen:
-        if path.suffix in kind.suffixes:
-            return kind(path, threads=threads)
-    readable = sorted({suffix for kind in chosen for suffix in kind.suffixes})
-    raise EngineError(f"{path}: not a kind of engine file this can run ({', '.join(readable)}); coder-export makes one")
+    kinds = _of_kind(path, _asked(backend, device, precision))
+    failed: list[tuple[type[Backend], CoderError]] = []
+    for kind in kinds:
+        try:
+            opened = kind(path, threads=threads, precision=precision)
+        except CoderError as err:
+            failed.append((kind, err))
+        else:
+            opened.passed_over = tuple(_passed_over(*pair) for pair in failed)
+            return opened
+    raise _none_opened(failed)
+
+
+def _asked(backend: str, device: str, precision: str) -> list[type[Backend]]:
+    """The backends that a caller's three choices leave."""
+    options = {
+        "backend": (backend, [kind.name for kind in BACKENDS]),
+        "device": (device, sorted(kind.device for kind in BACKENDS)),
+        "precision": (precision, [name for kind in BACKENDS for name in kind.precisions]),
+    }
+    for option, (value, known) in options.items():
+        if value not in ("auto", *known):
+            raise ValueError(f"{option} must be auto or one of {', '.join(dict.fromkeys(known))}, got {value!r}")
+    named = [kind for kind in BACKENDS if backend in ("auto", kind.name) and device in ("auto", kind.device)]
+    found = [kind for kind in named if precision in ("auto", *kind.precisions)]
+    if not found:
+        known = [f"{kind.name} on {kind.device} in {' or '.join(kind.precisions)}" for kind in BACKENDS]
+        asked = f"backend {backend}, device {device}, precision {precision}"
+        raise ValueError(f"no backend has {asked}; there are: {', '.join(known)}")
+    return found
+
+
+def _of_kind(path: Path, kinds: list[type[Backend]]) -> list[type[Backend]]:
+    """The backends that read such files."""
+    found = [kind for kind in kinds if path.suffix in kind.suffixes]
+    if not found:
+        readable = sorted({suffix for kind in kinds for suffix in kind.suffixes})
+        raise EngineError(
+            f"{path}: not a kind of engine file this can run ({', '.join(readable)}); coder-export makes one"
+        )
+    return found
+
+
+def _passed_over(kind: type[Backend], err: CoderError) -> PassedOver:
+    short = err.short if isinstance(err, Unavailable) else "cannot run this file"
+    return PassedOver(title=kind.title, short=short, reason=str(err))
+
+
+def _none_opened(failed: list[tuple[type[Backend], CoderError]]) -> CoderError:
+    """The one error that helps most: a fault of the file, as the reference sees it, before one of the machine."""
+    of_file = [err for _, err in failed if isinstance(err, EngineError)]
+    if of_file or len(failed) == 1:
+        return of_file[-1] if of_file else failed[0][1]
+    return BackendError("nothing here runs this engine. " + ". ".join(f"{kind.title}: {err}" for kind, err in failed))

@@ -6,47 +6,127 @@ in fp32 by the head, so a backend's precision never reaches the ranking itself.
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.errors import EngineError
+from coder_engine.errors import BackendError, EngineError
+
+EXPORT_AGAIN = "export it again with coder-export"
+OFF_UNIT = 0.01
+"""How far a feature's length may be from 1: bf16 keeps 8 bits, which moves it by 0.004 at the most."""
+
+
+class Unavailable(BackendError):
+    """This machine cannot run a backend as asked; the message names what is missing and the command that mends it.
+
+    Attributes:
+        short: the same in a few words, for one line about several backends.
+    """
+
+    def __init__(self, short: str, message: str) -> None:
+        super().__init__(message)
+        self.short = short
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassedOver:
+    """A backend that "auto" would have taken before the one it took.
+
+    Attributes:
+        title: the backend.
+        short: why it was not taken, in a few words.
+        reason: why, and the command that mends it.
+    """
+
+    title: str
+    short: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.short})"
 
 
 class Backend(ABC):
     """One open engine file.
 
+    Args:
+        path: the engine file.
+        threads: CPU threads, at least 1.
+        precision: one of ``precisions``, or "auto" for the fastest that this machine computes natively.
+
+    Raises:
+        BackendError: the runtime or the device is missing, or lacks the precision.
+        EngineError: the file is damaged or not an engine of coder-export.
+
     Attributes:
         name: what ``--backend`` calls it.
+        title: what people call it.
+        device: what ``--device`` calls the hardware it runs on.
+        precisions: what ``--precision`` may say, fastest first.
         suffixes: the engine files it reads.
         size: (H, W) of the pixels the engine takes.
         width: D of the features it gives.
         tower: the image tower's sha256 as recorded in the engine file.
         description: backend, version, device, precision and threads in a few words.
+        passed_over: the better backends that "auto" could not take.
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
+    device: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]]
     suffixes: ClassVar[tuple[str, ...]]
 
     size: tuple[int, int]
     width: int
     tower: str
     description: str
+    passed_over: tuple[PassedOver, ...] = ()
+
+    def __init__(self, path: Path, *, threads: int, precision: str = "auto") -> None:
+        self._path = path
+        self._closed = False
+        self._open(threads, precision)
+
+    @classmethod
+    @abstractmethod
+    def require(cls) -> str:
+        """The runtime's name and version.
+
+        Raises:
+            Unavailable: the runtime or the device is missing.
+        """
 
     @abstractmethod
-    def __init__(self, path: Path, *, threads: int) -> None: ...
+    def _open(self, threads: int, precision: str) -> None:
+        """Load the file, have :meth:`_check_interface` look at it, and bind the bank."""
+
+    @abstractmethod
+    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The runtime's own call, on checked pixels with B >= 1."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Let go of the runtime's objects. A run in another thread ends first, or with a BackendError."""
 
     def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Image features of ``pixels``: uint8 [B, H, W, 3] to float32 [B, D], unit length.
+        """Image features of ``pixels``: uint8 [B, H, W, 3] to float32 [B, D], unit length. Threads may share it.
 
         Raises:
             ValueError: the pixels have another dtype or shape.
-            BackendError: the runtime failed.
-            EngineError: the features it gave have another dtype or shape.
+            BackendError: the runtime failed, or the backend was closed.
+            EngineError: the features it gave have another dtype, shape or length.
         """
+        if self._closed:
+            raise BackendError(f"{self._path}: this engine was closed; open it again")
         height, width = self.size
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (height, width, 3):
             raise ValueError(
@@ -55,14 +135,87 @@ class Backend(ABC):
             )
         if not len(pixels):
             return np.empty((0, self.width), np.float32)
-        features = self._run(np.ascontiguousarray(pixels))
-        if features.shape != (len(pixels), self.width) or features.dtype != np.float32:
+        return self._unit(self._run(np.ascontiguousarray(pixels)), len(pixels))
+
+    def close(self) -> None:
+        """Free what the runtime holds; a second time does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._close()
+
+    def _unit(self, features: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+        """Checked features, scaled in fp32 to the length that a runtime of less precision only nearly gave them."""
+        if features.shape != (count, self.width) or features.dtype != np.float32:
             raise EngineError(
                 f"the engine gave {features.dtype} {list(features.shape)} features, wanted float32 "
-                f"[{len(pixels)}, {self.width}]; export it again with coder-export"
+                f"[{count}, {self.width}]; {EXPORT_AGAIN}"
             )
-        return features
+        lengths = np.linalg.norm(features, axis=1, keepdims=True)
+        off = np.abs(lengths - 1)
+        if not (off <= OFF_UNIT).all():  # NaN is not
+            worst = float(lengths.flat[np.argmax(off)])
+            raise EngineError(
+                f"the engine gave a feature of length {worst:.4g}, wanted 1 ({self.description}); "
+                f"try --precision fp32, else {EXPORT_AGAIN}"
+            )
+        unit: NDArray[np.float32] = features / lengths
+        return unit
 
-    @abstractmethod
-    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The runtime's own call, on checked pixels with B >= 1."""
+    def _check_interface(
+        self, inputs: Mapping[str, Sequence[int | str | None]], outputs: Collection[str], tower: str
+    ) -> None:
+        """Take size, width and tower from a graph of ours; refuse any other.
+
+        Args:
+            inputs: shape by name; an axis that is not fixed is no int.
+            outputs: their names.
+            tower: what the file records as ``coder.tower``, empty where it does not.
+        """
+        if set(inputs) != {"pixels", "bank"} or set(outputs) != {"features", "coder"} or not tower:
+            raise EngineError(
+                f"{self._path}: not an engine of coder-export (inputs {sorted(inputs)}, outputs {sorted(outputs)}; "
+                "wanted pixels, bank and features, coder); make one with coder-export"
+            )
+        pixels, bank = list(inputs["pixels"]), list(inputs["bank"])
+        height, width, channels = pixels[1:] if len(pixels) == 4 else (None, None, None)
+        columns = bank[1] if len(bank) == 2 else None
+        if not isinstance(height, int) or not isinstance(width, int) or not isinstance(columns, int) or channels != 3:
+            raise EngineError(
+                f"{self._path}: its inputs are pixels {pixels} and bank {bank}, wanted [B, H, W, 3] and [rows, D] with "
+                f"H, W and D fixed; {EXPORT_AGAIN}"
+            )
+        self.size, self.width, self.tower = (height, width), columns, tower
+
+    def _no_bank(self) -> NDArray[np.float32]:
+        """What to bind as the bank: runtimes compute outputs nobody fetches, so it has one row.
+
+        The graph offers the bank matmul to other programs; here the head's own kernel does it, in fp32.
+        """
+        return np.zeros((1, self.width), np.float32)
+
+
+def import_runtime(module: str, title: str, extra: str) -> ModuleType:
+    """Import a runtime, or name the extra that brings it.
+
+    Raises:
+        Unavailable: it is not installed, or its own libraries do not load.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as err:
+        message = f"{title} is not installed ({err}); install it: pip install 'coder-engine[{extra}]'"
+        raise Unavailable("not installed", message) from err
+    except ImportError as err:
+        mend = f"pip install --force-reinstall 'coder-engine[{extra}]'"
+        message = f"{title} does not load ({first_line(err)}); install it anew: {mend}"
+        raise Unavailable("does not load", message) from err
+
+
+def first_line(err: Exception) -> str:
+    """What a runtime's error says, short enough for one line of ours."""
+    return (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
+
+
+def count_of(number: int, noun: str) -> str:
+    """``1 thread``, ``2 threads``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

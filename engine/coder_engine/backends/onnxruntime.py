@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,36 +11,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.base import Backend
+from coder_engine.backends.base import EXPORT_AGAIN, Backend, Unavailable, count_of, first_line, import_runtime
 from coder_engine.errors import BackendError, EngineError
 
-_EXPORT_AGAIN = "export it again with coder-export"
+WHEELS = ("onnxruntime", "onnxruntime-gpu")
+"""Packages that bring the module ``onnxruntime``: whichever was installed last has overwritten the other's files."""
 
 
 class OnnxRuntimeCpu(Backend):
     """An .onnx engine in an ONNX Runtime session on the CPU, in float32."""
 
     name = "onnxruntime"
+    title = "ONNX Runtime"
+    device = "cpu"
+    precisions = ("fp32",)
     suffixes = (".onnx",)
 
-    def __init__(self, path: Path, *, threads: int) -> None:
-        ort = _import_runtime()
-        self._session = open_session(path, threads=threads)
-        self.size, self.width, self.tower = _interface(path, self._session)
-        # The graph offers the bank matmul to other runtimes; here the head's own kernel does it. The runtime computes
-        # outputs nobody fetches, so it gets a bank of one row.
-        self._no_bank = np.zeros((1, self.width), np.float32)
-        self.description = f"ONNX Runtime {ort.__version__}, CPU, fp32, {threads} thread{'s' if threads > 1 else ''}"
+    @classmethod
+    def require(cls) -> str:
+        return f"ONNX Runtime {import_onnxruntime().__version__}"
+
+    def _open(self, threads: int, precision: str) -> None:
+        runtime = self.require()
+        self._session = open_session(self._path, threads=threads)
+        self._check_interface(*interface(self._session))
+        self._bank = self._no_bank()
+        self.description = f"{runtime}, CPU, fp32, {count_of(threads, 'thread')}"
 
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
-            feeds = {"pixels": pixels, "bank": self._no_bank}
+            feeds = {"pixels": pixels, "bank": self._bank}
             features: NDArray[np.float32] = self._session.run(["features"], feeds)[0]
         except Exception as err:  # as in open_session
             raise BackendError(
-                f"ONNX Runtime failed on {len(pixels)} images ({_first_line(err)}); try a smaller batch"
+                f"ONNX Runtime failed on {count_of(len(pixels), 'image')} ({first_line(err)}); try a smaller batch"
             ) from err
         return features
+
+    def _close(self) -> None:
+        self._session = None
 
 
 def open_session(path: Path, *, threads: int | None) -> Any:
@@ -48,46 +59,51 @@ def open_session(path: Path, *, threads: int | None) -> Any:
         BackendError: ONNX Runtime is not installed.
         EngineError: the file is not a graph it can load.
     """
-    ort = _import_runtime()
+    ort = import_onnxruntime()
+    try:
+        return new_session(ort, path, ["CPUExecutionProvider"], threads=threads)
+    except Exception as err:  # the runtime raises a class of its own for each status code, under no common base
+        raise EngineError(f"{path}: ONNX Runtime cannot load it ({first_line(err)}); {EXPORT_AGAIN}") from err
+
+
+def new_session(ort: ModuleType, path: Path, providers: list[Any], *, threads: int | None) -> Any:
+    """A session that raises where it cannot have its providers; whatever the runtime raises passes through."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as err:  # the runtime raises a class of its own for each status code, under no common base
-        raise EngineError(f"{path}: ONNX Runtime cannot load it ({_first_line(err)}); {_EXPORT_AGAIN}") from err
+    # its own fallback tells about itself on stdout, among the results
+    return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
 
 
-def _import_runtime() -> ModuleType:
-    try:
-        import onnxruntime
-    except ImportError as err:
-        raise BackendError(
-            f"ONNX Runtime is not installed ({err}); install it: pip install 'coder-engine[cpu]'"
-        ) from err
-    return onnxruntime  # type: ignore[no-any-return]
+def interface(session: Any) -> tuple[dict[str, list[int | str | None]], set[str], str]:
+    """What :meth:`Backend._check_interface` looks at."""
+    inputs = {item.name: item.shape for item in session.get_inputs()}
+    outputs = {item.name for item in session.get_outputs()}
+    return inputs, outputs, session.get_modelmeta().custom_metadata_map.get("coder.tower", "")
 
 
-def _interface(path: Path, session: Any) -> tuple[tuple[int, int], int, str]:
-    """Image size, feature width and tower hash of one of our graphs; refuses any other."""
-    inputs = {item.name: item for item in session.get_inputs()}
-    outputs = {item.name: item for item in session.get_outputs()}
-    tower = session.get_modelmeta().custom_metadata_map.get("coder.tower", "")
-    if set(inputs) != {"pixels", "bank"} or set(outputs) != {"features", "coder"} or not tower:
-        raise EngineError(
-            f"{path}: not an engine of coder-export (inputs {sorted(inputs)}, outputs {sorted(outputs)}; "
-            "wanted pixels, bank and features, coder); make one with coder-export"
+def import_onnxruntime() -> ModuleType:
+    """The module, where just one of its packages is installed, with its telemetry off.
+
+    Raises:
+        Unavailable: none is, or two are.
+    """
+    # From 1.32 on it writes an identifier and sends events to its maker, unless this is set before the first import.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    found = [name for name in WHEELS if _installed(name)]
+    if len(found) > 1:
+        raise Unavailable(
+            f"{' and '.join(found)} are both installed",
+            f"{' and '.join(found)} are both installed; they are one module, and their files are mixed now. Keep one: "
+            f"pip uninstall -y {' '.join(found)}, then pip install 'coder-engine[gpu]', or [cpu] without an NVIDIA GPU",
         )
-    pixels, bank = inputs["pixels"].shape, inputs["bank"].shape
-    fixed = [*pixels[1:], *bank[1:]]
-    if len(pixels) != 4 or len(bank) != 2 or not all(isinstance(n, int) for n in fixed) or pixels[3] != 3:
-        raise EngineError(
-            f"{path}: its inputs are pixels {pixels} and bank {bank}, wanted [B, H, W, 3] and [rows, D] with "
-            f"H, W and D fixed; {_EXPORT_AGAIN}"
-        )
-    return (pixels[1], pixels[2]), bank[1], tower
+    return import_runtime("onnxruntime", "ONNX Runtime", "cpu")
 
 
-def _first_line(err: Exception) -> str:
-    return (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
+def _installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

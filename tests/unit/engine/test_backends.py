@@ -1,8 +1,14 @@
-"""Opening engine files and running them: what is refused, with which words, and what comes out."""
+"""Opening engine files and running them: what is refused, with which words, and what comes out.
+
+Every backend that runs here gets the same files; test_backends_*.py have what is each one's own.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,63 +17,44 @@ import pytest
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
-from coder_engine.backends import BACKENDS, Backend, open_backend
-from coder_engine.errors import BackendError, EngineError
-
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx", reason="the build side, which writes engine files, is not installed")
+pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'coder-engine[cpu]'")
 
 from onnx import TensorProto, helper  # noqa: E402
 
+from coder_engine.backends import BACKENDS, Backend  # noqa: E402
 from coder_engine.backends.onnxruntime import OnnxRuntimeCpu, open_session  # noqa: E402
+from coder_engine.errors import BackendError, CoderError, EngineError  # noqa: E402
+from helpers_engine import HEIGHT, TOWER, WIDTH, D, features_of, graph, images, model_of, write  # noqa: E402
 
-HEIGHT, WIDTH, D = 2, 4, 3 * 2 * 4
-TOWER = "ab" * 32
-PROPS = {"coder.format": "1", "coder.tower": TOWER}
-
-
-def graph(
-    *,
-    pixels: tuple[object, ...] = ("B", HEIGHT, WIDTH, 3),
-    bank: tuple[object, ...] = ("R", D),
-    rows: int = -1,
-    cast: int = TensorProto.FLOAT,
-    outputs: tuple[str, ...] = ("features", "coder"),
-    props: dict[str, str] = PROPS,
-) -> Any:
-    """The least graph with our interface: the features are the pixels as they lie in memory.
-
-    ``rows`` is the batch the features are reshaped to; -1 takes any.
-    """
-    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [rows, D])
-    nodes = [
-        helper.make_node("Cast", ["pixels"], ["cast"], to=cast),
-        helper.make_node("Reshape", ["cast", "shape"], [outputs[0]]),
-        helper.make_node("Cast", [outputs[0]], ["x"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["bank"], ["columns"]),
-        helper.make_node("MatMul", ["x", "columns"], [outputs[1]]),
-    ]
-    made = helper.make_graph(
-        nodes,
-        "engine",
-        [
-            helper.make_tensor_value_info("pixels", TensorProto.UINT8, pixels),
-            helper.make_tensor_value_info("bank", TensorProto.FLOAT, bank),
-        ],
-        [
-            helper.make_tensor_value_info(outputs[0], cast, None),
-            helper.make_tensor_value_info(outputs[1], TensorProto.FLOAT, None),
-        ],
-        [shape],
-    )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    helper.set_model_props(model, props)
-    return model
+SAID = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
-def write(path: Path, **changes: Any) -> Path:
-    onnx.save_model(graph(**changes), path)
-    return path
+def runs_here(kind: type[Backend]) -> str:
+    """Why a backend does not run here, or nothing."""
+    try:
+        kind.require()
+    except CoderError as err:
+        return str(err)
+    return ""
+
+
+HERE = [
+    pytest.param(kind, marks=pytest.mark.skipif(bool(why), reason=why), id=f"{kind.name}-{kind.device}")
+    for kind in BACKENDS
+    for why in [runs_here(kind)]
+]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(params=HERE)
+def kind(request: pytest.FixtureRequest) -> type[Backend]:
+    found: type[Backend] = request.param
+    return found
 
 
 @pytest.fixture
@@ -76,104 +63,80 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def engine(path: Path) -> Backend:
-    return open_backend(write(path), backend="auto", threads=1)
-
-
-def images(count: int) -> NDArray[np.uint8]:
-    return np.random.default_rng(1).integers(0, 256, (count, HEIGHT, WIDTH, 3), dtype=np.uint8)
+def engine(kind: type[Backend], path: Path) -> Backend:
+    return kind(write(path), threads=1, precision="fp32")
 
 
 # opening
 
 
-@pytest.mark.parametrize("backend", ["auto", "onnxruntime"])
-def test_an_engine_says_what_it_is(path: Path, backend: str) -> None:
-    found = open_backend(write(path), backend=backend, threads=1)
-    assert isinstance(found, OnnxRuntimeCpu)
-    assert (found.size, found.width, found.tower) == ((HEIGHT, WIDTH), D, TOWER)
+def test_an_engine_says_what_it_is(engine: Backend) -> None:
+    assert (engine.size, engine.width, engine.tower) == ((HEIGHT, WIDTH), D, TOWER)
+    assert engine.passed_over == ()
 
 
-@pytest.mark.parametrize(("threads", "said"), [(1, "1 thread"), (2, "2 threads")])
-def test_description(path: Path, threads: int, said: str) -> None:
+def test_the_reference_describes_itself(path: Path) -> None:
     import onnxruntime
 
-    found = open_backend(write(path), backend="auto", threads=threads).description
-    assert found == f"ONNX Runtime {onnxruntime.__version__}, CPU, fp32, {said}"
-
-
-def test_an_unknown_backend(path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^backend must be auto or one of onnxruntime, got 'tensorflow'$"):
-        open_backend(path, backend="tensorflow", threads=1)
-
-
-@pytest.mark.parametrize("backend", ["auto", "onnxruntime"])
-@pytest.mark.parametrize("name", ["engine.plan", "engine", "engine.onnx.data", "weights.safetensors"])
-def test_a_file_of_another_kind(tmp_path: Path, backend: str, name: str) -> None:
-    wanted = rf"{name}: not a kind of engine file this can run \(\.onnx\); coder-export makes one$"
-    with pytest.raises(EngineError, match=wanted):
-        open_backend(tmp_path / name, backend=backend, threads=1)
-
-
-def test_names_and_suffixes_are_told_apart() -> None:
-    assert all(kind.name == name for name, kind in BACKENDS.items())
-    assert "auto" not in BACKENDS
-    assert all(suffix.startswith(".") for kind in BACKENDS.values() for suffix in kind.suffixes)
+    found = OnnxRuntimeCpu(write(path), threads=2)
+    assert found.description == f"ONNX Runtime {onnxruntime.__version__}, CPU, fp32, 2 threads"
+    assert OnnxRuntimeCpu(path, threads=1).description.endswith(" 1 thread")
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"\0" * 100, b"<html>", b"\xff" * 1000, None], ids=["empty", "zeros", "html", "ones", "cut"]
 )
-def test_bytes_that_are_no_onnx(path: Path, content: bytes | None) -> None:
+def test_bytes_that_are_no_onnx(kind: type[Backend], path: Path, content: bytes | None) -> None:
     write(path)
     path.write_bytes(path.read_bytes()[:200] if content is None else content)
     # an empty file is a valid, empty message to protobuf
-    wanted = r"engine\.onnx: (ONNX Runtime cannot load it \(.+\)|not an engine of coder-export).*with coder-export$"
+    said = SAID[kind.name]
+    wanted = rf"engine\.onnx: ({said} cannot load it \(.+\)|not an engine of coder-export).*with coder-export$"
     with pytest.raises(EngineError, match=wanted) as caught:
-        open_backend(path, backend="auto", threads=1)
+        kind(path, threads=1)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file(path: Path) -> None:
-    with pytest.raises(EngineError, match=r"engine\.onnx: ONNX Runtime cannot load it \(.*; export it again"):
-        open_backend(path, backend="auto", threads=1)
+def test_a_missing_file(kind: type[Backend], path: Path) -> None:
+    with pytest.raises(EngineError, match=rf"engine\.onnx: {SAID[kind.name]} cannot load it \(.*; export it again"):
+        kind(path, threads=1)
 
 
-def test_a_graph_of_another_interface(path: Path) -> None:
+def test_a_graph_of_another_interface(kind: type[Backend], path: Path) -> None:
     one = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     other = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
     made = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "identity", [one], [other])
-    onnx.save_model(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    onnx.save_model(model_of(made), path)
     wanted = (
         r"not an engine of coder-export \(inputs \['x'\], outputs \['y'\]; wanted pixels, bank and features, coder\)"
     )
     with pytest.raises(EngineError, match=wanted):
-        open_backend(path, backend="auto", threads=1)
+        kind(path, threads=1)
 
 
 @pytest.mark.parametrize(
     "changes", [{"props": {}}, {"props": {"coder.tower": ""}}, {"outputs": ("features", "logits")}]
 )
-def test_a_graph_that_is_nearly_ours(path: Path, changes: dict[str, Any]) -> None:
+def test_a_graph_that_is_nearly_ours(kind: type[Backend], path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(EngineError, match=r"not an engine of coder-export .*make one with coder-export$"):
-        open_backend(write(path, **changes), backend="auto", threads=1)
+        kind(write(path, **changes), threads=1)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"pixels": ("B", "H", "W", 3)}, r"pixels \['B', 'H', 'W', 3\] and bank \['R', 24\]"),
-        ({"pixels": ("B", HEIGHT, WIDTH, 4)}, r"pixels \['B', 2, 4, 4\]"),
-        ({"pixels": ("B", HEIGHT, WIDTH, "C")}, r"pixels \['B', 2, 4, 'C'\]"),
-        ({"pixels": ("B", D)}, r"pixels \['B', 24\]"),
-        ({"bank": ("R", "D")}, r"bank \['R', 'D'\]"),
+        ({"pixels": ("B", "H", "W", 3)}, r"pixels \['.', '.', '.', 3\] and bank \['.', 24\]"),
+        ({"pixels": ("B", HEIGHT, WIDTH, 4)}, r"pixels \['.', 2, 4, 4\]"),
+        ({"pixels": ("B", HEIGHT, WIDTH, "C")}, r"pixels \['.', 2, 4, '.'\]"),
+        ({"pixels": ("B", D)}, r"pixels \['.', 24\]"),
+        ({"bank": ("R", "D")}, r"bank \['.', '.'\]"),
         ({"bank": (D,)}, r"bank \[24\]"),
     ],
 )
-def test_inputs_of_another_shape(path: Path, changes: dict[str, Any], said: str) -> None:
+def test_inputs_of_another_shape(kind: type[Backend], path: Path, changes: dict[str, Any], said: str) -> None:
     wanted = rf"its inputs are .*{said}.*, wanted \[B, H, W, 3\] and \[rows, D\] with H, W and D fixed; export it again"
     with pytest.raises(EngineError, match=wanted):
-        open_backend(write(path, **changes), backend="auto", threads=1)
+        kind(write(path, **changes), threads=1)
 
 
 def test_a_missing_runtime_names_the_cure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +144,7 @@ def test_a_missing_runtime_names_the_cure(path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     wanted = r"^ONNX Runtime is not installed \(.*onnxruntime.*\); install it: pip install 'coder-engine\[cpu\]'$"
     with pytest.raises(BackendError, match=wanted):
-        open_backend(path, backend="auto", threads=1)
+        OnnxRuntimeCpu(path, threads=1)
     with pytest.raises(BackendError, match=wanted):
         open_session(path, threads=None)
 
@@ -202,7 +165,7 @@ def test_features(engine: Backend, count: int) -> None:
     pixels = images(count)
     found = engine.encode(pixels)
     assert (found.dtype, found.shape) == (np.float32, (count, D))
-    assert_allclose(found, pixels.reshape(count, D))
+    assert_allclose(found, features_of(pixels), rtol=1e-5)
 
 
 def test_no_images(engine: Backend) -> None:
@@ -215,7 +178,7 @@ def test_no_images(engine: Backend) -> None:
 )
 def test_pixels_need_not_be_contiguous(engine: Backend, view: Any) -> None:
     pixels = view(images(4))
-    assert_allclose(engine.encode(pixels), pixels.reshape(len(pixels), D))
+    assert_allclose(engine.encode(pixels), features_of(pixels), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -237,6 +200,37 @@ def test_pixels_of_another_type_or_shape(engine: Backend, pixels: Any, got: str)
         engine.encode(pixels)
 
 
+def test_read_only_pixels(engine: Backend) -> None:
+    pixels = images(2)
+    pixels.flags.writeable = False
+    assert_allclose(engine.encode(pixels), features_of(pixels), rtol=1e-5)
+
+
+def test_features_stay_when_the_next_batch_runs(engine: Backend) -> None:
+    pixels = images(4)
+    first = engine.encode(pixels[:2])
+    engine.encode(pixels[2:])
+    assert_allclose(first, features_of(pixels[:2]), rtol=1e-5)
+
+
+def test_threads_share_a_backend(engine: Backend) -> None:
+    pixels = images(24)
+    wrong: list[int] = []
+
+    def encode(count: int) -> None:
+        for i in range(40):
+            mine = pixels[(i + count) % 8 : (i + count) % 8 + count]
+            if not np.allclose(engine.encode(mine), features_of(mine), rtol=1e-5):
+                wrong.append(count)
+
+    running = [threading.Thread(target=encode, args=(count,)) for count in (1, 2, 3, 16)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    assert wrong == []
+
+
 class Spy:
     """Passes runs on to a session and keeps the shapes of what was fed."""
 
@@ -245,11 +239,13 @@ class Spy:
         self.fed: list[dict[str, tuple[int, ...]]] = []
 
     def run(self, outputs: list[str], feeds: dict[str, NDArray[Any]]) -> Any:
+        assert outputs == ["features"]
         self.fed.append({name: array.shape for name, array in feeds.items()})
         return self.session.run(outputs, feeds)
 
 
-def test_the_runtime_multiplies_with_one_row_at_the_most(engine: Any) -> None:
+def test_the_reference_multiplies_with_one_row_at_the_most(path: Path) -> None:
+    engine = OnnxRuntimeCpu(write(path), threads=1)
     engine._session = spy = Spy(engine._session)
     engine.encode(images(3))
     engine.encode(images(0))
@@ -257,16 +253,24 @@ def test_the_runtime_multiplies_with_one_row_at_the_most(engine: Any) -> None:
 
 
 def test_a_runtime_failure(path: Path) -> None:
-    found = open_backend(write(path, rows=1), backend="auto", threads=1)
+    found = OnnxRuntimeCpu(write(path, rows=1), threads=1)
     assert found.encode(images(1)).shape == (1, D)
     with pytest.raises(BackendError, match=r"^ONNX Runtime failed on 2 images \(.+\); try a smaller batch$") as caught:
         found.encode(images(2))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+    assert_allclose(found.encode(images(1)), features_of(images(1)), rtol=1e-5)
 
 
-def test_features_of_another_type(path: Path) -> None:
-    found = open_backend(write(path, cast=TensorProto.DOUBLE), backend="auto", threads=1)
+def test_a_batch_baked_into_the_graph(kind: type[Backend], path: Path) -> None:
+    found = kind(write(path, rows=1), threads=1, precision="fp32")
+    with pytest.raises((BackendError, EngineError), match=r"failed on 2 images|gave float32 \[1, 24\] features"):
+        found.encode(images(2))
+    assert_allclose(found.encode(images(1)), features_of(images(1)), rtol=1e-5)
+
+
+def test_features_of_another_type(kind: type[Backend], path: Path) -> None:
+    found = kind(write(path, cast=TensorProto.DOUBLE), threads=1)
     wanted = (
         r"^the engine gave float64 \[2, 24\] features, wanted float32 \[2, 24\]; export it again with coder-export$"
     )
@@ -274,16 +278,39 @@ def test_features_of_another_type(path: Path) -> None:
         found.encode(images(2))
 
 
-def test_features_of_another_width(path: Path) -> None:
+def test_features_of_another_width(kind: type[Backend], path: Path) -> None:
     model = graph(bank=("R", D + 1))
-    del model.graph.node[2:]  # the matmul, which would not fit
+    del model.graph.node[-3:]  # the matmul, which would not fit
     model.graph.node.append(helper.make_node("Identity", ["bank"], ["coder"]))
     onnx.save_model(model, path)
-    found = open_backend(path, backend="auto", threads=1)
+    found = kind(path, threads=1)
     with pytest.raises(
         EngineError, match=r"the engine gave float32 \[2, 24\] features, wanted float32 \[2, 25\]; export"
     ):
         found.encode(images(2))
+
+
+@pytest.mark.parametrize(("scale", "said"), [(1.02, "1.02"), (0.98, "0.98"), (0.0, "0"), (float("nan"), "nan")])
+def test_features_that_are_not_of_unit_length(kind: type[Backend], path: Path, scale: float, said: str) -> None:
+    found = kind(write(path, scale=scale), threads=1, precision="fp32")
+    wanted = (
+        rf"^the engine gave a feature of length {said}, wanted 1 \(.+fp32.*\); try --precision fp32, else export it"
+    )
+    with pytest.raises(EngineError, match=wanted):
+        found.encode(images(2))
+
+
+@pytest.mark.parametrize("scale", [1.004, 0.996])
+def test_rounded_features_are_scaled_to_unit_length(kind: type[Backend], path: Path, scale: float) -> None:
+    found = kind(write(path, scale=scale), threads=1, precision="fp32")
+    assert_allclose(found.encode(images(3)), features_of(images(3)), rtol=1e-5)
+
+
+def test_closed(engine: Backend) -> None:
+    engine.close()
+    engine.close()
+    with pytest.raises(BackendError, match=r"engine\.onnx: this engine was closed; open it again$"):
+        engine.encode(images(1))
 
 
 class Broken:
@@ -293,7 +320,41 @@ class Broken:
         raise RuntimeError
 
 
-def test_a_failure_without_words_is_named_by_its_type(engine: Any) -> None:
+def test_a_failure_without_words_is_named_by_its_type(path: Path) -> None:
+    engine = OnnxRuntimeCpu(write(path), threads=1)
     engine._session = Broken()
-    with pytest.raises(BackendError, match=r"failed on 1 images \(RuntimeError\)"):
+    with pytest.raises(BackendError, match=r"failed on 1 image \(RuntimeError\)"):
         engine.encode(images(1))
+
+
+# the reference's packages
+
+
+def test_both_wheels(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coder_engine.backends.onnxruntime.metadata.distribution", lambda name: name)
+    wanted = (
+        r"^onnxruntime and onnxruntime-gpu are both installed; they are one module.* pip uninstall -y onnxruntime "
+        r"onnxruntime-gpu, then pip install 'coder-engine\[gpu\]', or \[cpu\] without an NVIDIA GPU$"
+    )
+    with pytest.raises(BackendError, match=wanted):
+        OnnxRuntimeCpu(write(path), threads=1)
+
+
+def test_libraries_that_do_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('libgomp.so.1: not found\\nmore')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    wanted = r"^ONNX Runtime does not load \(libgomp\.so\.1: not found\); install it anew: pip install --force"
+    with pytest.raises(BackendError, match=wanted):
+        OnnxRuntimeCpu.require()
+
+
+def test_no_telemetry_of_the_reference() -> None:
+    """Its events go out from the first import on, so this asks a new process."""
+    code = (
+        "import os; from coder_engine.backends.onnxruntime import OnnxRuntimeCpu; OnnxRuntimeCpu.require();"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "1\n"

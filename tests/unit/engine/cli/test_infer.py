@@ -451,6 +451,8 @@ def test_the_engine_gets_its_options(opened: list[dict[str, object]], photos: Pa
             "path": "model.onnx",
             "weights": "w.safetensors",
             "backend": "auto",
+            "device": "auto",
+            "precision": "auto",
             "threads": 3,
             "margin": 0.2,
             "rerank": True,
@@ -473,7 +475,15 @@ def test_a_value_the_engine_refuses_is_one_line(
 
 def test_load_engine_names_the_engine_error(opened: list[dict[str, object]]) -> None:
     args = argparse.Namespace(
-        engine="e", weights=None, backend="abacus", threads=None, margin=None, no_rerank=False, max_pixels=1
+        engine="e",
+        weights=None,
+        backend="abacus",
+        device="auto",
+        precision="auto",
+        threads=None,
+        margin=None,
+        no_rerank=False,
+        max_pixels=1,
     )
     with pytest.raises(CoderError, match="backend must be auto or onnxruntime, got 'abacus'"):
         infer.load_engine(args)

@@ -1,0 +1,147 @@
+"""ONNX Runtime on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.backends.base import EXPORT_AGAIN, Backend, Unavailable, count_of, first_line
+from coder_engine.backends.cuda_driver import require_gpu
+from coder_engine.backends.onnxruntime import import_onnxruntime, interface, new_session
+from coder_engine.errors import BackendError, EngineError
+
+PROVIDER = "CUDAExecutionProvider"
+_OPTIONS = {
+    "device_id": "0",  # CUDA_VISIBLE_DEVICES chooses
+    "use_tf32": "0",  # else fp32 would keep 10 bits of mantissa
+    "cudnn_conv_algo_search": "HEURISTIC",  # the default times all algorithms again for every new batch size
+}
+_NO_MEMORY = ("out of memory", "failed to allocate memory", "cuda failure 2:", "alloc_failed")
+
+
+class OnnxRuntimeCuda(Backend):
+    """An .onnx engine in an ONNX Runtime session on the first visible NVIDIA GPU, in float32."""
+
+    name = "onnxruntime"
+    title = "ONNX Runtime CUDA"
+    device = "cuda"
+    precisions = ("fp32",)
+    suffixes = (".onnx",)
+
+    @classmethod
+    def require(cls) -> str:
+        require_gpu()
+        return f"ONNX Runtime {_import_cuda().__version__}"
+
+    def _open(self, threads: int, precision: str) -> None:
+        driver = require_gpu()
+        ort = _import_cuda()
+        session = self._session(ort, threads, driver)
+        self._check_interface(*interface(session))
+        self._bound: BoundSession | None = BoundSession(ort, session, self._no_bank(), device="cuda")
+        self.description = f"ONNX Runtime {ort.__version__}, CUDA, fp32"
+
+    def _session(self, ort: ModuleType, threads: int, driver: str) -> Any:
+        try:
+            session = new_session(ort, self._path, [(PROVIDER, _OPTIONS)], threads=threads)
+        except Exception as err:  # see open_session
+            raise self._not_opened(err) from err
+        # Where the provider does not load, the runtime only logs it and takes the CPU.
+        if PROVIDER not in session.get_providers():
+            built = getattr(ort, "cuda_version", "") or "another version"
+            raise Unavailable(
+                "its CUDA provider does not load",
+                f"ONNX Runtime {ort.__version__} did not start its CUDA provider and fell back to "
+                f"{', '.join(session.get_providers())}; it says why above. It is built for CUDA {built}, the driver "
+                f"runs up to CUDA {driver}: update the driver, or pip install 'onnxruntime-gpu[cuda,cudnn]' for the "
+                "CUDA libraries, or use --device cpu",
+            )
+        return session
+
+    def _not_opened(self, err: Exception) -> Exception:
+        if out_of_memory(err):
+            return Unavailable(
+                "not enough GPU memory",
+                f"{self._path}: the GPU has not enough memory for its weights ({first_line(err)}); "
+                "nvidia-smi shows what else uses it; or use --device cpu",
+            )
+        if "cuda" in str(err).lower():
+            return Unavailable(
+                "CUDA does not start",
+                f"ONNX Runtime cannot start on the GPU ({first_line(err)}); nvidia-smi tells more; or use --device cpu",
+            )
+        return EngineError(f"{self._path}: ONNX Runtime cannot load it ({first_line(err)}); {EXPORT_AGAIN}")
+
+    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        bound = self._bound
+        if bound is None:
+            raise BackendError(f"{self._path}: this engine was closed; open it again")
+        return bound.run(pixels)
+
+    def _close(self) -> None:
+        self._bound = None
+
+
+class BoundSession:
+    """A session whose bank stays on the device, and whose runs carry only pixels there and features back.
+
+    Args:
+        device: ``cuda``, or ``cpu`` to see the same calls on a machine without a GPU.
+    """
+
+    def __init__(self, ort: ModuleType, session: Any, bank: NDArray[np.float32], *, device: str) -> None:
+        self._session = session
+        try:
+            self._bank = ort.OrtValue.ortvalue_from_numpy(bank, device, 0)
+        except Exception as err:  # see open_session
+            raise BackendError(f"ONNX Runtime cannot use {device} ({first_line(err)}); use --device cpu") from err
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features of ``pixels`` in host memory. Every call binds anew: threads may share the session, not a binding.
+
+        Raises:
+            BackendError: the device has not enough memory, or the runtime failed.
+        """
+        try:
+            binding = self._session.io_binding()
+            binding.bind_cpu_input("pixels", pixels)
+            binding.bind_ortvalue_input("bank", self._bank)
+            binding.bind_output("features", "cpu")
+            self._session.run_with_iobinding(binding)
+            features: NDArray[np.float32] = binding.copy_outputs_to_cpu()[0]
+        except Exception as err:  # see open_session
+            raise BackendError(_failure(err, len(pixels))) from err
+        return features
+
+
+def out_of_memory(err: Exception) -> bool:
+    """Whether the runtime's error means that the device has not enough memory."""
+    said = str(err).lower()
+    return isinstance(err, MemoryError) or any(sign in said for sign in _NO_MEMORY)
+
+
+def _failure(err: Exception, count: int) -> str:
+    if not out_of_memory(err):
+        return f"ONNX Runtime failed on {count_of(count, 'image')} ({first_line(err)}); try a smaller batch"
+    less = f"a smaller batch (--batch-size {count // 2})" if count > 1 else "a GPU with more free memory (nvidia-smi)"
+    return f"the device has not enough memory for {count_of(count, 'image')} ({first_line(err)}); use {less}"
+
+
+def _import_cuda() -> ModuleType:
+    """ONNX Runtime with its CUDA libraries loaded, where the installed package has the provider."""
+    ort = import_onnxruntime()
+    if hasattr(ort, "preload_dlls"):
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what it misses
+            ort.preload_dlls()
+    if PROVIDER not in ort.get_available_providers():
+        raise Unavailable(
+            "the CPU build of ONNX Runtime is installed",
+            f"the installed ONNX Runtime {ort.__version__} is the CPU build: pip uninstall -y onnxruntime, "
+            "then pip install 'coder-engine[gpu]'",
+        )
+    return ort

@@ -1,0 +1,81 @@
+"""coder-doctor: what this machine has, what conflicts, what to install."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from coder_engine import __version__
+from coder_engine.cli.writers import OutputClosed, open_output
+from coder_engine.doctor.engine_file import examine
+from coder_engine.doctor.facts import find_facts
+from coder_engine.doctor.report import as_json, as_text
+from coder_engine.doctor.todo import exit_code
+from coder_engine.errors import CoderError
+
+FAILED, INTERRUPTED = 1, 130
+
+EPILOG = """\
+examples:
+  coder-doctor                          what is here and what to install
+  coder-doctor --engine model.onnx      is the engine whole, and what here runs it
+  coder-doctor --json | jq .todo
+
+exit codes: 0 something here can run engines (with --engine: that engine), 1 nothing can, or packages conflict,
+130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run coder-doctor; returns its exit code. Wrong usage and --help end in SystemExit, as argparse does."""
+    args = _parser().parse_args(argv)
+    try:
+        return _run(args)
+    except OutputClosed:
+        return 0
+    except CoderError as err:
+        print(f"coder-doctor: {err}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("coder-doctor: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(args: argparse.Namespace) -> int:
+    facts = find_facts()
+    engine = examine(args.engine, args.weights) if args.engine else None
+    text = json.dumps(as_json(facts, engine), indent=2) + "\n" if args.json else as_text(facts, engine)
+    with open_output(None) as output:
+        output.write(text)
+    return exit_code(facts, engine)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """argparse leaves with 2, which the other commands keep for work that was done in part."""
+        self.print_usage(sys.stderr)
+        self.exit(FAILED, f"coder-doctor: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="coder-doctor",
+        description="Say what this machine has to run and make engines with, what conflicts, and what to install.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--engine", type=Path, metavar="FILE", help="check this engine, too, and run it once with every backend")
+    add("--weights", type=Path, metavar="FILE", help="its weight file (default: the .safetensors beside it)")
+    add("--json", action="store_true", help="for programs")
+    add("--version", action="version", version=f"%(prog)s {__version__}", help="print the version and leave")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

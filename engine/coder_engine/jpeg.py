@@ -1,0 +1,148 @@
+"""JPEG through simplejpeg, where that is installed: Pillow's pixels in less time; and JPEGs decoded small.
+
+Both are libjpeg-turbo. The time saved is Pillow's rows: simplejpeg writes Pillow's own memory layout at once.
+Pillow reads the header and stays the judge: whatever simplejpeg refuses, or only warns of, Pillow decodes.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import ImageFile
+
+_LAYOUTS = {"RGB": "RGBX", "L": "GRAY"}
+"""Pillow's mode -> simplejpeg's name for how Pillow keeps it in memory. CMYK is Pillow's: it inverts some."""
+
+_HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # Pillow cannot read arithmetic coding across its 64 kB blocks
+_TABLES_AND_TEXT = frozenset({0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE})
+
+
+def shrink(image: ImageFile.ImageFile, least: tuple[int, int]) -> None:
+    """Have a JPEG decoded to a half, a quarter or an eighth, while it keeps ``least`` (height, width) pixels.
+
+    Other fractions would be nearer, but neither quicker (they have no SIMD code) nor in Pillow's reach.
+    """
+    if image.format in ("JPEG", "MPO") and image.height >= 2 * least[0] and image.width >= 2 * least[1]:
+        image.draft(None, (least[1], least[0]))
+
+
+def fill(image: ImageFile.ImageFile, file: IO[bytes]) -> bool:
+    """Decode ``image``, which Pillow opened from ``file``, to what its ``load`` would give.
+
+    Returns:
+        False where that is left to Pillow: nothing has changed then.
+
+    Raises:
+        OSError: the file could not be read.
+    """
+    if image.format != "JPEG" or image.mode not in _LAYOUTS or why_not() is not None:
+        return False
+    data = _whole(image, file)
+    pixels = _decode(data, image) if data is not None and _is_plain(data, image) else None
+    if pixels is None:
+        return False
+    _give(image, pixels)
+    return True
+
+
+@functools.cache
+def why_not() -> str | None:
+    """Why Pillow decodes every JPEG here; None where simplejpeg does."""
+    try:
+        importlib.import_module("simplejpeg")
+    except ImportError as err:
+        return f"simplejpeg cannot be imported ({err}); pip install 'coder-engine[fast]'"
+    from PIL import features
+
+    version = features.version_feature("libjpeg_turbo")
+    if version is None or not version.startswith("3."):
+        return f"Pillow decodes JPEG with libjpeg-turbo {version}, wanted 3, as in simplejpeg; pip install -U pillow"
+    try:
+        same = _agree()
+    except Exception as err:  # another version of either, with another interface
+        return f"simplejpeg and Pillow do not fit together ({err}); pip install -U simplejpeg pillow"
+    return None if same else "simplejpeg and Pillow decode a JPEG differently; pip install -U simplejpeg pillow"
+
+
+def _agree() -> bool:
+    """Whether both decode a small JPEG, its colours at half size, to the same pixels."""
+    from PIL import Image, JpegImagePlugin
+
+    ramp = np.arange(24 * 20 * 3, dtype=np.uint32).reshape(20, 24, 3) * 2654435761 >> 24
+    file = io.BytesIO()
+    Image.fromarray(ramp.astype(np.uint8)).save(file, "JPEG", subsampling=2)
+    data = file.getvalue()
+    ours, theirs = (JpegImagePlugin.JpegImageFile(io.BytesIO(data)) for _ in range(2))
+    _give(ours, _decoder()(data, "RGBX", strict=True))
+    return ours.tobytes() == theirs.tobytes()
+
+
+def _decoder() -> Callable[..., NDArray[np.uint8]]:
+    decode: Callable[..., NDArray[np.uint8]] = importlib.import_module("simplejpeg").decode_jpeg
+    return decode
+
+
+def _whole(image: ImageFile.ImageFile, file: IO[bytes]) -> bytes | None:
+    """The file's bytes; None where it is far longer than its picture, after whose end Pillow reads no more."""
+    scale = _scale(image)
+    if file.seek(0, io.SEEK_END) > 4 * image.width * image.height * scale * scale + (1 << 20):
+        return None
+    file.seek(0)
+    return file.read()
+
+
+def _is_plain(data: bytes, image: ImageFile.ImageFile) -> bool:
+    """Whether the data are Huffman coded and of the size that Pillow checked against its limit."""
+    scale = _scale(image)
+    frame = _frame(data)
+    if frame is None:
+        return False
+    coding, *sides = frame
+    return coding in _HUFFMAN_FRAMES and [-(-side // scale) for side in sides] == [image.height, image.width]
+
+
+def _frame(data: bytes) -> tuple[int, int, int] | None:
+    """(marker, height, width) of the frame header; None where anything unusual comes before it."""
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker not in _TABLES_AND_TEXT:
+            height, width = data[at + 5 : at + 7], data[at + 7 : at + 9]
+            return marker, int.from_bytes(height, "big"), int.from_bytes(width, "big")
+        if length < 2:
+            return None
+        at += 2 + length
+    return None
+
+
+def _decode(data: bytes, image: ImageFile.ImageFile) -> NDArray[np.uint8] | None:
+    scaled = {"min_height": image.height, "min_width": image.width} if _scale(image) > 1 else {}
+    try:
+        # strict: a warning is a refusal
+        pixels = _decoder()(data, _LAYOUTS[image.mode], fastdct=False, fastupsample=False, strict=True, **scaled)
+    except (ValueError, RuntimeError, MemoryError):
+        return None
+    return pixels if pixels.shape[:2] == (image.height, image.width) else None
+
+
+def _scale(image: ImageFile.ImageFile) -> int:
+    """The divisor that ``shrink`` chose."""
+    config: tuple[Any, ...] = image.decoderconfig
+    return int(config[0]) if config else 1
+
+
+def _give(image: ImageFile.ImageFile, pixels: NDArray[np.uint8]) -> None:
+    """Make the array the image's memory. ``Image.frombuffer`` would copy RGB, which costs what was saved."""
+    from PIL import _imaging  # the C behind Image.frombuffer
+
+    image.im = _imaging.map_buffer(pixels, image.size, "raw", 0, (image.mode, 0, 1))
+    image.tile = []
+    image.fp = None

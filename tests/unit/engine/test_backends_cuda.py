@@ -1,0 +1,262 @@
+"""ONNX Runtime CUDA as far as a machine without a GPU shows it: what is missing, and the binding, on the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from numpy.testing import assert_allclose
+
+from coder_engine.backends import Unavailable, cuda_driver
+from coder_engine.backends import onnxruntime_cuda as module
+from coder_engine.backends.cuda_driver import require_gpu
+from coder_engine.backends.onnxruntime_cuda import PROVIDER, BoundSession, OnnxRuntimeCuda, out_of_memory
+from coder_engine.errors import BackendError, EngineError
+
+ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'coder-engine[cpu]'")
+
+from coder_engine.backends.onnxruntime import open_session  # noqa: E402
+from helpers_engine import D, features_of, images, write  # noqa: E402
+
+CPU = "CPUExecutionProvider"
+
+
+class Driver:
+    """Stands for libcuda."""
+
+    def __init__(self, *, init: int = 0, gpus: int = 1, version: int = 13000, name: bytes | None = None) -> None:
+        self.init, self.gpus, self.version, self.name = init, gpus, version, name
+
+    def cuInit(self, flags: int) -> int:
+        return self.init
+
+    def cuDeviceGetCount(self, found: Any) -> int:
+        ctypes.cast(found, ctypes.POINTER(ctypes.c_int))[0] = self.gpus
+        return 0
+
+    def cuDriverGetVersion(self, found: Any) -> int:
+        ctypes.cast(found, ctypes.POINTER(ctypes.c_int))[0] = self.version
+        return 0
+
+    def cuGetErrorName(self, code: int, found: Any) -> int:
+        ctypes.cast(found, ctypes.POINTER(ctypes.c_char_p))[0] = self.name
+        return 0 if self.name else 1
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets the driver this machine seems to have."""
+    return lambda **facts: monkeypatch.setattr(cuda_driver.ctypes, "CDLL", lambda name: Driver(**facts))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write(tmp_path / "engine.onnx")
+
+
+@pytest.mark.parametrize(("version", "said"), [(13000, "13.0"), (12040, "12.4"), (11080, "11.8")])
+def test_the_driver_tells_its_cuda(driver: Callable[..., None], version: int, said: str) -> None:
+    driver(version=version)
+    assert require_gpu() == said
+
+
+def test_no_driver(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "_LIBRARY", "libnone.so.0")
+    wanted = r"^no NVIDIA driver on this machine \(libnone\.so\.0: .*\): install it, .*--gpus all, or use --device cpu$"
+    with pytest.raises(Unavailable, match=wanted) as caught:
+        OnnxRuntimeCuda(path, threads=1)
+    assert caught.value.short == "no NVIDIA driver"
+    with pytest.raises(Unavailable, match="no NVIDIA driver"):
+        OnnxRuntimeCuda.require()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [(b"CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"), (None, "error 803")]
+)
+def test_a_driver_that_does_not_start(driver: Callable[..., None], name: bytes | None, said: str) -> None:
+    driver(init=803, name=name)
+    wanted = rf"^the NVIDIA driver does not start \({said}\): nvidia-smi tells more; .*Or use --device cpu$"
+    with pytest.raises(Unavailable, match=wanted) as caught:
+        require_gpu()
+    assert caught.value.short == f"NVIDIA driver: {said}"
+
+
+def test_a_driver_without_gpus(driver: Callable[..., None]) -> None:
+    driver(gpus=0)
+    wanted = r"^the NVIDIA driver sees no GPU: look at nvidia-smi -L and at CUDA_VISIBLE_DEVICES, or use --device cpu$"
+    with pytest.raises(Unavailable, match=wanted) as caught:
+        require_gpu()
+    assert caught.value.short == "no NVIDIA GPU"
+
+
+def test_the_cpu_build(path: Path, driver: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    driver()
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CPU])
+    wanted = (
+        r"^the installed ONNX Runtime .* is the CPU build: pip uninstall -y onnxruntime, "
+        r"then pip install 'coder-engine\[gpu\]'$"
+    )
+    with pytest.raises(Unavailable, match=wanted):
+        OnnxRuntimeCuda(path, threads=1)
+
+
+@pytest.fixture
+def gpu_build(driver: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose driver and package are right, as far as one can see before a session opens."""
+    driver(version=12040)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [PROVIDER, CPU])
+    monkeypatch.setattr(ort, "preload_dlls", lambda: print("Failed to load libcublas"), raising=False)
+
+
+@pytest.fixture
+def fallen_back(gpu_build: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the runtime does where its CUDA provider does not load: a session without it, and no error."""
+    monkeypatch.setattr(ort, "cuda_version", "13.0", raising=False)
+    plain = lambda ort, path, providers, *, threads: open_session(path, threads=threads)  # noqa: E731
+    monkeypatch.setattr(module, "new_session", plain)
+
+
+@pytest.mark.usefixtures("fallen_back")
+def test_a_silent_fall_back_is_noticed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = (
+        r"^ONNX Runtime .* did not start its CUDA provider and fell back to CPUExecutionProvider; it says why above\. "
+        r"It is built for CUDA 13\.0, the driver runs up to CUDA 12\.4: update the driver, or pip install .* cpu$"
+    )
+    with pytest.raises(Unavailable, match=wanted) as caught:
+        OnnxRuntimeCuda(path, threads=1)
+    assert caught.value.short == "its CUDA provider does not load"
+    assert capsys.readouterr() == ("", "Failed to load libcublas\n")  # stdout is for results
+
+
+@pytest.mark.usefixtures("gpu_build")
+@pytest.mark.parametrize(
+    ("said", "kind", "wanted"),
+    [
+        ("BFCArena: Failed to allocate memory for requested buffer", Unavailable, "not enough memory for its weights"),
+        ("CUDA failure 35: driver version is insufficient", Unavailable, r"cannot start on the GPU .* --device cpu$"),
+        ("Protobuf parsing failed.", EngineError, r"engine\.onnx: ONNX Runtime cannot load it .*export it again"),
+    ],
+)
+def test_sessions_that_do_not_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch, said: str, kind: type[Exception], wanted: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(module, "new_session", fail)
+    with pytest.raises(kind, match=wanted):
+        OnnxRuntimeCuda(path, threads=1)
+
+
+@pytest.mark.usefixtures("gpu_build")
+def test_the_whole_backend_on_a_borrowed_device(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def session(ort: Any, path: Path, providers: list[Any], *, threads: int) -> Any:
+        asked.extend(providers)
+        opened = open_session(path, threads=threads)
+        monkeypatch.setattr(opened, "get_providers", lambda: [PROVIDER, CPU])
+        return opened
+
+    monkeypatch.setattr(module, "new_session", session)
+    bound = BoundSession
+    monkeypatch.setattr(module, "BoundSession", lambda *args, device: bound(*args, device="cpu"))
+    found = OnnxRuntimeCuda(path, threads=1)
+    ((name, options),) = asked
+    assert (name, options["device_id"], options["use_tf32"]) == (PROVIDER, "0", "0")
+    assert found.description == f"ONNX Runtime {ort.__version__}, CUDA, fp32"
+    assert_allclose(found.encode(images(3)), features_of(images(3)), rtol=1e-5)
+    run = found._run
+    found.close()
+    with pytest.raises(BackendError, match="this engine was closed; open it again"):
+        found.encode(images(1))
+    with pytest.raises(BackendError, match="this engine was closed; open it again"):
+        run(images(1))  # closed by another thread after the check
+
+
+# the binding
+
+
+@pytest.fixture
+def bound(path: Path) -> BoundSession:
+    bank = images(1).reshape(1, D).astype("float32")
+    return BoundSession(ort, open_session(path, threads=1), bank, device="cpu")
+
+
+@pytest.mark.parametrize("count", [1, 3, 64])
+def test_bound_runs(bound: BoundSession, count: int) -> None:
+    first = bound.run(images(count))
+    assert_allclose(first, features_of(images(count)), rtol=1e-5)
+    bound.run(images(count)[::-1].copy())
+    assert_allclose(first, features_of(images(count)), rtol=1e-5)
+
+
+def test_only_the_pixels_travel(bound: BoundSession) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    class Binding:
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            return lambda *args: calls.append((name, *args)) or [None]
+
+    bound._session = SimpleNamespace(io_binding=Binding, run_with_iobinding=lambda binding: calls.append(("run",)))
+    pixels = images(2)
+    bound.run(pixels)
+    assert calls == [
+        ("bind_cpu_input", "pixels", pixels),
+        ("bind_ortvalue_input", "bank", bound._bank),
+        ("bind_output", "features", "cpu"),
+        ("run",),
+        ("copy_outputs_to_cpu",),
+    ]
+
+
+def test_a_device_that_cannot_hold_the_bank(path: Path) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no device\nmore")
+
+    fake: Any = SimpleNamespace(OrtValue=SimpleNamespace(ortvalue_from_numpy=refuse))
+    with pytest.raises(BackendError, match=r"^ONNX Runtime cannot use cuda \(no device\); use --device cpu$"):
+        BoundSession(fake, None, images(1).reshape(1, D).astype("float32"), device="cuda")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Failed to allocate memory for requested buffer of size 4294967296",
+        "CUDA failure 2: out of memory ; GPU=0",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED: ALLOC_FAILED",
+    ],
+)
+@pytest.mark.parametrize(
+    ("count", "cure"),
+    [(64, r"a smaller batch \(--batch-size 32\)"), (1, r"a GPU with more free memory \(nvidia-smi\)")],
+)
+def test_out_of_memory(bound: BoundSession, said: str, count: int, cure: str) -> None:
+    def fail() -> None:
+        raise RuntimeError(f"{said}\nat line 3")
+
+    bound._session = SimpleNamespace(io_binding=fail)
+    wanted = rf"^the device has not enough memory for {count} images? \(.*\); use {cure}$"
+    with pytest.raises(BackendError, match=wanted):
+        bound.run(images(count))
+
+
+def test_other_failures(bound: BoundSession) -> None:
+    def fail() -> None:
+        raise RuntimeError("CUDA failure 700: illegal access")
+
+    bound._session = SimpleNamespace(io_binding=fail)
+    with pytest.raises(
+        BackendError, match=r"^ONNX Runtime failed on 2 images \(CUDA failure 700: illegal access\); try"
+    ):
+        bound.run(images(2))
+
+
+def test_out_of_memory_of_the_host_counts() -> None:
+    assert out_of_memory(MemoryError())
+    assert not out_of_memory(RuntimeError("CUDA failure 201: invalid device context"))
