@@ -9,7 +9,7 @@ from coder_engine.doctor.software import CUDA_LIBRARIES, NEEDED, ONNX_RUNTIMES
 
 CPU, OPENVINO, CUDA, TENSORRT, RTX = "ONNX Runtime", "OpenVINO", "ONNX Runtime CUDA", "TensorRT", "TensorRT-RTX"
 NEWEST_CUDA = 13
-"""What pip's newest onnxruntime-gpu is built for; Jetsons before Thor have an older one, and so have old drivers."""
+"""What pip's newest onnxruntime-gpu is built for; drivers may serve less."""
 _CUDA_13_CAPABILITY = 7.5
 _RTX_CAPABILITIES = ("7.5", "8.6", "8.9", "12.")
 
@@ -42,7 +42,7 @@ def runtimes(facts: Facts) -> list[str]:
 
 
 def suits(facts: Facts) -> str:
-    """The extra whose ONNX Runtime this machine calls for: ``gpu`` where the driver serves pip's newest, else ``cpu``."""
+    """The extra with the ONNX Runtime to install here: ``gpu`` where the driver serves pip's newest, else ``cpu``."""
     served = major(facts.driver_cuda) or 0
     return "gpu" if gpu_problem(facts) is None and not facts.jetson and served >= NEWEST_CUDA else "cpu"
 

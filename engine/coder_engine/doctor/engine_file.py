@@ -49,7 +49,7 @@ class EngineFile:
     @property
     def ok(self) -> bool:
         """Whether something here runs it."""
-        return self.belongs and any(trial.runs for trial in self.trials)
+        return any(trial.runs for trial in self.trials)
 
 
 Try = Callable[[str, str, Path], tuple[bool, str]]

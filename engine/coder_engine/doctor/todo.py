@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from coder_engine.doctor.backends import NEWEST_CUDA, cuda_problem, gpu_problem, major, runtimes, states, suits
+from coder_engine.doctor.backends import NEWEST_CUDA, cuda_problem, gpu_problem, major, runtimes, suits
 from coder_engine.doctor.engine_file import EngineFile
 from coder_engine.doctor.facts import Facts
 from coder_engine.doctor.software import BUILD_SIDE, NEEDED, TEXT_SIDE
@@ -39,8 +39,7 @@ def todos(facts: Facts, engine: EngineFile | None = None) -> tuple[Todo, ...]:
 
 def exit_code(facts: Facts, engine: EngineFile | None = None) -> int:
     """0 where something here can run engines, and ``engine`` where given, and nothing is in conflict; else 1."""
-    runs = any(state.problem is None for state in states(facts))
-    return 0 if runs and all(todo.level != "fault" for todo in todos(facts, engine)) else 1
+    return int(any(todo.level == "fault" for todo in todos(facts, engine)))
 
 
 def _engine(engine: EngineFile | None) -> Iterator[Todo]:

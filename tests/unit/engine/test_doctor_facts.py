@@ -123,10 +123,17 @@ def test_a_driver_in_trouble(smi: Path, tmp_path: Path, body: str, fault: str) -
 def test_a_driver_that_hangs(smi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(smi, "exec /bin/sleep 60")
     real = hardware.run
-    monkeypatch.setattr(hardware, "run", lambda *command: real(*command, timeout=0.2))
+    asked = []
+
+    def run(*command: str) -> tuple[int | None, str]:
+        asked.append(command)
+        return real(*command, timeout=0.2)
+
+    monkeypatch.setattr(hardware, "run", run)
     start = time.monotonic()
     assert hardware.nvidia(tmp_path)[2] == "nvidia-smi gave no answer in 0 s"
     assert time.monotonic() - start < 30
+    assert len(asked) == 1
 
 
 def test_a_tool_that_cannot_be_run(smi: Path, tmp_path: Path) -> None:

@@ -212,6 +212,22 @@ def test_torch_and_torchvision_of_different_builds() -> None:
     assert todos(having(HEALTHY, torch="2.15.0+cpu", torchvision="0.29.2+cpu")) == ()
 
 
+def test_warnings_come_before_options() -> None:
+    found = todos(without(having(HEALTHY, torch="2.15.0+cpu"), "openvino"))
+    assert [todo.level for todo in found] == ["warning", "option"]
+
+
+@pytest.mark.parametrize("runtime", [(), ("onnxruntime",), ("onnxruntime-gpu",), ("onnxruntime", "onnxruntime-gpu")])
+@pytest.mark.parametrize("openvino", [(), ("openvino",)])
+@pytest.mark.parametrize("changes", [{}, {"ort_fault": "it lacks its library"}, {"kernels_fault": "no"}])
+def test_where_nothing_runs_there_is_a_fault(
+    runtime: tuple[str, ...], openvino: tuple[str, ...], changes: dict[str, str]
+) -> None:
+    packages = {name: "1.0" for name in (*NEEDED, *runtime, *openvino)}
+    facts = but(HEALTHY, packages=packages, **changes)
+    assert usable(facts) or exit_code(facts) == 1
+
+
 # options: what one command would bring
 
 
@@ -268,6 +284,14 @@ def test_the_build_side(facts: Facts, extras: str) -> None:
     assert (todo.level, todo.commands) == ("option", (f"pip install 'coder-engine[{extras}]'",))
 
 
+def test_the_build_side_brings_the_runtime_that_suits() -> None:
+    found = todos(without(SERVER, "onnxruntime-gpu", "torch"))
+    assert [todo.commands[0] for todo in found] == [
+        "pip install 'coder-engine[gpu]'",
+        "pip install 'coder-engine[export,gpu]'",
+    ]
+
+
 def test_the_text_side() -> None:
     todo = only(without(HEALTHY, "nltk"))
     assert (todo.level, todo.commands) == ("option", ("pip install 'coder-engine[texts,cpu]'",))
@@ -284,6 +308,8 @@ def test_a_jetson() -> None:
     assert only(orin).commands == ("sudo apt-get install python3-libnvinfer",)
     assert "Jetson              L4T R36.4.0" in as_text(orin, None)
     assert "TensorRT" in usable(having(orin, tensorrt="10.3"))
+    thor = without(but(orin, driver_cuda="13.0"), "onnxruntime")
+    assert todos(thor)[0].commands == ("pip install 'coder-engine[cpu]'",)  # pip's GPU wheel is for servers
 
 
 def test_plans_need_a_backend_for_them() -> None:
