@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_X86 = {"AVX2": "avx2", "AVX-512": "avx512f", "AVX512_BF16": "avx512_bf16", "AMX": "amx_tile"}
+_X86 = {"AVX2": "avx2", "AVX-512": "avx512f", "AVX512_BF16": "avx512_bf16", "AMX": "amx_bf16"}
 _ARM = {"NEON": "asimd", "BF16": "bf16"}
 _NVIDIA_SMI_WSL = "/usr/lib/wsl/lib/nvidia-smi"
 _TIMEOUT = 15.0

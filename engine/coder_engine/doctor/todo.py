@@ -132,9 +132,9 @@ def _gains(facts: Facts) -> Iterator[Todo]:
         text += "" if suits(facts) == "gpu" else old
         yield Todo(level="option", text=text, commands=(f"pip uninstall -y {installed[0]}", *_extra("gpu")))
     if "openvino" not in facts.packages:
-        bf16 = [name for name in ("AVX512_BF16", "AMX", "BF16") if name in facts.features]
-        why = f"computes in bf16, which this CPU does in hardware ({', '.join(bf16)})"
-        text = f"OpenVINO: a CPU backend; {why if bf16 else 'its largest gain, bf16, needs a CPU that has it'}."
+        bf16 = [name for name in ("AMX", "BF16") if name in facts.features]
+        why = f"computes in bf16, which this CPU is fast in ({', '.join(bf16)})"
+        text = f"OpenVINO: a CPU backend; {why if bf16 else 'its largest gain, bf16, needs AMX, or BF16 on Arm'}."
         yield Todo(level="option", text=text, commands=_extra("openvino"))
     if facts.jetson and "tensorrt" not in facts.packages and ".plan" in facts.suffixes:
         text = "TensorRT: runs .plan engines; on a Jetson it comes with JetPack, and a virtual environment "

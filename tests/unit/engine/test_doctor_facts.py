@@ -17,7 +17,9 @@ from coder_engine.doctor.engine_file import examine, in_own_process
 from coder_engine.doctor.facts import find_facts
 from coder_engine.doctor.hardware import Gpu
 
-INTEL = "processor : 0\nmodel name : Xeon\nflags : fpu avx2 avx512f avx512_bf16\n\nprocessor : 1\nflags : none\n"
+INTEL = (
+    "processor : 0\nmodel name : Xeon\nflags : fpu avx2 avx512f avx512_bf16 amx_tile\n\nprocessor : 1\nflags : none\n"
+)
 ARM = "processor : 0\nFeatures : fp asimd bf16\nCPU implementer : 0x41\nCPU part : 0xd40\n"
 NVRM = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19\nGCC version: 12\n"
 NVRM_OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.14  Release Build\n"
@@ -319,3 +321,10 @@ def test_an_engine_that_may_not_be_read(tiny: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(engine_file, "_check_pair", forbidden)
     found = examine(tiny)
     assert (found.belongs, "Permission denied" in found.weights) == (False, True)
+
+
+def test_a_kind_of_file_that_no_backend_reads(tiny: Path, tmp_path: Path) -> None:
+    other = tmp_path / "tiny.engine"
+    other.write_bytes(tiny.read_bytes())
+    found = examine(other, tiny.with_suffix(".safetensors"), attempt=lambda *_: (True, ""))
+    assert (found.belongs, found.trials, found.ok) == (True, (), False)
