@@ -201,7 +201,10 @@ def import_runtime(module: str, title: str, extra: str) -> ModuleType:
         Unavailable: it is not installed, or its own libraries do not load.
     """
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
+        if found.__spec__ is not None and found.__spec__.origin is None:
+            raise ModuleNotFoundError(f"its folder is empty: {list(found.__path__)}")  # as uninstalling leaves it
+        return found
     except ModuleNotFoundError as err:
         message = f"{title} is not installed ({err}); install it: pip install 'coder-engine[{extra}]'"
         raise Unavailable("not installed", message) from err

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from coder_engine import backends
 from coder_engine.backends import BACKENDS, Backend, PassedOver, Unavailable, open_backend
+from coder_engine.backends.base import import_runtime
 from coder_engine.errors import BackendError, CoderError, EngineError
 
 ENGINE = Path("engine.onnx")
@@ -174,3 +175,12 @@ def test_the_registry() -> None:
         assert kind.precisions
         assert all(suffix.startswith(".") for suffix in kind.suffixes)
         assert "auto" not in (kind.name, kind.device, *kind.precisions)
+
+
+def test_a_folder_that_uninstalling_left_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "left_behind").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        Unavailable, match=r"^Left is not installed \(its folder is empty: .*left_behind.*\); install it"
+    ):
+        import_runtime("left_behind", "Left", "cpu")
