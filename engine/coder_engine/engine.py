@@ -58,6 +58,8 @@ class Engine:
             weight file says, which is to rerank every image unless somebody chose a margin.
         rerank: False stops after stage 1.
         max_pixels: images with more are refused from their header, before they are decoded.
+        fast_decode: decode JPEG files that are large enough to a half, a quarter or an eighth, at least twice the
+            model's size. Quicker, but not the pixels, and so not the features, that the model was measured with.
 
     Raises:
         EngineError, WeightsError: a file is missing, damaged, or the two do not belong together.
@@ -77,6 +79,7 @@ class Engine:
         margin: float | None = None,
         rerank: bool = True,
         max_pixels: int = MAX_PIXELS,
+        fast_decode: bool = False,
     ) -> None:
         self.path = Path(path)
         if not self.path.is_file():
@@ -87,6 +90,7 @@ class Engine:
         self._margin = margin
         self._rerank = rerank
         self._max_pixels = max_pixels
+        self._fast_decode = fast_decode
         loaded = load_weights(weights if weights is not None else self.path.with_suffix(".safetensors"))
         with ThreadPoolExecutor(1) as pool:  # hashing overlaps with the session's own start
             checked = pool.submit(_check_pair, self.path, loaded)
@@ -300,7 +304,9 @@ class Engine:
     def _pixels(self, image: Any) -> Pixels:
         if isinstance(image, np.ndarray) and image.shape == (*self._backend.size, 3) and image.dtype == np.uint8:
             return image
-        return self.preprocess(read_rgb(image, max_pixels=self._max_pixels))
+        preprocess = self.preprocess
+        least = (2 * preprocess.size[0], 2 * preprocess.size[1]) if self._fast_decode else None
+        return preprocess(read_rgb(image, max_pixels=self._max_pixels, least=least))
 
     def _decode(self, image: Any) -> Pixels | ImageError:
         try:

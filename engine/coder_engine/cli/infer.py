@@ -71,6 +71,7 @@ def load_engine(args: argparse.Namespace) -> Engine:
             margin=args.margin,
             rerank=not args.no_rerank,
             max_pixels=args.max_pixels,
+            fast_decode=args.fast_decode,
         )
     except ValueError as err:
         raise CoderError(str(err)) from err
@@ -269,6 +270,8 @@ def _add_speed_options(group: argparse._ArgumentGroup) -> None:
     add("--batch-size", type=_count, default=8, metavar="N", help="images run at once (%(default)s)")
     add("--threads", type=_count, metavar="N", help="CPU threads (default: the usable CPUs)")
     add("--workers", type=_count, metavar="N", help="decoding threads (default: as --threads)")
+    fast = "decode large JPEGs smaller, at least twice the model's size: changes pixels, and so scores"
+    add("--fast-decode", action="store_true", help=fast)
 
 
 def _checked(kind: Callable[[str], float], wanted: str, fits: Callable[[float], bool], text: str) -> float:

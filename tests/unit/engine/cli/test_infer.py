@@ -457,6 +457,7 @@ def test_the_engine_gets_its_options(opened: list[dict[str, object]], photos: Pa
             "margin": 0.2,
             "rerank": True,
             "max_pixels": MAX_PIXELS,
+            "fast_decode": False,
         }
     ]
 
@@ -464,6 +465,11 @@ def test_the_engine_gets_its_options(opened: list[dict[str, object]], photos: Pa
 def test_no_rerank_and_a_limit(opened: list[dict[str, object]], photos: Path) -> None:
     assert run("photos", "--no-rerank", "--max-pixels", "1000") == 0
     assert (opened[0]["rerank"], opened[0]["max_pixels"], opened[0]["margin"]) == (False, 1000, None)
+
+
+def test_fast_decode(opened: list[dict[str, object]], photos: Path) -> None:
+    assert run("photos", "--fast-decode") == 0
+    assert opened[0]["fast_decode"] is True
 
 
 def test_a_value_the_engine_refuses_is_one_line(
@@ -484,6 +490,7 @@ def test_load_engine_names_the_engine_error(opened: list[dict[str, object]]) -> 
         margin=None,
         no_rerank=False,
         max_pixels=1,
+        fast_decode=False,
     )
     with pytest.raises(CoderError, match="backend must be auto or onnxruntime, got 'abacus'"):
         infer.load_engine(args)

@@ -1,0 +1,120 @@
+"""JPEG to model pixels: Pillow, simplejpeg and --fast-decode; and how near --fast-decode keeps the features.
+
+    python tests/bench/decode.py --engine tiny/model.onnx
+
+Without an engine, coder-tiny is exported for it. The photographs are scikit-image's; the times are of one of them,
+interleaved, so that what else the machine does strikes all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+from table import machine, show
+
+from coder_engine import Engine, jpeg
+from coder_engine.images import read_rgb
+from coder_engine.preprocess import Preprocess
+from coder_export.photographs import sample_photographs
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SIZES = ((640, 480), (1600, 1200))
+TARGETS = (64, 224)
+
+
+def run(engine: str | None = None) -> None:
+    for size in SIZES:
+        show(f"JPEG of {size[0]} x {size[1]}, one thread", _times(size))
+    with tempfile.TemporaryDirectory() as folder:
+        show("--fast-decode against the exact features", _cosines(engine or _export(Path(folder))))
+
+
+def _times(size: tuple[int, int]) -> list[tuple[str, str]]:
+    data = _encode(read_rgb(sample_photographs()[0]), size)
+    reason = jpeg.why_not()
+    if reason is not None:
+        print(f"Pillow decodes everything: {reason}")
+    rows = []
+    for side in (None, *TARGETS):
+        found = _medians(_calls(data, side, ours=reason is None))
+        what = "decoded" if side is None else f"decoded, then resized to {side} x {side}"
+        rows += [(f"{what}: {name}", f"{ms:.2f} ms, {found['Pillow'] / ms:.2f}x") for name, ms in found.items()]
+    return rows
+
+
+def _calls(data: bytes, side: int | None, *, ours: bool) -> dict[str, Callable[[], object]]:
+    """What to time: up to the decoded image, or up to the pixels of a model of ``side`` x ``side``."""
+    if side is None:
+        pillow, simplejpeg = {"Pillow": lambda: _by_pillow(data, None)}, {"simplejpeg": lambda: read_rgb(data)}
+        return pillow | (simplejpeg if ours else {})
+    least, resize = (2 * side, 2 * side), Preprocess(size=(side, side))
+    calls: dict[str, Callable[[], object]] = {
+        "Pillow": lambda: resize(_by_pillow(data, None)),
+        "Pillow, --fast-decode": lambda: resize(_by_pillow(data, least)),
+    }
+    if ours:
+        calls["simplejpeg"] = lambda: resize(read_rgb(data))
+        calls["simplejpeg, --fast-decode"] = lambda: resize(read_rgb(data, least=least))
+    return calls
+
+
+def _medians(calls: dict[str, Callable[[], object]], runs: int = 60) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(runs):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(spent) * 1e3 for name, spent in times.items()}
+
+
+def _by_pillow(data: bytes, least: tuple[int, int] | None) -> Image.Image:
+    why_not, jpeg.why_not = jpeg.why_not, lambda: "not now"
+    try:
+        return read_rgb(data, least=least)
+    finally:
+        jpeg.why_not = why_not
+
+
+def _encode(image: Image.Image, size: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    image.resize(size, Image.Resampling.LANCZOS).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def _cosines(path: str) -> list[tuple[str, str]]:
+    exact, fast = Engine(path), Engine(path, fast_decode=True)
+    rows = [("engine", f"{exact.preprocess.size[1]} x {exact.preprocess.size[0]}; {exact.description}")]
+    for size in SIZES:
+        photos = [_encode(read_rgb(photo), size) for photo in sample_photographs()]
+        cosines = sorted((exact.embed(photos) * fast.embed(photos)).sum(axis=1).tolist())
+        pairs = zip(exact.predict(photos), fast.predict(photos), strict=True)
+        same = sum(one.label == other.label for one, other in pairs)
+        near = f"cosine median {statistics.median(cosines):.5f}, lowest {cosines[0]:.5f}"
+        rows.append((f"{len(photos)} photographs of {size[0]} x {size[1]}", f"{near}; {same} first labels the same"))
+    return rows
+
+
+def _export(folder: Path) -> str:
+    from coder_export.config import ExportConfig
+    from coder_export.pipeline import export
+    from coder_export.report import Report
+
+    labels = ROOT / "textsets" / "cifar10" / "labels.txt"
+    config = ExportConfig(model="coder-tiny", labels=labels, texts="cifar10", out=folder / "tiny")
+    export(config, Report(quiet=True))
+    return str(config.engine_path)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", metavar="FILE", help="engine file (default: coder-tiny, exported now)")
+    print(machine())
+    run(parser.parse_args().engine)
