@@ -95,7 +95,7 @@ def choose_sense(
     Args:
         name: the class name.
         senses: what ``WordNet.senses`` found, at least one.
-        similarity: of a name to each of the texts; None takes the most frequent sense.
+        similarity: of a name to each of the texts; None takes the most frequent sense that spells the name so.
 
     Raises:
         ValueError: there are no senses, or not one similarity for each.
@@ -103,7 +103,9 @@ def choose_sense(
     if not senses:
         raise ValueError(f"no senses of {name!r} to choose from; WordNet does not know the name")
     if similarity is None or len(senses) == 1:
-        return senses[0]
+        # "wren" is the bird: the architect, whose sense comes first, is only ever written "Wren".
+        as_written = " ".join(name.replace("_", " ").split())
+        return next((sense for sense in senses if as_written in sense.lemmas), senses[0])
     scores = list(similarity(name, [sense.gloss for sense in senses]))
     if len(scores) != len(senses):
         raise ValueError(

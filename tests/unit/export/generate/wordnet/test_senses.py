@@ -247,3 +247,14 @@ def test_the_real_wordnet() -> None:
     assert [found.name for found in cranes] == ["crane.n.01", "crane.n.02", "grus.n.01", "crane.n.04", "crane.n.05"]
     assert "a kind of wading bird" in expert_attributes(cranes[4])
     assert synonyms("airplane", wordnet.senses("airplane")[0]) == ("aeroplane", "plane")
+
+
+def test_without_a_text_space_the_spelling_decides_before_frequency() -> None:
+    def sense(name: str, *lemmas: str) -> Sense:
+        return Sense(name=name, gloss="", lemmas=lemmas, hypernyms=(), sisters=())
+
+    architect, bird = sense("wren.n.01", "Wren", "Sir Wren"), sense("wren.n.02", "jenny wren", "wren")
+    assert choose_sense("wren", [architect, bird], None) is bird
+    assert choose_sense("Wren", [architect, bird], None) is architect
+    assert choose_sense("jenny_wren", [architect, bird], None) is bird
+    assert choose_sense("WREN", [architect, bird], None) is architect
