@@ -43,6 +43,7 @@ def plain() -> dict[str, bytes]:
         "comment": encode(PHOTO, "JPEG", comment=b"a" * 60_000),
         "padded": encode(PHOTO, "JPEG") + b"trailing garbage" * 99,
         "1 x 1": encode(PHOTO.resize((1, 1)), "JPEG"),
+        "7 x 5": encode(PHOTO.resize((7, 5)), "JPEG"),
         "1 x 40": encode(PHOTO.resize((1, 40)), "JPEG"),
     }
 

@@ -30,7 +30,7 @@ def shrink(image: ImageFile.ImageFile, least: tuple[int, int]) -> None:
 
     Other fractions would be nearer, but neither quicker (they have no SIMD code) nor in Pillow's reach.
     """
-    if image.format in ("JPEG", "MPO") and image.height >= 2 * least[0] and image.width >= 2 * least[1]:
+    if image.format in ("JPEG", "MPO"):
         image.draft(None, (least[1], least[0]))
 
 
@@ -117,13 +117,12 @@ def _frame(data: bytes) -> tuple[int, int, int] | None:
         if marker not in _TABLES_AND_TEXT:
             height, width = data[at + 5 : at + 7], data[at + 7 : at + 9]
             return marker, int.from_bytes(height, "big"), int.from_bytes(width, "big")
-        if length < 2:
-            return None
         at += 2 + length
     return None
 
 
 def _decode(data: bytes, image: ImageFile.ImageFile) -> NDArray[np.uint8] | None:
+    # no minimum where all is wanted: it picks the smallest fraction that rounds up to the minimum
     scaled = {"min_height": image.height, "min_width": image.width} if _scale(image) > 1 else {}
     try:
         # strict: a warning is a refusal

@@ -51,6 +51,11 @@ def test_pillow_cannot_read_arithmetic_coding_over_64_kb() -> None:
     assert kind_of(SPECIAL["arithmetic over 64 kB"]) == "truncated"
 
 
+def test_scaled_decoding_is_simplejpegs_too(fills: list[bool]) -> None:
+    assert read_rgb(PLAIN["420"], least=(10, 10)).size == (PHOTO.width // 4 + 1, PHOTO.height // 4)
+    assert fills == [True]
+
+
 @pytest.mark.parametrize("quality", [10, 75, 95, 100])
 def test_photographs(photographs: list[Path], quality: int, fills: list[bool]) -> None:
     for number, path in enumerate(photographs):
@@ -79,6 +84,7 @@ def test_orientation_and_what_is_left_of_it(orientation: int) -> None:
 
 def test_the_image_owns_its_pixels() -> None:
     image = read_rgb(PLAIN["420"])
+    assert getattr(image, "fp", None) is None  # as after Pillow's load
     copies = [read_rgb(PLAIN["420"]) for _ in range(3)]
     del copies
     before = np.array(image)
@@ -138,6 +144,15 @@ def test_a_header_with_anything_unusual_is_left_to_pillow(segment: bytes, fills:
 @pytest.mark.parametrize("data", [b"\xff\xd8", b"\xff\xd8\xff\xc0", b"\xff\xd8\xff\xe0\0\x10JFIF"])
 def test_no_frame_header(data: bytes) -> None:
     assert jpeg._frame(data) is None
+
+
+def test_the_frame_header_is_the_first_thing_but_tables_and_text() -> None:
+    data = PLAIN["420"]
+    assert jpeg._frame(data) == (0xC0, PHOTO.height, PHOTO.width)
+    assert jpeg._frame(data[:2] + b"\0\0\0\2" + data[2:]) is None
+    unknown = jpeg._frame(data[:2] + b"\xff\xd8\0\2" + data[2:])
+    assert unknown is not None
+    assert unknown[0] == 0xD8
 
 
 def test_a_pixel_array_of_another_size_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
