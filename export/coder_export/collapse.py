@@ -79,6 +79,13 @@ def collapse_general(features: NDArray[np.floating], sentences: Sequence[Sequenc
     )
 
 
+def stage_one(coder: NDArray[np.float32], rows: GeneralRows) -> NDArray[np.float32]:
+    """Logits [N, C] of Eq. 8 in its collapsed form, from bank cosines [N, C + R]."""
+    classes = len(rows.name_weight)
+    names = np.maximum.reduceat(coder[:, classes:], rows.name_offsets[:-1], axis=1)
+    return np.asarray(coder[:, :classes] + rows.name_weight * names)
+
+
 def duelling_pairs(textset: TextSet) -> list[tuple[int, int]]:
     """The pairs a < b that have one-to-one texts in both directions, in row order; one side alone makes no gap."""
     return sorted((a, b) for a, b in textset.pairs if a < b and (b, a) in textset.pairs)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from coder_engine.backends.onnxruntime import open_session
 from coder_engine.errors import ModelError
-from coder_export.collapse import GeneralRows
+from coder_export.collapse import GeneralRows, stage_one
 from coder_export.onnx_model import EngineGraph, save_graph
 from coder_export.precision import typed_copy
 
@@ -130,17 +130,10 @@ def measure_loss(
         save_graph(typed_copy(model, precision, emulate=True), emulated)
         got, coder = open_session(emulated, threads=None).run(outputs, feeds)
     finite = bool(np.isfinite(got).all())
-    same = _first_class(exact, rows) == _first_class(coder, rows)
+    same = stage_one(exact, rows).argmax(axis=1) == stage_one(coder, rows).argmax(axis=1)
     return PrecisionLoss(
         precision=precision,
         cosine=float((wanted * got).sum(axis=1).min()) if finite else float("nan"),
         agreement=float(same.mean()) if finite else 0.0,
         images=len(pixels),
     )
-
-
-def _first_class(coder: NDArray[np.float32], rows: GeneralRows) -> NDArray[np.intp]:
-    """Stage 1 (Eq. 8, collapsed) from bank cosines [N, C + R]: the first class of each image."""
-    classes = len(rows.name_weight)
-    names = np.maximum.reduceat(coder[:, classes:], rows.name_offsets[:-1], axis=1)
-    return np.asarray((coder[:, :classes] + rows.name_weight * names).argmax(axis=1))

@@ -15,7 +15,7 @@ from coder_engine.errors import CoderError, ImageError, TextsError
 from coder_engine.head import CANDIDATES
 from coder_engine.images import read_rgb
 from coder_engine.stream import decode_ahead
-from coder_export.collapse import GeneralRows
+from coder_export.collapse import GeneralRows, stage_one
 from coder_export.model import ClipModel
 from coder_export.onnx_model import EngineGraph
 from coder_export.report import Report
@@ -40,7 +40,7 @@ def candidates(folder: Path, clip: ClipModel, rows: GeneralRows, report: Report)
             faults += bad
             if batch:
                 coder = graph(torch.from_numpy(np.stack(batch)), bank)[1].numpy()
-                found.append(_first(_stage_one(coder, rows)))
+                found.append(_first(stage_one(coder, rows)))
             advance(len(batch) + bad)
     if faults:
         report.say(f"  {faults:,} of {len(paths):,} images cannot be read and were left out")
@@ -80,13 +80,6 @@ def _batches(paths: list[str], clip: ClipModel) -> Iterator[tuple[list[NDArray[n
             yield batch, bad
             batch, bad = [], 0
     yield batch, bad
-
-
-def _stage_one(coder: NDArray[np.float32], rows: GeneralRows) -> NDArray[np.float32]:
-    """Eq. 8 in its collapsed form: logits [N, C] from bank cosines [N, C + R]."""
-    classes = len(rows.name_weight)
-    names = np.maximum.reduceat(coder[:, classes:], rows.name_offsets[:-1], axis=1)
-    return np.asarray(coder[:, :classes] + rows.name_weight * names)
 
 
 def _first(logits: NDArray[np.float32]) -> NDArray[np.int64]:

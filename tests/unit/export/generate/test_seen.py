@@ -84,7 +84,7 @@ def test_logits_are_those_of_eq_8() -> None:
         name_weight=np.array([0.5, 1.0], np.float32),
     )
     coder = np.array([[0.25, 0.0, 0.1, 0.3, 0.2]], np.float32)
-    assert_allclose(seen._stage_one(coder, rows), [[0.25 + 0.5 * 0.3, 0.2]], atol=1e-7)
+    assert_allclose(seen.stage_one(coder, rows), [[0.25 + 0.5 * 0.3, 0.2]], atol=1e-7)
 
 
 def test_fewer_than_five_classes() -> None:
