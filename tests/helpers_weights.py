@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from coder_engine.weights import Metadata
+from coder_engine.metadata import Metadata
 
 RNG = np.random.default_rng(3)
 D = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends import PassedOver, open_backend
+from coder_engine.batch import as_images, check_options
 from coder_engine.cpus import check_threads
 from coder_engine.errors import EngineError, ImageError, WeightsError
 from coder_engine.explain import Explanation, explain
-from coder_engine.files import sha256_of
 from coder_engine.head import CANDIDATES, Head, Ranking
 from coder_engine.images import MAX_PIXELS, read_rgb
-from coder_engine.prediction import Candidate, Fault, Prediction
+from coder_engine.prediction import Prediction, failed, prediction_of
 from coder_engine.preprocess import Preprocess
 from coder_engine.stream import batches, decode_ahead
-from coder_engine.weights import Weights, load_weights
+from coder_engine.weights import Weights, check_belongs, load_weights
 
 CHUNK = 32
 """Images decoded and run at once by ``predict``: bounds memory for long lists."""
@@ -93,7 +93,7 @@ class Engine:
         self._fast_decode = fast_decode
         loaded = load_weights(weights if weights is not None else self.path.with_suffix(".safetensors"))
         with ThreadPoolExecutor(1) as pool:  # hashing overlaps with the session's own start
-            checked = pool.submit(_check_pair, self.path, loaded)
+            checked = pool.submit(check_belongs, self.path, loaded)
             try:
                 self._backend = open_backend(
                     self.path, threads=self._threads, backend=backend, device=device, precision=precision
@@ -143,8 +143,8 @@ class Engine:
         Raises:
             TypeError, ValueError: the batch is no sequence of images, or an argument is out of range.
         """
-        _check_options(top, unknown_below)
-        images = iter(_as_images(batch))
+        check_options(top, unknown_below)
+        images = iter(as_images(batch))
         found: list[Prediction] = []
         while chunk := list(islice(images, CHUNK)):
             decoded = [self._decode(image) for image in chunk]
@@ -173,7 +173,7 @@ class Engine:
         Raises:
             ValueError: an argument is out of range.
         """
-        _check_options(top, unknown_below)
+        check_options(top, unknown_below)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         return self._stream(images, batch_size, workers or self._threads, top, unknown_below)
@@ -196,7 +196,7 @@ class Engine:
         Raises:
             ImageError: an image cannot be read.
         """
-        images = iter(_as_images(batch))
+        images = iter(as_images(batch))
         parts = [np.empty((0, self._backend.width), np.float32)]
         while chunk := list(islice(images, CHUNK)):
             parts.append(self._backend.encode(np.stack([self._pixels(image) for image in chunk])))
@@ -215,7 +215,7 @@ class Engine:
             ValueError: the features have another dtype or shape, or an argument is out of range.
             EngineError: a feature is NaN or infinite.
         """
-        _check_options(top, unknown_below)
+        check_options(top, unknown_below)
         active = self._active
         width = active.weights.width
         if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != width:
@@ -224,7 +224,7 @@ class Engine:
             )
         ranking = self._rank(active, np.ascontiguousarray(features), top)
         labels = active.weights.meta.labels
-        return [_prediction(None, ranking, row, labels, top, unknown_below) for row in range(len(features))]
+        return [prediction_of(None, ranking, row, labels, top, unknown_below) for row in range(len(features))]
 
     def coder(self, batch: Any) -> NDArray[np.float32]:
         """General CODER s = x W (Eq. 6): the cosines with all T general texts, float32 [B, T].
@@ -292,9 +292,9 @@ class Engine:
         for image, pixels in zip(images, decoded, strict=True):
             path = str(image) if isinstance(image, (str, PathLike)) else None
             if isinstance(pixels, ImageError):
-                found.append(_failed(path, pixels))
+                found.append(failed(path, pixels))
             elif ranking is not None:
-                found.append(_prediction(path, ranking, next(rows), labels, top, unknown_below))
+                found.append(prediction_of(path, ranking, next(rows), labels, top, unknown_below))
         return found
 
     def _rank(self, active: _LabelSet, features: NDArray[np.float32], top: int) -> Ranking:
@@ -313,67 +313,3 @@ class Engine:
             return self._pixels(image)
         except ImageError as err:
             return err
-
-
-def _check_pair(path: Path, weights: Weights) -> None:
-    """Refuse an engine file, or its external data, that the weight file was not made for."""
-    known = weights.meta.engine_files
-    data = [path.with_name(name) for name in known if name.endswith(".data")]
-    for file in [path, *data]:
-        digest = sha256_of(file) if file.is_file() else "missing"
-        if digest not in known.values():
-            made_for = ", ".join(f"{name} {sha[:12]}" for name, sha in known.items()) or "no engine"
-            raise EngineError(
-                f"{file} (sha256 {digest[:12]}) and {weights.path} (made for {made_for}) do not belong together: "
-                "one was edited, damaged, or is of another export; pass the files of one coder-export"
-            )
-
-
-def _check_options(top: int, unknown_below: float | None) -> None:
-    if top < 1:
-        raise ValueError(f"top must be at least 1, got {top}")
-    if unknown_below is not None and not 0 <= unknown_below <= 1:
-        raise ValueError(f"unknown_below must be a probability, 0 to 1, got {unknown_below}")
-
-
-def _as_images(batch: Any) -> Iterable[Any]:
-    """The images of a batch; one array [B, H, W, 3] counts as B images."""
-    if isinstance(batch, np.ndarray):
-        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[3] != 3:
-            raise ValueError(
-                f"batch must be uint8 [B, H, W, 3], got {batch.dtype} {list(batch.shape)}; "
-                "pass images before normalisation, the engine does it (a single image goes into a list)"
-            )
-        return batch
-    if isinstance(batch, (str, bytes, bytearray, memoryview, PathLike)) or not isinstance(batch, Iterable):
-        raise TypeError(
-            f"batch must be a sequence of images or one uint8 array, got {type(batch).__name__}; put it into a list"
-        )
-    return batch
-
-
-def _failed(path: str | None, err: ImageError) -> Prediction:
-    fault = Fault(kind=err.kind, message=str(err))
-    return Prediction(label=None, score=None, top=(), reranked=False, path=path, error=fault)
-
-
-def _prediction(
-    path: str | None,
-    ranking: Ranking,
-    row: int,
-    labels: tuple[str, ...],
-    top: int,
-    unknown_below: float | None,
-) -> Prediction:
-    gaps = chain(ranking.gaps[row].tolist(), iter(lambda: 0.0, None))
-    columns = zip(ranking.ids[row].tolist(), ranking.scores[row].tolist(), gaps, strict=False)
-    found = tuple(Candidate(label=labels[i], score=score, gap=gap) for i, score, gap in columns)
-    best = found[0]
-    return Prediction(
-        label=best.label,
-        score=best.score,
-        top=found[:top],
-        reranked=bool(ranking.reranked[row]),
-        path=path,
-        unknown=unknown_below is not None and best.score < unknown_below,
-    )

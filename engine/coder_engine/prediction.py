@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
+
+from coder_engine.errors import ImageError
+from coder_engine.head import Ranking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +68,30 @@ class Prediction:
         found: dict[str, Any] = {"path": self.path, "label": self.label, "score": self.score, "top": top}
         found["reranked"] = self.reranked
         return found | ({"unknown": True} if self.unknown else {})
+
+
+def failed(path: str | None, err: ImageError) -> Prediction:
+    fault = Fault(kind=err.kind, message=str(err))
+    return Prediction(label=None, score=None, top=(), reranked=False, path=path, error=fault)
+
+
+def prediction_of(
+    path: str | None,
+    ranking: Ranking,
+    row: int,
+    labels: tuple[str, ...],
+    top: int,
+    unknown_below: float | None,
+) -> Prediction:
+    gaps = chain(ranking.gaps[row].tolist(), iter(lambda: 0.0, None))
+    columns = zip(ranking.ids[row].tolist(), ranking.scores[row].tolist(), gaps, strict=False)
+    found = tuple(Candidate(label=labels[i], score=score, gap=gap) for i, score, gap in columns)
+    best = found[0]
+    return Prediction(
+        label=best.label,
+        score=best.score,
+        top=found[:top],
+        reranked=bool(ranking.reranked[row]),
+        path=path,
+        unknown=unknown_below is not None and best.score < unknown_below,
+    )

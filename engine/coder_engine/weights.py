@@ -10,8 +10,8 @@ One safetensors file. Tensors, little-endian:
     pair_others   int32   [P]         the higher class of each row, ascending for each lower class
     texts         float32 [T, D]      the general texts' features (Eq. 5); only where asked for
 
-Metadata: ``format``, ``format_version``, ``coder`` (a JSON object, see ``Metadata``) and ``digest`` (sha256 over the
-metadata and every tensor but ``pair_rows``, which has its own in the metadata so that opening never reads it).
+Metadata: ``format``, ``format_version``, ``coder`` (JSON, see ``coder_engine.metadata``) and ``digest`` (sha256 over
+the metadata and every tensor but ``pair_rows``, which has its own in the metadata so that opening never reads it).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import hashlib
 import json
 import mmap
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from coder_engine.errors import WeightsError
-from coder_engine.files import replacing
+from coder_engine.errors import EngineError, WeightsError
+from coder_engine.files import replacing, sha256_of
+from coder_engine.metadata import Metadata
 
 FORMAT = "coder-engine weights"
 FORMAT_VERSION = 1
@@ -47,52 +48,6 @@ _DTYPES = {
     "texts": np.float32,
 }
 _NEEDED = ("bank", "name_offsets", "name_weight")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metadata:
-    """What a weight file says of itself.
-
-    Attributes:
-        labels: the C class names, in id order.
-        model: open_clip's name of the model, and ``pretrained`` the tag or file of its weights.
-        tower: sha256 of the image tower and its preprocessing: weight files with the same tower can be swapped.
-        preprocess: see ``coder_engine.preprocess.Preprocess``.
-        logit_scale: what the cosines are multiplied with before the softmax.
-        margin: rerank only where the two best probabilities differ by less; None reranks always (the paper).
-        texts: the text set's name, source and counts.
-        sentences: class id, kind and text of each row of the ``texts`` tensor; empty where it was left out.
-        engine_files: sha256 by file name of the engine files this weight file belongs to.
-        versions: what made it.
-        fidelity: what the export measured.
-        pair_digest: sha256 of the ``pair_rows`` tensor; empty where there is none.
-    """
-
-    labels: tuple[str, ...]
-    model: str
-    pretrained: str
-    tower: str
-    preprocess: Mapping[str, Any]
-    logit_scale: float
-    margin: float | None = None
-    texts: Mapping[str, Any] = field(default_factory=dict)
-    sentences: tuple[tuple[int, str, str], ...] = ()
-    engine_files: Mapping[str, str] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    fidelity: Mapping[str, Any] = field(default_factory=dict)
-    pair_digest: str = ""
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> Metadata:
-        """Inverse of :meth:`to_json`; raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else."""
-        data = json.loads(text)
-        data["labels"] = tuple(map(str, data["labels"]))
-        data["sentences"] = tuple((int(i), str(kind), str(text)) for i, kind, text in data["sentences"])
-        data["logit_scale"] = float(data["logit_scale"])
-        return cls(**{item.name: data[item.name] for item in fields(cls)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +143,24 @@ def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]
             save_file(ready, scratch, metadata=header)
     except (OSError, SafetensorError) as err:
         raise WeightsError(f"{path}: cannot be written ({err}); free space or choose another --out") from err
+
+
+def check_belongs(path: Path, weights: Weights) -> None:
+    """Refuse an engine file, or its external data, that the weight file was not made for.
+
+    Raises:
+        EngineError: a hash is not among those the weight file records; the message names both files.
+    """
+    known = weights.meta.engine_files
+    data = [path.with_name(name) for name in known if name.endswith(".data")]
+    for file in [path, *data]:
+        digest = sha256_of(file) if file.is_file() else "missing"
+        if digest not in known.values():
+            made_for = ", ".join(f"{name} {sha[:12]}" for name, sha in known.items()) or "no engine"
+            raise EngineError(
+                f"{file} (sha256 {digest[:12]}) and {weights.path} (made for {made_for}) do not belong together: "
+                "one was edited, damaged, or is of another export; pass the files of one coder-export"
+            )
 
 
 def _check_format(path: Path, header: Mapping[str, str]) -> None:

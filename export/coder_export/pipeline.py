@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from coder_engine.errors import EngineError, ModelError
 from coder_engine.files import sha256_of
-from coder_engine.weights import Metadata, load_weights, save_weights
+from coder_engine.metadata import Metadata
+from coder_engine.weights import load_weights, save_weights
 from coder_export.collapse import (
     GeneralRows,
     PairRows,

@@ -32,7 +32,8 @@ from onnx import TensorProto, helper
 
 from coder_engine.errors import EngineError, WeightsError
 from coder_engine.head import CANDIDATES
-from coder_engine.weights import Metadata, Weights, load_weights
+from coder_engine.metadata import Metadata
+from coder_engine.weights import Weights, load_weights
 from coder_export.onnx_model import save_graph
 from coder_export.report import Report
 from coder_export.standalone_check import compare

@@ -12,7 +12,8 @@ from table import median_ms, resident_mb, show
 from coder_engine import _kernels
 from coder_engine.cpus import usable_cpus
 from coder_engine.head import Head
-from coder_engine.weights import Metadata, Weights, load_weights, save_weights
+from coder_engine.metadata import Metadata
+from coder_engine.weights import Weights, load_weights, save_weights
 
 C, R, D, T = 1000, 2000, 512, 20_000
 PAIRS = C * (C - 1) // 2

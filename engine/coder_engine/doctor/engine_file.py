@@ -13,9 +13,8 @@ import numpy as np
 from coder_engine.backends import BACKENDS, open_backend
 from coder_engine.cpus import usable_cpus
 from coder_engine.doctor.hardware import run
-from coder_engine.engine import _check_pair
 from coder_engine.errors import CoderError, EngineError
-from coder_engine.weights import load_weights
+from coder_engine.weights import check_belongs, load_weights
 
 _TIMEOUT = 300.0
 _OUTCOME = "outcome: "
@@ -114,7 +113,7 @@ def _check(path: Path, weights_path: Path) -> str:
     if not path.is_file():
         raise EngineError(f"{path}: no such engine file; coder-export makes one")
     weights = load_weights(weights_path)
-    _check_pair(path, weights)
+    check_belongs(path, weights)
     weights.check_pairs()
     meta, rows = weights.meta, weights.pair_rows
     pairs = "no one-to-one texts" if rows is None else f"{len(rows):,} pairs"

@@ -318,7 +318,7 @@ def test_an_engine_that_may_not_be_read(tiny: Path, monkeypatch: pytest.MonkeyPa
     def forbidden(path: Path, weights: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(engine_file, "_check_pair", forbidden)
+    monkeypatch.setattr(engine_file, "check_belongs", forbidden)
     found = examine(tiny)
     assert (found.belongs, "Permission denied" in found.weights) == (False, True)
 

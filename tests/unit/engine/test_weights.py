@@ -15,7 +15,8 @@ from numpy.testing import assert_array_equal
 
 import coder_engine.weights as weights_module
 from coder_engine.errors import WeightsError
-from coder_engine.weights import Metadata, Weights, load_weights, save_weights
+from coder_engine.metadata import Metadata
+from coder_engine.weights import Weights, load_weights, save_weights
 from helpers_weights import META, PLAIN, D, header_of, join, make_tensors, normal, seal, sha256, split
 
 
@@ -127,7 +128,8 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from coder_engine.errors import WeightsError
-from coder_engine.weights import Metadata, save_weights
+from coder_engine.metadata import Metadata
+from coder_engine.weights import save_weights
 meta = Metadata(labels=("cat",), model="m", pretrained="p", tower="t", preprocess={{}}, logit_scale=1.0)
 tensors = {{"bank": np.ones((2, 300_000)), "name_offsets": np.array([0, 1]), "name_weight": np.ones(1)}}
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, {resource.RLIM_INFINITY}))

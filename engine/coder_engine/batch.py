@@ -1,0 +1,32 @@
+"""The arguments that every call of the Engine checks the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+
+def check_options(top: int, unknown_below: float | None) -> None:
+    if top < 1:
+        raise ValueError(f"top must be at least 1, got {top}")
+    if unknown_below is not None and not 0 <= unknown_below <= 1:
+        raise ValueError(f"unknown_below must be a probability, 0 to 1, got {unknown_below}")
+
+
+def as_images(batch: Any) -> Iterable[Any]:
+    """The images of a batch; one array [B, H, W, 3] counts as B images."""
+    if isinstance(batch, np.ndarray):
+        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[3] != 3:
+            raise ValueError(
+                f"batch must be uint8 [B, H, W, 3], got {batch.dtype} {list(batch.shape)}; "
+                "pass images before normalisation, the engine does it (a single image goes into a list)"
+            )
+        return batch
+    if isinstance(batch, (str, bytes, bytearray, memoryview, PathLike)) or not isinstance(batch, Iterable):
+        raise TypeError(
+            f"batch must be a sequence of images or one uint8 array, got {type(batch).__name__}; put it into a list"
+        )
+    return batch

@@ -1,0 +1,54 @@
+"""What a weight file says of itself, as JSON in its header."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What a weight file says of itself.
+
+    Attributes:
+        labels: the C class names, in id order.
+        model: open_clip's name of the model, and ``pretrained`` the tag or file of its weights.
+        tower: sha256 of the image tower and its preprocessing: weight files with the same tower can be swapped.
+        preprocess: see ``coder_engine.preprocess.Preprocess``.
+        logit_scale: what the cosines are multiplied with before the softmax.
+        margin: rerank only where the two best probabilities differ by less; None reranks always (the paper).
+        texts: the text set's name, source and counts.
+        sentences: class id, kind and text of each row of the ``texts`` tensor; empty where it was left out.
+        engine_files: sha256 by file name of the engine files this weight file belongs to.
+        versions: what made it.
+        fidelity: what the export measured.
+        pair_digest: sha256 of the ``pair_rows`` tensor; empty where there is none.
+    """
+
+    labels: tuple[str, ...]
+    model: str
+    pretrained: str
+    tower: str
+    preprocess: Mapping[str, Any]
+    logit_scale: float
+    margin: float | None = None
+    texts: Mapping[str, Any] = field(default_factory=dict)
+    sentences: tuple[tuple[int, str, str], ...] = ()
+    engine_files: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    fidelity: Mapping[str, Any] = field(default_factory=dict)
+    pair_digest: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Metadata:
+        """Inverse of :meth:`to_json`; raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else."""
+        data = json.loads(text)
+        data["labels"] = tuple(map(str, data["labels"]))
+        data["sentences"] = tuple((int(i), str(kind), str(text)) for i, kind, text in data["sentences"])
+        data["logit_scale"] = float(data["logit_scale"])
+        return cls(**{item.name: data[item.name] for item in fields(cls)})
