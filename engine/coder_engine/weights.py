@@ -20,7 +20,7 @@ import hashlib
 import json
 import mmap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]
     """
     ready = {name: np.ascontiguousarray(array, _DTYPES[name]) for name, array in tensors.items()}
     if _MAPPED in ready:
-        meta = Metadata(**{**meta.__dict__, "pair_digest": _digest([ready[_MAPPED]])})
+        meta = replace(meta, pair_digest=_digest([ready[_MAPPED]]))
     Weights(path=path, meta=meta, **ready)
     header = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "coder": meta.to_json()}
     header["digest"] = _header_digest(header, ready)
@@ -143,6 +143,26 @@ def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]
             save_file(ready, scratch, metadata=header)
     except (OSError, SafetensorError) as err:
         raise WeightsError(f"{path}: cannot be written ({err}); free space or choose another --out") from err
+
+
+def update_weights(
+    path: str | PathLike[str], *, tensors: Mapping[str, NDArray[Any]] | None = None, **changes: Any
+) -> Weights:
+    """Write a weight file anew with some tensors or metadata changed, atomically; returns it as it is now.
+
+    Args:
+        path: a weight file; engines that have it open keep what they loaded.
+        tensors: tensors of the module's table to add or replace.
+        changes: fields of ``Metadata`` and their new values.
+
+    Raises:
+        WeightsError: the file cannot be opened or written, or does not fit together after the change.
+    """
+    found = load_weights(path)
+    found.check_pairs()
+    kept = {name: getattr(found, name) for name in _DTYPES if getattr(found, name) is not None}
+    save_weights(Path(path), replace(found.meta, **changes), {**kept, **(tensors or {})})
+    return load_weights(path)
 
 
 def check_belongs(path: Path, weights: Weights) -> None:

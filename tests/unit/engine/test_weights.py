@@ -16,8 +16,8 @@ from numpy.testing import assert_array_equal
 import coder_engine.weights as weights_module
 from coder_engine.errors import WeightsError
 from coder_engine.metadata import Metadata
-from coder_engine.weights import Weights, load_weights, save_weights
-from helpers_weights import META, PLAIN, D, header_of, join, make_tensors, normal, seal, sha256, split
+from coder_engine.weights import Weights, load_weights, save_weights, update_weights
+from helpers_weights import META, PLAIN, D, header_of, join, make_tensors, normal, place, seal, sha256, split
 
 
 @pytest.fixture
@@ -48,6 +48,36 @@ def test_all_tensors_come_back(path: Path, kind: str) -> None:
             assert array is None
     assert (found.path, found.width) == (path, D)
     found.check_pairs()
+
+
+@pytest.mark.parametrize("kind", ["no pairs", "dense", "sparse"])
+def test_an_update_keeps_all_else(path: Path, kind: str) -> None:
+    save_weights(path, PLAIN, make_tensors(kind))
+    before = load_weights(path)
+    texts = normal(1, D)
+    after = update_weights(path, tensors={"texts": texts}, margin=0.5, sentences=((0, "name", "a cat"),))
+    assert after.meta == replace(before.meta, margin=0.5, sentences=((0, "name", "a cat"),))
+    assert_array_equal(after.texts, texts)
+    for name in make_tensors(kind):
+        assert_array_equal(getattr(after, name), getattr(before, name), strict=True)
+    after.check_pairs()
+
+
+def test_an_update_that_does_not_fit_changes_nothing(saved: Path) -> None:
+    content = saved.read_bytes()
+    with pytest.raises(WeightsError, match=r"texts must be \[0, 8\] for 4 classes, got \[2, 8\]"):
+        update_weights(saved, tensors={"texts": normal(2, D)})
+    assert saved.read_bytes() == content
+
+
+def test_an_update_does_not_seal_damaged_pairs(saved: Path) -> None:
+    start, _ = place(saved, "pair_rows")
+    content = bytearray(saved.read_bytes())
+    content[start] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(WeightsError, match="the pair rows were edited or damaged"):
+        update_weights(saved, margin=0.5)
+    assert saved.read_bytes() == content
 
 
 def test_all_metadata_comes_back(path: Path) -> None:
