@@ -17,7 +17,7 @@ from coder_engine.backends import PassedOver, open_backend
 from coder_engine.batch import as_images, check_options
 from coder_engine.cpus import check_threads
 from coder_engine.errors import EngineError, ImageError, WeightsError
-from coder_engine.explain import Explanation, explain
+from coder_engine.explain import TEXTS, Explanation, explain
 from coder_engine.head import CANDIDATES, Head, Ranking
 from coder_engine.images import MAX_PIXELS, read_rgb
 from coder_engine.prediction import Prediction, failed, prediction_of
@@ -244,15 +244,22 @@ class Engine:
             raise WeightsError(f"{weights.path}: has no general texts; export it with coder-export --keep-texts")
         return self.embed(batch) @ texts.T
 
-    def explain(self, image: Any) -> Explanation:
-        """What stage 1 said of one image, and which duels decided its rerank.
+    def explain(self, image: Any, *, texts: int = TEXTS) -> Explanation:
+        """Why one image gets its label: the texts that spoke for it, and the duels that decided its rerank.
+
+        Args:
+            texts: how many texts to list of a class and of a duel's side; it names them where the weight file was
+                exported with --keep-texts.
 
         Raises:
             ImageError: the image cannot be read.
         """
         active = self._active
         features = self._backend.encode(self._pixels(image)[None])
-        return explain(self._rank(active, features, CANDIDATES), 0, active.weights.meta.labels)
+        ranking = self._rank(active, features, CANDIDATES)
+        return explain(
+            active.weights, features, ranking, margin=self._margin_of(active), rerank=self._rerank, texts=texts
+        )
 
     def use_labels(self, path: str | PathLike[str]) -> None:
         """Switch to another weight file of the same model, without touching the engine file.
@@ -304,8 +311,10 @@ class Engine:
         return found
 
     def _rank(self, active: _LabelSet, features: NDArray[np.float32], top: int) -> Ranking:
-        margin = self._margin if self._margin is not None else active.weights.meta.margin
-        return active.head.rank(features, top=top, margin=margin, rerank=self._rerank)
+        return active.head.rank(features, top=top, margin=self._margin_of(active), rerank=self._rerank)
+
+    def _margin_of(self, active: _LabelSet) -> float | None:
+        return self._margin if self._margin is not None else active.weights.meta.margin
 
     def _pixels(self, image: Any) -> Pixels:
         if isinstance(image, np.ndarray) and image.shape == (*self._backend.size, 3) and image.dtype == np.uint8:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-LATER = ("temperature", "calibration", "unknown_below", "unknown_record", "margin_record")
+LATER = ("pair_text_digest", "temperature", "calibration", "unknown_below", "unknown_record", "margin_record")
 """Fields that older files lack; their defaults are what those files meant."""
 
 
@@ -29,6 +29,7 @@ class Metadata:
         versions: what made it.
         fidelity: what the export measured.
         pair_digest: sha256 of the ``pair_rows`` tensor; empty where there is none.
+        pair_text_digest: sha256 of ``pair_texts`` and ``pair_sentences``; empty where they were left out.
         temperature: scores are softmax(logit_scale * o / temperature); the margin's gate goes without it.
         calibration: how the temperature was fitted: errors before and after, how many images and their content hash.
         unknown_below: answers that score less are unknown, unless the caller says otherwise; None: none are.
@@ -48,6 +49,7 @@ class Metadata:
     versions: Mapping[str, str] = field(default_factory=dict)
     fidelity: Mapping[str, Any] = field(default_factory=dict)
     pair_digest: str = ""
+    pair_text_digest: str = ""
     temperature: float = 1.0
     calibration: Mapping[str, Any] = field(default_factory=dict)
     unknown_below: float | None = None

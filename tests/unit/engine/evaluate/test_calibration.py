@@ -176,6 +176,11 @@ def test_the_threshold_is_just_above_the_best_that_must_not_pass(
     assert np.mean(np.array(outside) >= threshold) <= false_accepts
 
 
+def test_a_score_that_is_the_threshold_is_accepted() -> None:
+    just_above = float(np.nextafter(0.5, 1))
+    assert threshold_for([just_above, 0.5], [0.5], 0.0) == (just_above, 0.5)
+
+
 def test_every_image_allowed_is_no_threshold() -> None:
     assert threshold_for([0.3], [0.5, 0.9], 1.0) == (0.0, 1.0)
 
