@@ -270,7 +270,7 @@ class Engine:
         self._active = self._label_set(load_weights(path))
 
     def check(self) -> None:
-        """Read the pair rows whole and compare their digest, which opening does not.
+        """Read the pair rows and texts whole and compare their digests, which opening does not.
 
         Raises:
             WeightsError: they were edited or damaged.

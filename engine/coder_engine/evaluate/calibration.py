@@ -25,6 +25,9 @@ nothing of the labels), the bound is the answer."""
 
 BINS = 15
 
+_STEPS = 10**6
+"""Thresholds are millionths, one to two above the score that must not pass: so much may scores differ by rounding."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bin:
@@ -219,7 +222,7 @@ def choose_threshold(in_scores: ArrayLike, out_scores: ArrayLike, false_accepts:
 
 
 def threshold_for(in_scores: ArrayLike, out_scores: ArrayLike, false_accepts: float = 0.05) -> tuple[float, float]:
-    """The least threshold on scores that accepts at most a share of the out-of-set images.
+    """The least threshold on scores, to six digits, that accepts at most a share of the out-of-set images.
 
     An image is accepted where its score is at least the threshold, as ``unknown_below`` has it.
 
@@ -244,14 +247,13 @@ def threshold_for(in_scores: ArrayLike, out_scores: ArrayLike, false_accepts: fl
     allowed = int((np.arange(1, count + 1) / count <= false_accepts).sum())
     if allowed == count:
         return 0.0, 1.0
-    # The best score that must not pass, and the next number above it.
-    barred = float(np.sort(outside)[count - 1 - allowed])
-    threshold = float(np.nextafter(barred, math.inf))
+    barred = float(np.sort(outside)[count - 1 - allowed])  # the best score that must not pass
+    threshold = (math.floor(barred * _STEPS) + 2) / _STEPS
     if threshold > 1:
-        sure = int((outside == 1).sum())
+        sure = int((outside >= barred).sum())
         raise ValueError(
-            f"no threshold keeps false accepts at {false_accepts}: {sure} of {count} out-of-set images score 1.0; "
-            "fit a temperature first, or allow more"
+            f"no threshold keeps false accepts at {false_accepts}: {sure} of {count} out-of-set images score "
+            f"{barred:.6f} or more; fit a temperature first, or allow more"
         )
     return threshold, float((inside >= threshold).mean())
 

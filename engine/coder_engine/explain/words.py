@@ -58,10 +58,10 @@ def _class_lines(one: ClassParts, found: Explanation) -> Iterator[str]:
     roles = dict(zip((label for label, _ in found.sums), (", the answer", ", the runner-up"), strict=False))
     yield f"{one.label}{roles.get(one.label, '')}: o = {one.o:.4f}, of which"
     for kind, count, share in one.kinds:
-        yield f"  {share:7.4f} by {_counted(kind, count)}"
+        yield f"  {share:.4f} by {_counted(kind, count)}"
     for part in one.parts[: _LISTED + 1]:
         if part.text:
-            yield f"    {part.cosine:6.4f} {part.kind:9}  {_flat(part.text)}"
+            yield f"    {part.cosine:.4f} {part.kind:9}  {_flat(part.text)}"
 
 
 def _counted(kind: str, count: int) -> str:
@@ -75,7 +75,7 @@ def _duel_lines(duel: Duel) -> Iterator[str]:
     yield f"  {duel.label} beats {duel.other} by {duel.gap:.4f}"
     for label, side in ((duel.label, duel.parts), (duel.other, duel.other_parts)):
         for part in side[:1]:
-            yield f"    {part.cosine:6.4f} for {label}: {_flat(part.text)}"
+            yield f"    {part.cosine:.4f} for {label}: {_flat(part.text)}"
 
 
 def _flat(text: str) -> str:

@@ -43,15 +43,15 @@ def test_a_rerank_that_changes_the_answer() -> None:
         "  elk      0.3000  25.0%      +0.2000",
         "  dog      0.2500  18.8%      -0.2500",
         "elk, the answer: o = 0.3000, of which",
-        "   0.1500 by 4 attribute texts",
-        "   0.0500 by 1 analogous text",
-        "   0.1000 by the strongest of 3 names",
+        "  0.1500 by 4 attribute texts",
+        "  0.0500 by 1 analogous text",
+        "  0.1000 by the strongest of 3 names",
         "    0.5000 synonym    a photo of a moose.",
         "    0.2500 attribute  an elk, which has broad antlers",
         "    0.2500 analogous  an elk, similar to a caribou",
         "    0.2000 attribute  an elk, which has a bell",
         "cat, the runner-up: o = 0.3100, of which",
-        "   0.3100 by its name",
+        "  0.3100 by its name",
         "duels",
         "  elk beats cat by 0.2000",
         "    0.4000 for elk: Because of its antlers, an elk is different from a cat.",
@@ -86,8 +86,8 @@ def test_texts_that_were_not_kept_are_counted_together() -> None:
     lines = str(replace(CHANGED, classes=(bare,), duels=())).splitlines()
     assert lines[5:] == [
         "elk, the answer: o = 0.3000, of which",
-        "   0.2500 by 4 attribute and analogous texts",
-        "   0.0500 by its name",
+        "  0.2500 by 4 attribute and analogous texts",
+        "  0.0500 by its name",
         "duels",
     ]
 
@@ -101,7 +101,7 @@ def test_one_class() -> None:
         reranked=False,
         no_rerank="one class has no other to duel with",
     )
-    assert str(one).splitlines()[-2:] == ["cat, the answer: o = 0.3100, of which", "   0.3100 by its name"]
+    assert str(one).splitlines()[-2:] == ["cat, the answer: o = 0.3100, of which", "  0.3100 by its name"]
 
 
 def test_a_note_comes_first() -> None:
