@@ -54,8 +54,8 @@ class Engine:
         precision: "auto" for the fastest the device computes natively, "fp32" or "bf16". It is the encoder's; all that
             follows is fp32.
         threads: CPU threads; by default the CPUs this process may really use.
-        margin: rerank only images whose two best stage-1 probabilities differ by less than this. By default what the
-            weight file says, which is to rerank every image unless somebody chose a margin.
+        margin: rerank only images whose two best stage-1 probabilities, before any temperature, differ by less than
+            this. By default what the weight file says, which is to rerank every image unless somebody chose a margin.
         rerank: False stops after stage 1.
         max_pixels: images with more are refused from their header, before they are decoded.
         fast_decode: decode JPEG files that are large enough to a half, a quarter or an eighth, at least twice the

@@ -36,13 +36,14 @@ def _lines(found: Explanation) -> Iterator[str]:
 
 def _verdict(found: Explanation) -> Iterator[str]:
     first = found.stage_one[0][0]
+    agreed = f"{found.label}, as stage 1 said" if first == found.label else f"{found.label}; stage 1 said {first}"
     if not found.reranked:
-        yield f"{found.label}, as stage 1 said; no rerank:"
+        yield f"{agreed}; no rerank:"
         yield f"  {found.no_rerank}"
     elif first == found.label:
-        yield f"{found.label}, as stage 1 said; the rerank keeps it"
+        yield f"{agreed}; the rerank keeps it"
     else:
-        yield f"{found.label}; stage 1 said {first}, the rerank changed it"
+        yield f"{agreed}, the rerank changed it"
 
 
 def _table(found: Explanation) -> Iterator[str]:
