@@ -64,7 +64,7 @@ def known_photographs() -> list[Path]:
 
 
 def explain_one(predictions: Path) -> None:
-    """Explain the first photograph whose rerank changed the answer, else the first one."""
+    """Why the first photograph whose rerank changed the answer, else the first one, got its label: texts and duels."""
     rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
     found = [row for row in rows if "error" not in row]
     changed = [row for row in found if any(other["score"] > row["score"] for other in row["top"])]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from coder_engine.metadata import Metadata
+from coder_engine.pair_texts import pack
 
 RNG = np.random.default_rng(3)
 D = 8
@@ -59,6 +60,12 @@ def make_tensors(kind: str) -> Tensors:
     return tensors
 
 
+def with_pair_texts(tensors: Tensors) -> Tensors:
+    """A text or two for each side of each pair."""
+    sides = [[f"side {n}"] * (1 + n % 2) for n in range(2 * len(tensors["pair_rows"]))]
+    return tensors | pack(normal(sum(map(len, sides)), D, dtype=np.float16), sides)
+
+
 # The format written out once more, so that a change of it is noticed.
 
 
@@ -70,7 +77,7 @@ def sha256(*arrays: NDArray[Any]) -> str:
 def seal(path: Path, header: dict[str, str], tensors: Tensors) -> None:
     """Write any content under the digest that belongs to it."""
     text = "\0".join(header.get(key, "") for key in ("format", "format_version", "coder")).encode()
-    covered = [tensors[name] for name in sorted(tensors) if name != "pair_rows"]
+    covered = [tensors[name] for name in sorted(tensors) if name not in ("pair_rows", "pair_texts", "pair_sentences")]
     digest = sha256(np.frombuffer(text, np.uint8), *covered)
     save_file(tensors, path, metadata={**header, "digest": digest})
 

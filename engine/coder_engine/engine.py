@@ -17,7 +17,7 @@ from coder_engine.backends import PassedOver, open_backend
 from coder_engine.batch import as_images, check_options
 from coder_engine.cpus import check_threads
 from coder_engine.errors import EngineError, ImageError, WeightsError
-from coder_engine.explain import Explanation, explain
+from coder_engine.explain import TEXTS, Explanation, explain
 from coder_engine.head import CANDIDATES, Head, Ranking
 from coder_engine.images import MAX_PIXELS, read_rgb
 from coder_engine.prediction import Prediction, failed, prediction_of
@@ -54,8 +54,8 @@ class Engine:
         precision: "auto" for the fastest the device computes natively, "fp32" or "bf16". It is the encoder's; all that
             follows is fp32.
         threads: CPU threads; by default the CPUs this process may really use.
-        margin: rerank only images whose two best stage-1 probabilities differ by less than this. By default what the
-            weight file says, which is to rerank every image unless somebody chose a margin.
+        margin: rerank only images whose two best stage-1 probabilities, before any temperature, differ by less than
+            this. By default what the weight file says, which is to rerank every image unless somebody chose a margin.
         rerank: False stops after stage 1.
         max_pixels: images with more are refused from their header, before they are decoded.
         fast_decode: decode JPEG files that are large enough to a half, a quarter or an eighth, at least twice the
@@ -123,6 +123,10 @@ class Engine:
             f"{meta.model} ({meta.pretrained})",
             f"{len(meta.labels):,} classes, {duels}",
         ]
+        if meta.temperature != 1:
+            parts.append(f"scores calibrated, temperature {meta.temperature:.3g}")
+        if meta.unknown_below is not None:
+            parts.append(f"unknown below {meta.unknown_below:.3g} unless told otherwise")
         if self.passed_over:
             parts.append(f"passed over: {', '.join(map(str, self.passed_over))}")
         return "; ".join(parts)
@@ -138,7 +142,8 @@ class Engine:
         Args:
             batch: images, see the class.
             top: classes listed a prediction (the first five are the reranked ones).
-            unknown_below: mark predictions whose score is under this probability as unknown.
+            unknown_below: mark predictions whose score is under this probability as unknown. None goes by the weight
+                file, which has no such threshold unless one was chosen on images; 0 marks none.
 
         Raises:
             TypeError, ValueError: the batch is no sequence of images, or an argument is out of range.
@@ -224,7 +229,8 @@ class Engine:
             )
         ranking = self._rank(active, np.ascontiguousarray(features), top)
         labels = active.weights.meta.labels
-        return [prediction_of(None, ranking, row, labels, top, unknown_below) for row in range(len(features))]
+        threshold = _threshold(active, unknown_below)
+        return [prediction_of(None, ranking, row, labels, top, threshold) for row in range(len(features))]
 
     def coder(self, batch: Any) -> NDArray[np.float32]:
         """General CODER s = x W (Eq. 6): the cosines with all T general texts, float32 [B, T].
@@ -238,15 +244,22 @@ class Engine:
             raise WeightsError(f"{weights.path}: has no general texts; export it with coder-export --keep-texts")
         return self.embed(batch) @ texts.T
 
-    def explain(self, image: Any) -> Explanation:
-        """What stage 1 said of one image, and which duels decided its rerank.
+    def explain(self, image: Any, *, texts: int = TEXTS) -> Explanation:
+        """Why one image gets its label: the texts that spoke for it, and the duels that decided its rerank.
+
+        Args:
+            texts: how many texts to list of a class and of a duel's side; it names them where the weight file was
+                exported with --keep-texts.
 
         Raises:
             ImageError: the image cannot be read.
         """
         active = self._active
         features = self._backend.encode(self._pixels(image)[None])
-        return explain(self._rank(active, features, CANDIDATES), 0, active.weights.meta.labels)
+        ranking = self._rank(active, features, CANDIDATES)
+        return explain(
+            active.weights, features, ranking, margin=self._margin_of(active), rerank=self._rerank, texts=texts
+        )
 
     def use_labels(self, path: str | PathLike[str]) -> None:
         """Switch to another weight file of the same model, without touching the engine file.
@@ -257,7 +270,7 @@ class Engine:
         self._active = self._label_set(load_weights(path))
 
     def check(self) -> None:
-        """Read the pair rows whole and compare their digest, which opening does not.
+        """Read the pair rows and texts whole and compare their digests, which opening does not.
 
         Raises:
             WeightsError: they were edited or damaged.
@@ -284,7 +297,7 @@ class Engine:
         unknown_below: float | None,
     ) -> list[Prediction]:
         active = self._active
-        labels = active.weights.meta.labels
+        labels, threshold = active.weights.meta.labels, _threshold(active, unknown_below)
         good = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
         ranking = self._rank(active, self._backend.encode(np.stack(good)), top) if good else None
         rows = iter(range(len(good)))
@@ -294,12 +307,14 @@ class Engine:
             if isinstance(pixels, ImageError):
                 found.append(failed(path, pixels))
             elif ranking is not None:
-                found.append(prediction_of(path, ranking, next(rows), labels, top, unknown_below))
+                found.append(prediction_of(path, ranking, next(rows), labels, top, threshold))
         return found
 
     def _rank(self, active: _LabelSet, features: NDArray[np.float32], top: int) -> Ranking:
-        margin = self._margin if self._margin is not None else active.weights.meta.margin
-        return active.head.rank(features, top=top, margin=margin, rerank=self._rerank)
+        return active.head.rank(features, top=top, margin=self._margin_of(active), rerank=self._rerank)
+
+    def _margin_of(self, active: _LabelSet) -> float | None:
+        return self._margin if self._margin is not None else active.weights.meta.margin
 
     def _pixels(self, image: Any) -> Pixels:
         if isinstance(image, np.ndarray) and image.shape == (*self._backend.size, 3) and image.dtype == np.uint8:
@@ -313,3 +328,7 @@ class Engine:
             return self._pixels(image)
         except ImageError as err:
             return err
+
+
+def _threshold(active: _LabelSet, asked: float | None) -> float | None:
+    return active.weights.meta.unknown_below if asked is None else asked

@@ -10,8 +10,11 @@ One safetensors file. Tensors, little-endian:
     pair_others   int32   [P]         the higher class of each row, ascending for each lower class
     texts         float32 [T, D]      the general texts' features (Eq. 5); only where asked for
 
+    pair_texts, pair_text_starts, pair_sentences, pair_sentence_starts: see ``coder_engine.pair_texts``
+
 Metadata: ``format``, ``format_version``, ``coder`` (JSON, see ``coder_engine.metadata``) and ``digest`` (sha256 over
-the metadata and every tensor but ``pair_rows``, which has its own in the metadata so that opening never reads it).
+the metadata and every tensor but ``pair_rows``, ``pair_texts`` and ``pair_sentences``, whose own are in the metadata so
+that opening never reads them).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -30,6 +33,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from coder_engine import pair_texts
 from coder_engine.errors import EngineError, WeightsError
 from coder_engine.files import replacing, sha256_of
 from coder_engine.metadata import Metadata
@@ -37,7 +41,12 @@ from coder_engine.metadata import Metadata
 FORMAT = "coder-engine weights"
 FORMAT_VERSION = 1
 
-_MAPPED = "pair_rows"
+_MAPPED = {
+    "pair_rows": ("F16", 2, "float16 [P, D]"),
+    "pair_texts": ("F16", 2, "float16 [K, D]"),
+    "pair_sentences": ("U8", 1, "uint8 [bytes]"),
+}
+"""Tensors that are mapped and not read: their type in the file, axes, and both in words."""
 _DTYPES = {
     "bank": np.float32,
     "name_offsets": np.int32,
@@ -46,6 +55,10 @@ _DTYPES = {
     "pair_starts": np.int64,
     "pair_others": np.int32,
     "texts": np.float32,
+    "pair_texts": np.float16,
+    "pair_text_starts": np.int64,
+    "pair_sentences": np.uint8,
+    "pair_sentence_starts": np.int64,
 }
 _NEEDED = ("bank", "name_offsets", "name_weight")
 
@@ -63,6 +76,10 @@ class Weights:
     pair_starts: NDArray[np.int64] | None = None
     pair_others: NDArray[np.int32] | None = None
     texts: NDArray[np.float32] | None = None
+    pair_texts: NDArray[np.float16] | None = None
+    pair_text_starts: NDArray[np.int64] | None = None
+    pair_sentences: NDArray[np.uint8] | None = None
+    pair_sentence_starts: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if problem := _shape_problem(self):
@@ -74,25 +91,30 @@ class Weights:
         return int(self.bank.shape[1])
 
     def release_pages(self) -> None:
-        """Give the mapped pair rows back to the page cache; the next use maps them again from there.
+        """Give what is mapped back to the page cache; the next use maps it again from there.
 
         The operating system maps much around each row touched (up to half a megabyte was seen), so rows of many classes
         would soon make all 512 MB of a thousand classes count as this process's memory.
         """
-        mapping = None if self.pair_rows is None else self.pair_rows.base
-        if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            mapping.madvise(mmap.MADV_DONTNEED)
+        for name in _MAPPED:
+            mapping = getattr(getattr(self, name), "base", None)
+            if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                mapping.madvise(mmap.MADV_DONTNEED)
 
     def check_pairs(self) -> None:
-        """Read all pair rows and compare their digest; :func:`load_weights` does not, since they can be 512 MB.
+        """Read all pair rows and texts and compare their digests; :func:`load_weights` does not: they can be 512 MB.
 
         Raises:
             WeightsError: they are not what was exported.
         """
-        if self.pair_rows is not None and _digest([self.pair_rows]) != self.meta.pair_digest:
-            raise WeightsError(
-                f"{self.path}: the pair rows were edited or damaged after export; export it again with coder-export"
-            )
+        tensors = {name: getattr(self, name) for name in _MAPPED if getattr(self, name) is not None}
+        rows, texts = _mapped_digests(tensors)
+        for what, got, wanted in (("rows", rows, self.meta.pair_digest), ("texts", texts, self.meta.pair_text_digest)):
+            if got and got != wanted:
+                raise WeightsError(
+                    f"{self.path}: the pair {what} were edited or damaged after export; "
+                    "export it again with coder-export"
+                )
 
 
 def load_weights(path: str | PathLike[str]) -> Weights:
@@ -109,7 +131,7 @@ def load_weights(path: str | PathLike[str]) -> Weights:
             header = dict(file.metadata() or {})
             _check_format(path, header)
             names = [name for name in file.keys() if name in _DTYPES]  # noqa: SIM118 (safe_open is no mapping)
-            arrays = {name: file.get_tensor(name) for name in names if name != _MAPPED}
+            arrays = {name: file.get_tensor(name) for name in names if name not in _MAPPED}
     # NumPy has no dtype for some that a header can name: TypeError for BF16, AttributeError for F8.
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as err:
         raise WeightsError(f"{path}: not a whole weight file ({err}); export it again with coder-export") from err
@@ -119,11 +141,15 @@ def load_weights(path: str | PathLike[str]) -> Weights:
     except (KeyError, TypeError, ValueError, RecursionError) as err:
         raise WeightsError(f"{path}: its metadata is malformed ({err!r}); export it again with coder-export") from err
     # The digest leaves the pair rows out: without this, a file that lost them would open and never rerank.
-    needed = (*_NEEDED, _MAPPED) if meta.pair_digest else _NEEDED
+    needed = (
+        *_NEEDED,
+        *(["pair_rows"] if meta.pair_digest else []),
+        *(pair_texts.TENSORS if meta.pair_text_digest else []),
+    )
     missing = [name for name in needed if name not in names]
     if missing:
         raise WeightsError(f"{path}: tensor {missing[0]!r} is missing; export it again with coder-export")
-    return Weights(path=path, meta=meta, pair_rows=_map_pairs(path) if _MAPPED in names else None, **arrays)
+    return Weights(path=path, meta=meta, **arrays, **_mapped(path, [name for name in _MAPPED if name in names]))
 
 
 def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -133,8 +159,8 @@ def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]
         WeightsError: the disk is full or the folder cannot be written; nothing is left behind.
     """
     ready = {name: np.ascontiguousarray(array, _DTYPES[name]) for name, array in tensors.items()}
-    if _MAPPED in ready:
-        meta = replace(meta, pair_digest=_digest([ready[_MAPPED]]))
+    rows, texts = _mapped_digests(ready)
+    meta = replace(meta, pair_digest=rows, pair_text_digest=texts)
     Weights(path=path, meta=meta, **ready)
     header = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "coder": meta.to_json()}
     header["digest"] = _header_digest(header, ready)
@@ -205,7 +231,7 @@ def _check_digest(path: Path, header: Mapping[str, str], arrays: Mapping[str, ND
 
 def _header_digest(header: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> str:
     text = "\0".join(header.get(key, "") for key in ("format", "format_version", "coder")).encode()
-    return _digest([np.frombuffer(text, np.uint8), *(arrays[name] for name in sorted(arrays) if name != _MAPPED)])
+    return _digest([np.frombuffer(text, np.uint8), *(arrays[name] for name in sorted(arrays) if name not in _MAPPED)])
 
 
 def _digest(arrays: list[NDArray[Any]]) -> str:
@@ -216,18 +242,31 @@ def _digest(arrays: list[NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def _map_pairs(path: Path) -> NDArray[np.float16]:
-    """Map the pair rows. The library has checked the header by now; it only does not tell the offset."""
+def _mapped_digests(tensors: Mapping[str, NDArray[Any]]) -> tuple[str, str]:
+    """The digests of the pair rows and of the pair texts; empty where there are none."""
+    texts = [tensors[name] for name in ("pair_texts", "pair_sentences") if name in tensors]
+    rows = _digest([tensors["pair_rows"]]) if "pair_rows" in tensors else ""
+    return rows, _digest(texts) if texts else ""
+
+
+def _mapped(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Map tensors. The library has checked the header by now; it only does not tell the offsets."""
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        entry = json.loads(stream.read(length))[_MAPPED]
-    offset = 8 + length + entry["data_offsets"][0]
-    if entry["dtype"] != "F16" or len(entry["shape"]) != 2 or 0 in entry["shape"]:
-        raise WeightsError(
-            f"{path}: pair_rows must be float16 [P, D], got {entry['dtype']} {entry['shape']}; "
-            "export it again with coder-export"
-        )
-    return np.memmap(path, np.dtype("<f2"), mode="r", offset=offset, shape=tuple(entry["shape"]))
+        header = json.loads(stream.read(length)) if names else {}
+    found: dict[str, NDArray[Any]] = {}
+    for name in names:
+        kind, axes, wanted = _MAPPED[name]
+        entry = header[name]
+        shape = tuple(entry["shape"])
+        if entry["dtype"] != kind or len(shape) != axes or 0 in shape:
+            raise WeightsError(
+                f"{path}: {name} must be {wanted}, got {entry['dtype']} {entry['shape']}; "
+                "export it again with coder-export"
+            )
+        dtype = np.dtype(_DTYPES[name]).newbyteorder("<")
+        found[name] = np.memmap(path, dtype, mode="r", offset=8 + length + entry["data_offsets"][0], shape=shape)
+    return found
 
 
 def _shape_problem(weights: Weights) -> str | None:
@@ -250,9 +289,12 @@ def _shape_problem(weights: Weights) -> str | None:
         wanted.update({"pair_starts": (classes + 1,), "pair_others": (pairs,)} if sparse else {})
     if weights.meta.sentences or weights.texts is not None:
         wanted["texts"] = (len(weights.meta.sentences), width)
+    texts = {name: getattr(weights, name) for name in pair_texts.TENSORS}
+    pairs = 0 if weights.pair_rows is None else len(weights.pair_rows)
+    wanted.update(pair_texts.shapes(texts, pairs, width))
     for name, shape in wanted.items():
         array = getattr(weights, name)
         if array is None or array.shape != shape:
             got = "none" if array is None else str(list(array.shape))
             return f"{name} must be {list(shape)} for {classes} classes, got {got}"
-    return None
+    return pair_texts.index_problem(texts)

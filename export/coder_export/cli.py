@@ -86,7 +86,11 @@ def _add_text_options(group: argparse._ArgumentGroup) -> None:
     texts = "shipped text set, folder, or 'none' (default: a shipped one that fits)"
     add("--texts", metavar="NAME|DIR", help=texts)
     add("--on-long", choices=ON_LONG, default="error", help="texts past the model's context length (default: error)")
-    add("--keep-texts", action="store_true", help="store the general texts' features, for Engine.coder")
+    add(
+        "--keep-texts",
+        action="store_true",
+        help="store the texts' features, for Engine.coder and for explanations that name texts",
+    )
     add("--batch-size", type=int, default=64, metavar="N", help="texts encoded at once (default: 64)")
 
 

@@ -10,17 +10,23 @@ The gap of a pair (Eq. 13-14) is linear too: g_ab = mean(t of a against b) - mea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine import pair_texts
 from coder_export.encode import TextEncoder
 from coder_export.textset import NAME_KINDS, Sentence, TextSet
 
 _PAIRS_A_BLOCK = 512
 """Pairs encoded at once: bounds memory whatever the number of pairs, and fills the text tower's batches."""
+
+MAX_KEPT = 250_000
+"""One-to-one texts whose features are kept for explanations: 256 MB at D = 512. All pairs of 1,000 classes have
+millions, gigabytes beside pair rows of 512 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +52,13 @@ class PairRows:
         rows: float16 [P, D].
         starts: int64 [C + 1].
         others: int32 [P].
+        texts: the tensors of ``coder_engine.pair_texts``, where they were to be kept.
     """
 
     rows: NDArray[np.float16]
     starts: NDArray[np.int64] | None
     others: NDArray[np.int32] | None
+    texts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def collapse_general(features: NDArray[np.floating], sentences: Sequence[Sequence[Sentence]]) -> GeneralRows:
@@ -97,23 +105,40 @@ def one_sided_pairs(textset: TextSet) -> list[tuple[int, int]]:
 
 
 def collapse_pairs(
-    textset: TextSet, encoder: TextEncoder, progress: Callable[[int], object] | None = None
+    textset: TextSet,
+    encoder: TextEncoder,
+    progress: Callable[[int], object] | None = None,
+    *,
+    keep_texts: bool = False,
 ) -> PairRows | None:
     """Encode and collapse the one-to-one texts block by block; None where no pair has texts on both sides.
 
-    Memory is P rows of float16 and one block of texts, never all texts' features. ``progress`` is told of pairs done.
+    Memory is P rows of float16 and one block of texts, never all texts' features; with ``keep_texts`` these too, in
+    float16, unless they are more than ``MAX_KEPT``. ``progress`` is told of pairs done.
     """
     pairs = duelling_pairs(textset)
     if not pairs:
         return None
-    blocks = []
+    keep_texts = keep_texts and count_duel_texts(textset) <= MAX_KEPT
+    blocks, kept = [], []
     for start in range(0, len(pairs), _PAIRS_A_BLOCK):
         block = pairs[start : start + _PAIRS_A_BLOCK]
-        blocks.append(_gap_rows(textset, encoder, block).astype(np.float16))
+        sides = _sides(textset, block)
+        features = encoder.encode([text for side in sides for text in side])
+        means = _means(features, [len(side) for side in sides])
+        blocks.append((means[0::2] - means[1::2]).astype(np.float16))
+        if keep_texts:
+            kept.append(features.astype(np.float16))
         if progress is not None:
             progress(len(block))
     starts, others = pair_index(pairs, len(textset.labels))
-    return PairRows(rows=np.concatenate(blocks), starts=starts, others=others)
+    texts = pair_texts.pack(np.concatenate(kept), _sides(textset, pairs)) if keep_texts else {}
+    return PairRows(rows=np.concatenate(blocks), starts=starts, others=others, texts=texts)
+
+
+def count_duel_texts(textset: TextSet) -> int:
+    """K: the one-to-one texts of all pairs that duel."""
+    return sum(len(textset.duel_sentences(*side)) for a, b in duelling_pairs(textset) for side in ((a, b), (b, a)))
 
 
 def pair_index(
@@ -127,11 +152,9 @@ def pair_index(
     return starts, np.fromiter((b for _, b in pairs), np.int32, len(pairs))
 
 
-def _gap_rows(textset: TextSet, encoder: TextEncoder, pairs: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
-    sides = [textset.duel_sentences(*side) for a, b in pairs for side in ((a, b), (b, a))]
-    features = encoder.encode([text for side in sides for text in side])
-    means = _means(features, [len(side) for side in sides])
-    return means[0::2] - means[1::2]
+def _sides(textset: TextSet, pairs: Sequence[tuple[int, int]]) -> list[list[str]]:
+    """The sentences of a against b, and of b against a, for each pair in turn."""
+    return [textset.duel_sentences(*side) for a, b in pairs for side in ((a, b), (b, a))]
 
 
 def _means(features: NDArray[np.float32], counts: Iterable[int]) -> NDArray[np.float64]:

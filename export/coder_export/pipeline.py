@@ -19,10 +19,12 @@ from coder_engine.files import sha256_of
 from coder_engine.metadata import Metadata
 from coder_engine.weights import load_weights, save_weights
 from coder_export.collapse import (
+    MAX_KEPT,
     GeneralRows,
     PairRows,
     collapse_general,
     collapse_pairs,
+    count_duel_texts,
     duelling_pairs,
     one_sided_pairs,
 )
@@ -113,7 +115,7 @@ def embed_texts(textset: TextSet, clip: ClipModel, config: ExportConfig, report:
     with report.progress("general texts", len(set(flat))) as advance:
         features = encoder.encode(flat, advance)
     with report.progress("pairs", len(duelling_pairs(textset))) as advance:
-        pairs = collapse_pairs(textset, encoder, advance)
+        pairs = collapse_pairs(textset, encoder, advance, keep_texts=config.keep_texts)
     texts = Texts(
         textset=textset,
         sentences=sentences,
@@ -123,6 +125,11 @@ def embed_texts(textset: TextSet, clip: ClipModel, config: ExportConfig, report:
         truncated=encoder.truncated,
     )
     report.texts(_counts(texts), textset)
+    if config.keep_texts and pairs is not None and not pairs.texts:
+        report.say(
+            f"  the {count_duel_texts(textset):,} one-to-one texts are not kept, only up to {MAX_KEPT:,} are: "
+            "explanations will tell duels, not their texts"
+        )
     return texts
 
 
@@ -220,7 +227,7 @@ def _metadata(
 def _tensors(texts: Texts, config: ExportConfig) -> dict[str, NDArray[Any]]:
     tensors: dict[str, NDArray[Any]] = dict(texts.general.__dict__)
     if texts.pairs is not None:
-        tensors["pair_rows"] = texts.pairs.rows
+        tensors.update(pair_rows=texts.pairs.rows, **texts.pairs.texts)
         if texts.pairs.starts is not None and texts.pairs.others is not None:
             tensors.update(pair_starts=texts.pairs.starts, pair_others=texts.pairs.others)
     if config.keep_texts:

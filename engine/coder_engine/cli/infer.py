@@ -21,6 +21,7 @@ from coder_engine.prediction import Prediction
 
 if TYPE_CHECKING:
     from coder_engine.engine import Engine
+    from coder_engine.explain import Explanation
 
 OK, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 
@@ -30,7 +31,7 @@ examples:
   coder-infer photos/ --engine model.onnx --recursive | jq .    sub-folders too, as JSON lines
   coder-infer 'photos/**/*.png' --engine model.onnx --out found.csv
   find . -name '*.jpg' -print0 | coder-infer - --null --engine model.onnx
-  coder-infer cat.jpg --engine model.onnx --explain             which duels decided
+  coder-infer cat.jpg --engine model.onnx --explain             which texts and duels decided
 
 exit codes: 0 all well, 1 the command could not run, 2 some images failed, 130 interrupted
 """
@@ -107,9 +108,8 @@ def _write(args: argparse.Namespace, engine: Engine, items: Iterable[Item], outp
     output.write(form.header())
     with closing(_predictions(args, engine, items)) as rows:
         for found in rows:
-            output.write(form.row(found))
-            if args.explain and found.error is None:
-                output.write(_explanation(engine, found))
+            wanted = args.explain and found.error is None
+            output.write(form.row(found, _explanation(engine, found) if wanted else None))
             yield found
             if args.fail_fast and found.error is not None:
                 break
@@ -148,12 +148,11 @@ def _predictions(args: argparse.Namespace, engine: Engine, items: Iterable[Item]
     yield from (row for _, row in failed)
 
 
-def _explanation(engine: Engine, found: Prediction) -> str:
+def _explanation(engine: Engine, found: Prediction) -> Explanation | ImageError:
     try:
-        text = str(engine.explain(found.path))
+        return engine.explain(found.path)
     except ImageError as err:  # changed since it was predicted
-        text = f"no explanation: {err}"
-    return "".join(f"    {line}\n" for line in text.splitlines())
+        return err
 
 
 def _format(args: argparse.Namespace, engine: Engine) -> Format:
@@ -203,8 +202,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.format is None:
         args.format = _default_format(args)
-    if args.explain and args.format != "table":
-        parser.error(f"--explain is for tables, got --format {args.format}; use --format table")
+    if args.explain and args.format == "csv":
+        parser.error("--explain has no place in a csv; use --format jsonl or table")
     if args.null and "-" not in args.images:
         parser.error("--null is for a list on standard input; pass - for the images")
     return args
@@ -247,7 +246,12 @@ def _add_input_options(group: argparse._ArgumentGroup) -> None:
 def _add_method_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--top", type=_count, default=5, metavar="N", help="classes listed an image (%(default)s)")
-    add("--unknown-below", type=_fraction, metavar="P", help="mark answers less probable as unknown")
+    add(
+        "--unknown-below",
+        type=_fraction,
+        metavar="P",
+        help="mark answers less probable as unknown; 0: none (default: the weight file's threshold, if it has one)",
+    )
     rerank = group.add_mutually_exclusive_group()
     rerank.add_argument("--no-rerank", action="store_true", help="stop after stage 1")
     gate = "rerank only where the best two probabilities are closer than this"
@@ -258,7 +262,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--format", choices=FORMATS, help="default: table on a terminal, else jsonl; *.csv: csv")
     add("--out", metavar="FILE", help="write there; the file appears when all is done")
-    add("--explain", action="store_true", help="say after each row what decided (table only)")
+    add("--explain", action="store_true", help="say with each row which texts and duels decided (table, jsonl)")
     add("--quiet", "-q", action="store_true", help="only errors on stderr")
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, TextIO
 
-from coder_engine.errors import CoderError
+from coder_engine.errors import CoderError, ImageError
+from coder_engine.explain import Explanation
 from coder_engine.prediction import Prediction
 
 FORMATS = ("table", "jsonl", "csv")
@@ -32,8 +33,8 @@ class Format(ABC):
         return ""
 
     @abstractmethod
-    def row(self, found: Prediction) -> str:
-        """One prediction."""
+    def row(self, found: Prediction, explanation: Explanation | ImageError | None = None) -> str:
+        """One prediction, with why where that was asked for; an ImageError where the image has gone since."""
 
     def footer(self) -> str:
         """What comes after the last row."""
@@ -43,12 +44,17 @@ class Format(ABC):
 class JsonLines(Format):
     """One object a line. ASCII only, so that any terminal, locale and file name passes."""
 
-    def row(self, found: Prediction) -> str:
-        return json.dumps(found.to_json(), allow_nan=False) + "\n"
+    def row(self, found: Prediction, explanation: Explanation | ImageError | None = None) -> str:
+        data = found.to_json()
+        if isinstance(explanation, ImageError):
+            data["explanation"] = {"error": {"kind": explanation.kind, "message": str(explanation)}}
+        elif explanation is not None:
+            data["explanation"] = explanation.to_json()
+        return json.dumps(data, allow_nan=False) + "\n"
 
 
 class Csv(Format):
-    """A header, then fixed columns and ``top`` times label, score, gap."""
+    """A header, then fixed columns and ``top`` times label, score, gap. An explanation has no place in it."""
 
     def __init__(self, top: int) -> None:
         self._top = top
@@ -58,7 +64,7 @@ class Csv(Format):
         tops = [f"{name}{n + 1}" for n in range(self._top) for name in ("label", "score", "gap")]
         return _csv_line(fixed + tops)
 
-    def row(self, found: Prediction) -> str:
+    def row(self, found: Prediction, explanation: Explanation | ImageError | None = None) -> str:
         fault = found.error
         fixed = [
             found.path,
@@ -91,7 +97,10 @@ class Table(Format):
     def header(self) -> str:
         return self._line("path", "label", "score", "next")
 
-    def row(self, found: Prediction) -> str:
+    def row(self, found: Prediction, explanation: Explanation | ImageError | None = None) -> str:
+        return self._answer(found) + ("" if explanation is None else self._why(explanation))
+
+    def _answer(self, found: Prediction) -> str:
         path = _plain(found.path or "-")
         if self._terminal is not None:
             path = _cut(path, self._path, keep_end=True)
@@ -107,8 +116,14 @@ class Table(Format):
         rest = ", ".join(f"{_plain(one.label)} {one.score:.3f}" for one in found.top[1:])
         return self._line(path, label + marks, score, rest)
 
+    def _why(self, explanation: Explanation | ImageError) -> str:
+        missing = isinstance(explanation, ImageError)
+        text = f"no explanation: {explanation}" if missing else str(explanation)
+        lines = [f"    {_plain(line)}" for line in text.splitlines()]
+        return "".join((line if self._terminal is None else _cut(line, self._terminal)) + "\n" for line in lines)
+
     def footer(self) -> str:
-        words = {"*": "the rerank changed the first place", "?": "unknown: scored below --unknown-below"}
+        words = {"*": "the rerank changed the first place", "?": "unknown: the score is under the threshold"}
         return "".join(f"{mark} {meaning}\n" for mark, meaning in words.items() if mark in self._marks)
 
     def _line(self, path: str, label: str, score: str, rest: str) -> str:

@@ -134,6 +134,33 @@ def test_unknown(engine: Engine, photographs: list[Path]) -> None:
     ] == [False, True]
 
 
+def test_unknown_by_the_weight_files_threshold_unless_told_otherwise(
+    tiny: Path, tmp_path: Path, photographs: list[Path]
+) -> None:
+    strict = Engine(tiny, weights=rewritten(tiny, tmp_path, unknown_below=1.0))
+    features = strict.embed(photographs)
+    for found in (
+        strict.predict(photographs),
+        list(strict.predict_stream(photographs)),
+        strict.predict_features(features),
+    ):
+        assert all(item.unknown for item in found)
+    assert not any(item.unknown for item in strict.predict(photographs, unknown_below=0.0))
+    assert "; unknown below 1 unless told otherwise" in strict.description
+
+
+def test_the_temperature_moves_scores_and_nothing_else(tiny: Path, tmp_path: Path, photographs: list[Path]) -> None:
+    plain = Engine(tiny, margin=0.3)
+    mild = Engine(tiny, weights=rewritten(tiny, tmp_path, temperature=3.0), margin=0.3)
+    before, after = plain.predict(photographs, top=10), mild.predict(photographs, top=10)
+    assert [(item.label, item.reranked) for item in before] == [(item.label, item.reranked) for item in after]
+    for old, new in zip(before, after, strict=True):
+        powers = np.array([item.score for item in old.top]) ** (1 / 3)
+        np.testing.assert_allclose([item.score for item in new.top], powers / powers.sum(), rtol=1e-4)
+    assert "; scores calibrated, temperature 3" in mild.description
+    assert "temperature" not in plain.description
+
+
 def test_stage_one_only_and_gate(tiny: Path, photographs: list[Path]) -> None:
     plain = Engine(tiny, rerank=False).predict(photographs)
     assert not any(item.reranked for item in plain)
@@ -210,7 +237,28 @@ def test_explanation_adds_up(engine: Engine, photographs: list[Path]) -> None:
     for label, total in explanation.sums:
         signed = [d.gap if d.label == label else -d.gap for d in explanation.duels if label in (d.label, d.other)]
         assert sum(signed) == pytest.approx(total, abs=1e-6)
-    assert "stage 1 said" in str(explanation)
+    assert f"{explanation.label}, the answer: o = " in str(explanation)
+    assert explanation.hint == ""
+
+
+def test_every_number_of_an_explanation_is_the_sum_of_its_texts(engine: Engine, photographs: list[Path]) -> None:
+    for photograph in photographs:
+        found = engine.explain(photograph, texts=99)
+        assert found.reranked
+        for one in found.classes:
+            assert sum(part.share for part in one.parts) == pytest.approx(one.o, abs=1e-5)
+            assert one.rest == pytest.approx(0, abs=1e-5)
+            assert all(one.label in part.text for part in one.parts if part.kind == "attribute")
+        for duel in found.duels:
+            shares = sum(part.share for part in (*duel.parts, *duel.other_parts))
+            assert shares + duel.rest == pytest.approx(duel.gap, abs=1e-9)
+            assert duel.rest == pytest.approx(0, abs=1e-4)  # what float16 rounds off
+            assert {duel.label in part.text and duel.other in part.text for part in duel.parts} == {True}
+
+
+def test_an_explanation_knows_the_engines_own_switches(tiny: Path, photographs: list[Path]) -> None:
+    assert Engine(tiny, rerank=False).explain(photographs[0]).no_rerank == "it is switched off"
+    assert "not less than the margin 0" in Engine(tiny, margin=0.0).explain(photographs[0]).no_rerank
 
 
 def test_description(engine: Engine) -> None:

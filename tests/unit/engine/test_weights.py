@@ -17,7 +17,20 @@ import coder_engine.weights as weights_module
 from coder_engine.errors import WeightsError
 from coder_engine.metadata import Metadata
 from coder_engine.weights import Weights, load_weights, save_weights, update_weights
-from helpers_weights import META, PLAIN, D, header_of, join, make_tensors, normal, place, seal, sha256, split
+from helpers_weights import (
+    META,
+    PLAIN,
+    D,
+    header_of,
+    join,
+    make_tensors,
+    normal,
+    place,
+    seal,
+    sha256,
+    split,
+    with_pair_texts,
+)
 
 
 @pytest.fixture
@@ -96,6 +109,7 @@ def test_metadata_has_defaults(path: Path) -> None:
     found = load_weights(path).meta
     assert found == meta
     assert (found.margin, found.sentences, found.pair_digest) == (None, (), "")
+    assert (found.temperature, found.calibration, found.unknown_below) == (1.0, {}, None)
 
 
 @pytest.mark.parametrize("kind", ["no pairs", "sparse"])
@@ -140,6 +154,38 @@ def test_saving_replaces_the_file(saved: Path) -> None:
     save_weights(saved, PLAIN, tensors)
     assert_array_equal(load_weights(saved).bank, tensors["bank"])
     assert list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_pair_texts_come_back_mapped_and_are_kept_by_updates(path: Path, kind: str) -> None:
+    tensors = with_pair_texts(make_tensors(kind))
+    save_weights(path, PLAIN, tensors)
+    assert load_weights(path).meta.pair_text_digest == sha256(tensors["pair_texts"], tensors["pair_sentences"])
+    for found in (load_weights(path), update_weights(path, margin=0.5)):
+        for name, array in tensors.items():
+            assert_array_equal(getattr(found, name), array, strict=True)
+        assert isinstance(found.pair_texts, np.memmap)
+        assert isinstance(found.pair_sentences, np.memmap)
+        found.check_pairs()
+        found.release_pages()
+
+
+@pytest.mark.parametrize("name", ["pair_texts", "pair_sentences"])
+def test_damaged_pair_texts_open_and_are_found_by_the_check(path: Path, name: str) -> None:
+    save_weights(path, PLAIN, with_pair_texts(make_tensors("dense")))
+    start, _ = place(path, name)
+    content = bytearray(path.read_bytes())
+    content[start] ^= 1
+    path.write_bytes(content)
+    found = load_weights(path)
+    with pytest.raises(WeightsError, match="the pair texts were edited or damaged"):
+        found.check_pairs()
+
+
+def test_a_file_without_its_pair_texts_has_no_digest_of_them(path: Path) -> None:
+    save_weights(path, PLAIN, with_pair_texts(make_tensors("dense")))
+    save_weights(path, load_weights(path).meta, make_tensors("dense"))
+    assert load_weights(path).meta.pair_text_digest == ""
 
 
 # the disk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,24 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from coder_engine.errors import WeightsError
+from coder_engine.metadata import LATER
+from coder_engine.pair_texts import TENSORS
 from coder_engine.weights import FORMAT, FORMAT_VERSION, Weights, load_weights, save_weights
-from helpers_weights import META, PLAIN, D, Tensors, header_of, join, make_tensors, normal, place, seal, sha256, split
+from helpers_weights import (
+    META,
+    PLAIN,
+    D,
+    Tensors,
+    header_of,
+    join,
+    make_tensors,
+    normal,
+    place,
+    seal,
+    sha256,
+    split,
+    with_pair_texts,
+)
 
 
 @pytest.fixture
@@ -230,7 +247,10 @@ def json_without(key: str) -> str:
         (changed_json(sentences=[["zero", "name", "cat"]]), "ValueError"),
         (changed_json(logit_scale="large"), "ValueError"),
         (changed_json(logit_scale=None), "TypeError"),
-        *[(json_without(name), f"KeyError('{name}')") for name in json.loads(PLAIN.to_json())],
+        (changed_json(temperature=0), "ValueError('temperature must be positive and finite, got 0')"),
+        (changed_json(temperature="warm"), "TypeError"),
+        (changed_json(unknown_below=1.5), "ValueError('unknown_below must be a probability, 0 to 1, got 1.5')"),
+        *[(json_without(name), f"KeyError('{name}')") for name in json.loads(PLAIN.to_json()) if name not in LATER],
     ],
 )
 def test_malformed_metadata(path: Path, coder: str, said: str) -> None:
@@ -238,6 +258,12 @@ def test_malformed_metadata(path: Path, coder: str, said: str) -> None:
     message = refusal(path)
     assert f"its metadata is malformed ({said}" in message
     assert message.endswith("; export it again with coder-export")
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_file_from_before_a_field_opens_with_its_default(path: Path, name: str) -> None:
+    seal(path, header_of(PLAIN, coder=json_without(name)), make_tensors("no pairs"))
+    assert load_weights(path).meta == PLAIN
 
 
 def test_no_metadata_object(path: Path) -> None:
@@ -248,6 +274,46 @@ def test_no_metadata_object(path: Path) -> None:
 def test_unknown_metadata_is_ignored(path: Path) -> None:
     seal(path, header_of(PLAIN, coder=changed_json(colour="red")), make_tensors("no pairs"))
     assert load_weights(path).meta == PLAIN
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_pair_texts_are_whole_or_not_there(path: Path, name: str) -> None:
+    tensors = with_pair_texts(make_tensors("dense"))
+    digest = sha256(tensors["pair_texts"], tensors["pair_sentences"])
+    meta = replace(PLAIN, pair_digest=sha256(tensors["pair_rows"]), pair_text_digest=digest)
+    seal(path, header_of(meta), tensors)
+    load_weights(path).check_pairs()
+    del tensors[name]
+    seal(path, header_of(meta), tensors)
+    assert f"tensor {name!r} is missing; export it again with coder-export" in refusal(path)
+    seal(path, header_of(replace(meta, pair_text_digest="")), tensors)
+    assert refusal(path).endswith("; export it again with coder-export")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("pair_text_starts", lambda old: np.delete(old, 1), "pair_text_starts must be [13] for 4 classes, got [12]"),
+        ("pair_text_starts", lambda old: old * 0, "pair_texts must be [0, 8] for 4 classes, got [18, 8]"),
+        ("pair_text_starts", lambda old: old * 9, "pair_texts must be [162, 8] for 4 classes, got [18, 8]"),
+        ("pair_text_starts", lambda old: old[[0, 9, *range(2, 13)]], "pair_text_starts must ascend from 0"),
+        ("pair_text_starts", lambda old: old.astype(np.int32), "pair_text_starts must be int64, got int32"),
+        ("pair_text_starts", lambda old: old[:0], "pair_texts must be [0, 8] for 4 classes, got [18, 8]"),
+        ("pair_sentence_starts", lambda old: old + 1, "pair_sentences must be"),
+        ("pair_sentence_starts", lambda old: old[:, None], "pair_sentences must be [0] for 4 classes, got"),
+        ("pair_texts", lambda old: old[:, :-1], "pair_texts must be [18, 8] for 4 classes, got [18, 7]"),
+        ("pair_texts", lambda old: old.astype(np.float32), "pair_texts must be float16 [K, D], got F32 [18, 8]"),
+        ("pair_sentences", lambda old: old.astype(np.int8), "pair_sentences must be uint8 [bytes], got I8"),
+    ],
+)
+def test_an_index_of_pair_texts_that_does_not_fit(
+    path: Path, name: str, change: Callable[[NDArray[Any]], NDArray[Any]], said: str
+) -> None:
+    tensors = with_pair_texts(make_tensors("dense"))
+    tensors[name] = np.ascontiguousarray(change(tensors[name]))
+    digest = sha256(tensors["pair_texts"], tensors["pair_sentences"])
+    seal(path, header_of(replace(PLAIN, pair_digest=sha256(tensors["pair_rows"]), pair_text_digest=digest)), tensors)
+    assert said in refusal(path)
 
 
 @pytest.mark.parametrize("name", ["bank", "name_offsets", "name_weight"])

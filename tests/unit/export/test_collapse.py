@@ -15,11 +15,14 @@ import reference
 
 pytest.importorskip("torch")
 
+from coder_engine import pair_texts
+from coder_export import collapse
 from coder_export.collapse import (
     GeneralRows,
     PairRows,
     collapse_general,
     collapse_pairs,
+    count_duel_texts,
     duelling_pairs,
     one_sided_pairs,
     pair_index,
@@ -233,6 +236,48 @@ def test_more_pairs_than_a_block(drop: int) -> None:
     for block in (slice(0, 3), slice(509, 515), slice(-3, None)):
         part = PairRows(rows=found.rows[block], starts=None, others=None)
         check_rows(made, part, pairs[block])
+
+
+# the texts behind them
+
+
+def kept(found: PairRows, number: int) -> tuple[list[str], NDArray[np.float16]]:
+    return pair_texts.side(found.texts, number)
+
+
+def test_texts_are_kept_side_by_side_where_asked_for() -> None:
+    counts = {(3, 1): 2, (1, 3): 3, (0, 4): 1, (4, 0): 1, (0, 1): 5}
+    made = textset(5, counts)
+    assert not collapse_pairs(made, FakeEncoder()).texts  # type: ignore[arg-type, union-attr]
+    found = collapse_pairs(made, FakeEncoder(), keep_texts=True)  # type: ignore[arg-type]
+    assert found is not None
+    assert count_duel_texts(made) == 7 == len(found.texts["pair_texts"])
+    for number, side in enumerate([(0, 4), (4, 0), (1, 3), (3, 1)]):
+        sentences, features = kept(found, number)
+        assert sentences == made.duel_sentences(*side)
+        assert_array_equal(
+            features, np.stack([feature(text) for text in sentences]).astype(np.float32).astype(np.float16)
+        )
+
+
+def test_kept_texts_of_more_pairs_than_a_block() -> None:
+    made = textset(40, every_direction(40))
+    found = collapse_pairs(made, FakeEncoder(), keep_texts=True)  # type: ignore[arg-type]
+    assert found is not None
+    for row, (a, b) in enumerate(combinations(range(40), 2)):
+        ours, theirs = (kept(found, 2 * row + side) for side in (0, 1))
+        assert (ours[0], theirs[0]) == (made.duel_sentences(a, b), made.duel_sentences(b, a))
+        gap_row = ours[1].astype(np.float64).mean(axis=0) - theirs[1].astype(np.float64).mean(axis=0)
+        assert_allclose(gap_row, found.rows[row].astype(np.float64), atol=2.0**-10)
+
+
+def test_more_texts_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = textset(3, every_direction(3))
+    count = count_duel_texts(made)
+    monkeypatch.setattr(collapse, "MAX_KEPT", count - 1)
+    assert not collapse_pairs(made, FakeEncoder(), keep_texts=True).texts  # type: ignore[arg-type, union-attr]
+    monkeypatch.setattr(collapse, "MAX_KEPT", count)
+    assert collapse_pairs(made, FakeEncoder(), keep_texts=True).texts  # type: ignore[arg-type, union-attr]
 
 
 # the index

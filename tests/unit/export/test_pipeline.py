@@ -51,6 +51,22 @@ def test_without_texts_it_works_and_says_what_is_missing(
     assert weights.name_weight.tolist() == [1, 1]
 
 
+def test_kept_texts_are_said_to_be_too_many(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = write_labels(tmp_path, "truck", "cat")
+    export(config(tmp_path, labels, engine=tiny, keep_texts=True), Report())
+    assert "are not kept" not in capsys.readouterr().out
+    assert load_weights(tmp_path / "m.safetensors").pair_texts is not None
+    for module in ("collapse", "pipeline"):
+        monkeypatch.setattr(f"coder_export.{module}.MAX_KEPT", 7)
+    export(config(tmp_path, labels, engine=tiny, keep_texts=True), Report())
+    assert "the 8 one-to-one texts are not kept, only up to 7 are" in capsys.readouterr().out
+    weights = load_weights(tmp_path / "m.safetensors")
+    assert weights.pair_texts is None
+    assert weights.texts is not None
+
+
 def test_labels_swap_without_touching_the_engine(tiny: Path, tmp_path: Path, photographs: list[Path]) -> None:
     labels = write_labels(tmp_path, "ship", "cat")
     export(config(tmp_path, labels, engine=tiny), Report(quiet=True))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from coder_engine.errors import ImageError
+from coder_engine.explain import Explanation
 from coder_engine.images import read_rgb
 from coder_engine.prediction import Candidate, Fault, Prediction
 
@@ -52,6 +53,13 @@ class FakeEngine:
         unknown = threshold is not None and best.score < threshold
         return Prediction(label=best.label, score=best.score, top=top, reranked=False, path=path, unknown=unknown)
 
-    def explain(self, path: str) -> str:
+    def explain(self, path: str) -> Explanation:
         read_rgb(path)
-        return f"stage 1 said so\nof {path}"
+        return Explanation(
+            stage_one=(("red", 0.5, 1.0),),
+            classes=(),
+            duels=(),
+            sums=(("red", 0.0),),
+            reranked=False,
+            no_rerank=f"of {path}",
+        )

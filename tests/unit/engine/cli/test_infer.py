@@ -84,7 +84,7 @@ def test_a_table_to_a_terminal(engine: FakeEngine, photos: Path, monkeypatch: py
     assert lines[0].split() == ["path", "label", "score", "next"]
     assert lines[1].split()[:3] == ["photos/a.png", "red", "0.800"]
     assert lines[3].split()[:2] == ["photos/c.png", "blue?"]
-    assert lines[4] == "? unknown: scored below --unknown-below"
+    assert lines[4] == "? unknown: the score is under the threshold"
 
 
 def test_csv_has_as_many_columns_as_there_are_classes(
@@ -129,9 +129,17 @@ def test_explanations_follow_their_rows(engine: FakeEngine, photos: Path, capsys
     damage(photos)
     assert run("photos", "--explain") == 2
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2:4] == ["    stage 1 said so", "    of photos/a.png"]
-    assert "error: empty" in lines[4]
-    assert lines[5].startswith("photos/c.png")
+    assert lines[2:4] == ["    red, as stage 1 said; no rerank:", "      of photos/a.png"]
+    assert "error: empty" in lines[6]
+    assert lines[7].startswith("photos/c.png")
+
+
+def test_explanations_as_json(engine: FakeEngine, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damage(photos)
+    assert run("photos", "--explain", "--format", "jsonl") == 2
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row.get("explanation", {}).get("no_rerank") for row in rows] == ["of photos/a.png", None, "of photos/c.png"]
+    assert "explanation" not in rows[1]
 
 
 def test_an_image_that_changed_before_its_explanation(
@@ -143,6 +151,9 @@ def test_an_image_that_changed_before_its_explanation(
     monkeypatch.setattr(engine, "explain", explain)
     assert run("photos/a.png", "--explain") == 0
     assert "    no explanation: photos/a.png: no such file\n" in capsys.readouterr().out
+    assert run("photos/a.png", "--explain", "--format", "jsonl") == 0
+    fault = {"kind": "missing", "message": "photos/a.png: no such file"}
+    assert json.loads(capsys.readouterr().out)["explanation"] == {"error": fault}
 
 
 def test_options_reach_the_engine(engine: FakeEngine, photos: Path) -> None:
@@ -404,12 +415,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["a.jpg", "--engine", "e", "--no-rerank", "--margin", "0.1"], "not allowed with argument"),
         (["a.jpg", "--engine", "e", "--format", "xml"], "invalid choice: 'xml'"),
         (
-            ["a.jpg", "--engine", "e", "--explain", "--format", "jsonl"],
-            "--explain is for tables, got --format jso",
-        ),
-        (
             ["a.jpg", "--engine", "e", "--explain", "--out", "o.csv"],
-            "--explain is for tables, got --format csv",
+            "--explain has no place in a csv; use --format jsonl or table",
         ),
         (["a.jpg", "--engine", "e", "--null"], "--null is for a list on standard input; pass -"),
         (["a.jpg", "--engine", "e", "--recur"], "unrecognized arguments: --recur"),

@@ -21,6 +21,7 @@ from coder_engine.cli.writers import (
     silence,
 )
 from coder_engine.errors import CoderError
+from coder_engine.explain import Explanation
 from coder_engine.prediction import Candidate, Fault, Prediction
 
 
@@ -132,6 +133,27 @@ def test_a_long_path_keeps_its_end_and_a_long_label_its_start() -> None:
     assert (path, label) == ("...der/photo.jpg", "abcdefghi...")
 
 
+def explained(label: str) -> Explanation:
+    stage_one, sums = ((label, 0.5, 1.0),), ((label, 0.0),)
+    return Explanation(stage_one=stage_one, classes=(), duels=(), sums=sums, reranked=False, no_rerank="so it is")
+
+
+def test_an_explanation_is_indented_and_fits_the_terminal() -> None:
+    label = "cat\x1b[31m" + "t" * 80
+    for width in (30, 80):
+        form = Table([label], width)
+        row = form.row(answer(label), explained(label)).removeprefix(form.row(answer(label)))
+        first, why, *_ = lines = row.splitlines()
+        assert first.startswith("    cat?[31mtt")
+        assert why == "      so it is"
+        assert max(map(len, lines)) == width
+
+
+def test_an_explanation_joins_the_object_of_its_line() -> None:
+    found = json.loads(JsonLines().row(CAT, explained("cat")))
+    assert found == {**CAT.to_json(), "explanation": explained("cat").to_json()}
+
+
 def test_a_table_for_a_file_cuts_nothing() -> None:
     label, path = "l" * 80, "p" * 300
     assert Table([label], None).row(answer(label, "dog", path=path)).split()[:2] == [path, label]
@@ -143,7 +165,7 @@ def test_marks_and_their_meaning() -> None:
     assert "cat* " in form.row(answer("cat", "dog", cat=0.2, dog=0.6))
     assert form.footer() == "* the rerank changed the first place\n"
     assert "cat*? " in form.row(answer("cat", "dog", cat=0.2, dog=0.6, unknown=True))
-    assert "? unknown: scored below --unknown-below\n" in form.footer()
+    assert "? unknown: the score is under the threshold\n" in form.footer()
 
 
 def test_a_fault_is_told_whole_and_names_its_file_once() -> None:

@@ -1,0 +1,60 @@
+"""Weight files in memory that keep the texts they were collapsed from."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import reference
+from coder_engine import pair_texts
+from coder_engine.metadata import Metadata
+from coder_engine.weights import Weights
+from parity.cases import Case
+from parity.collapsed import collapse
+
+
+def text_of(kind: str, owner: object, number: int) -> str:
+    return f"{kind} text {number} of {owner}"
+
+
+def kept_weights(case: Case, *, general: bool = True, pairs: bool = True, **meta: Any) -> Weights:
+    """The case's weights, with the general and the one-to-one texts kept or not."""
+    texts = collapse(case.class_texts, case.pairs, case.layout)
+    width = case.features.shape[1]
+    sentences, rows = [], [np.empty((0, width))]
+    for j, own in enumerate(case.class_texts):
+        for kind in reference.KINDS:
+            sentences += [(j, kind, text_of(kind, j, n)) for n in range(len(own[kind]))]
+            rows.append(own[kind])
+    made = Metadata(
+        labels=tuple(f"class {j}" for j in range(len(case.class_texts))),
+        model="numbers",
+        pretrained="none",
+        tower="numbers",
+        preprocess={},
+        logit_scale=case.scale,
+        temperature=case.temperature,
+        sentences=tuple(sentences) if general else (),
+        **meta,
+    )
+    kept: dict[str, Any] = {"texts": np.concatenate(rows).astype(np.float32)} if general else {}
+    if pairs and texts.pair_rows is not None:
+        kept |= _packed(case)
+    return Weights(path=Path("drawn.safetensors"), meta=made, **texts.__dict__, **kept)
+
+
+def _packed(case: Case) -> dict[str, Any]:
+    """The one-to-one texts of the pairs that have a row, side by side."""
+    order = [
+        side
+        for a, b in combinations(range(len(case.class_texts)), 2)
+        for side in ((a, b), (b, a))
+        if case.layout == "dense" or reference.has_texts(case.pairs, a, b)
+    ]
+    width = case.features.shape[1]
+    features = [case.pairs.get(side, np.empty((0, width))) for side in order]
+    sides = [[text_of("pair", side, n) for n in range(len(own))] for side, own in zip(order, features, strict=True)]
+    return pair_texts.pack(np.concatenate([np.empty((0, width)), *features]).astype(np.float16), sides)
