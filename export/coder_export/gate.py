@@ -151,7 +151,7 @@ def measure_int8(path: Path, quantized: Path, pixels: NDArray[np.uint8], rows: G
 
 
 def speedup(path: Path, quantized: Path, pixels: NDArray[np.uint8]) -> dict[str, float]:
-    """How many times as fast ``quantized`` is, for each of ``BATCHES``: medians of runs in turn, as "auto" runs both."""
+    """How many times as fast ``quantized`` is, by batch size: medians of runs in turn, as "auto" runs both."""
     backends = [open_backend(file, threads=usable_cpus(), device="cpu") for file in (path, quantized)]
     found = {}
     for batch in BATCHES:

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from coder_engine.backends.onnxruntime import open_session
 from coder_export.collapse import GeneralRows
-from coder_export.precision import LOW, PRECISION_KEY, typed_copy
 from coder_export.gate import WIDER, measure_loss
+from coder_export.precision import LOW, PRECISION_KEY, typed_copy
 
 
 def pixels(count: int) -> np.ndarray:
