@@ -51,13 +51,26 @@ def photographs() -> list[Path]:
 @pytest.fixture(scope="session")
 def cifar_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of 2,000 labelled CIFAR-10 test images, one folder a class. They have no licence: not shipped."""
-    data = Path(os.environ.get("CODER_DATA", ROOT / ".." / "shared" / "data"))
-    archive = data / "cifar10" / "test_2000.tar.gz"
-    if not archive.is_file():
-        pytest.skip(
-            f"no labelled images: {archive} is not there; point CODER_DATA at a folder with cifar10/test_2000.tar.gz"
-        )
     folder = tmp_path_factory.mktemp("cifar")
-    with tarfile.open(archive) as tar:
+    with tarfile.open(_cifar("test_2000.tar.gz")) as tar:
         tar.extractall(folder, filter="data")
     return next(path.parent.parent for path in sorted(folder.rglob("*.jpg")))
+
+
+@pytest.fixture(scope="session")
+def cifar_train(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of 390 CIFAR-10 training images, of all classes, for what must not see the test images."""
+    folder = tmp_path_factory.mktemp("cifar-train")
+    wanted = {f"{i:04}.jpg" for i in range(39)}
+    with tarfile.open(_cifar("train.tar.gz")) as tar:
+        some = (member for member in tar if Path(member.name).name in wanted)
+        tar.extractall(folder, members=some, filter="data")
+    return folder
+
+
+def _cifar(name: str) -> Path:
+    data = Path(os.environ.get("CODER_DATA", ROOT / ".." / "shared" / "data"))
+    archive = data / "cifar10" / name
+    if not archive.is_file():
+        pytest.skip(f"no labelled images: {archive} is not there; point CODER_DATA at a folder with cifar10/{name}")
+    return archive

@@ -52,7 +52,7 @@ class Engine:
         backend: "auto" for the best that works here, or "openvino" or "onnxruntime".
         device: "auto", "cpu" or "cuda".
         precision: "auto" for the fastest the device computes natively, "fp32" or "bf16". It is the encoder's; all that
-            follows is fp32.
+            follows is fp32. An engine exported in fp16, bf16 or int8 takes "auto" and its own name only.
         threads: CPU threads; by default the CPUs this process may really use.
         margin: rerank only images whose two best stage-1 probabilities, before any temperature, differ by less than
             this. By default what the weight file says, which is to rerank every image unless somebody chose a margin.

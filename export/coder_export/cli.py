@@ -18,6 +18,8 @@ examples:
       with the text set in my-texts/; writes birds.onnx and birds.safetensors
   coder-export --model ViT-B/16 --pretrained openai --checkpoint open_clip_model.safetensors --labels labels.txt
       no network: the weights of that tag from a file
+  coder-export --model ViT-B/16 --labels labels.txt --precision int8 --calibrate photos/
+      int8, scaled on images of yours; refused where it costs too much or is no faster here
   coder-export --model ViT-B/16 --labels other.txt --engine model.onnx --out other
       another label set for an engine that exists; writes other.safetensors only
 """
@@ -68,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_model_options(parser.add_argument_group("model"))
     _add_text_options(parser.add_argument_group("texts"))
     _add_output_options(parser.add_argument_group("output"))
+    _add_precision_options(parser.add_argument_group("precision"))
     return parser
 
 
@@ -102,15 +105,24 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--standalone", action="store_true", help="also write STEM.standalone.onnx: pixels to classes, for any language"
     )
-    low = "fp16 and bf16 are for GPUs and for plans, and checked against fp32 (default: fp32)"
-    add("--precision", choices=PRECISIONS, default="fp32", help=low)
-    least = "smallest cosine with fp32's features that --precision may give (default: 0.999)"
-    add("--min-cosine", type=float, default=0.999, metavar="X", help=least)
     add("--margin", type=float, metavar="M", help="rerank only where the two best probabilities differ by less than M")
     add("--tolerance", type=float, default=1e-4, metavar="E", help="largest difference from torch (default: 1e-4)")
-    photos = "photographs for the fidelity check (default: scikit-image's)"
+    photos = "your images for the fidelity checks, sub-folders too (default: scikit-image's)"
     add("--verify-images", type=Path, metavar="DIR", help=photos)
     add("--quiet", action="store_true", help="print errors only")
+
+
+def _add_precision_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    low = "fp16, bf16: for GPUs and plans; int8: for CPUs; each checked against fp32 (default: fp32)"
+    add("--precision", choices=PRECISIONS, default="fp32", help=low)
+    add("--calibrate", type=Path, metavar="DIR", help="your own images, sub-folders too, that int8 is calibrated on")
+    add("--calibrate-count", type=int, default=256, metavar="N", help="how many of them at the most (default: 256)")
+    cosine = "smallest cosine with fp32's features that is allowed (default: 0.999, for int8 0.98)"
+    add("--min-cosine", type=float, metavar="X", help=cosine)
+    same = "smallest share of images whose first class stays, of --verify-images or of those held out of --calibrate, "
+    add("--min-agreement", type=float, metavar="X", help=same + "32 at least (default: 0.99, for int8 0.97)")
+    add("--allow-slow", action="store_true", help="take int8 even where it is not faster on this machine")
 
 
 def _config(args: argparse.Namespace) -> ExportConfig:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ON_LONG = ("error", "truncate")
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 NO_TEXTS = "none"
 """``--texts none``: class names only, even where a shipped text set fits."""
 
@@ -33,7 +33,11 @@ class ExportConfig:
     tolerance: float = 1e-4
     verify_images: Path | None = None
     precision: str = "fp32"
-    min_cosine: float = 0.999
+    min_cosine: float | None = None
+    min_agreement: float | None = None
+    calibrate: Path | None = None
+    calibrate_count: int = 256
+    allow_slow: bool = False
     batch_size: int = 64
     seed: int = 0
 
@@ -48,12 +52,25 @@ class ExportConfig:
             raise ValueError(
                 f"standalone graphs run anywhere, so they are fp32; got precision {self.precision!r} with it"
             )
-        if not 0 < self.min_cosine <= 1:
-            raise ValueError(f"min_cosine must be above 0 and at most 1, got {self.min_cosine}")
+        for name, least in (("min_cosine", self.min_cosine), ("min_agreement", self.min_agreement)):
+            if least is not None and not 0 < least <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1, got {least}")
+        self._check_calibration()
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must be between 0 and 1, got {self.tolerance}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    def _check_calibration(self) -> None:
+        if self.precision == "int8" and self.calibrate is None:
+            raise ValueError(
+                "int8 is calibrated on your own images: give --calibrate DIR, a folder of some "
+                f"{self.calibrate_count} or more like those that will be classified (labels are not needed)"
+            )
+        if self.precision != "int8" and self.calibrate is not None:
+            raise ValueError(f"calibrate is for precision int8, got {self.precision!r} with it")
+        if self.calibrate_count < 32:
+            raise ValueError(f"calibrate_count must be at least 32 images, got {self.calibrate_count}")
 
     @property
     def engine_path(self) -> Path:

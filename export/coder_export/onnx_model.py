@@ -14,7 +14,6 @@ from pathlib import Path
 
 import onnx
 import torch
-import torch.nn.functional as F
 
 from coder_export.model import ClipModel, quiet
 
@@ -42,7 +41,10 @@ class EngineGraph(torch.nn.Module):
     def forward(self, pixels: torch.Tensor, bank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # Cast before the transpose: TensorRT transposes no uint8.
         images = pixels.float().permute(0, 3, 1, 2) * self.scale + self.shift
-        features = F.normalize(self.visual(images), dim=-1)
+        features = self.visual(images)
+        # F.normalize exports an Expand to the features' own shape: OpenVINO gives wrong features from that once a graph
+        # with int8 layers has a batch size left open. Division broadcasts without it.
+        features = features / torch.linalg.vector_norm(features, dim=-1, keepdim=True).clamp_min(1e-12)
         return features, features @ bank.T
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.errors import ImageError, ModelError
-from coder_engine.images import read_rgb
+from coder_engine.images import SUFFIXES, read_rgb
 from coder_engine.preprocess import Preprocess
 
 NAMES = (
@@ -36,16 +37,40 @@ def photograph_pixels(folder: Path | None, preprocess: Preprocess, *, count: int
     Raises:
         ModelError: ``folder`` has no readable image.
     """
-    paths = sample_photographs() if folder is None else sorted(path for path in folder.iterdir() if path.is_file())
+    pixels = read_pixels(sample_photographs() if folder is None else image_files(folder), preprocess, most=count)
+    if not len(pixels):
+        raise ModelError(f"{folder}: no readable image in it; give a folder of photographs for the fidelity check")
+    return pixels[np.arange(count) % len(pixels)]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images in ``folder`` and its sub-folders, in an order that mixes these and is always the same.
+
+    Raises:
+        ModelError: no such folder.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such folder; give one with images in it")
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = sorted(path for path in files if not path.name.startswith("."))
+    return [found[i] for i in np.random.default_rng(0).permutation(len(found))]
+
+
+def read_pixels(
+    paths: Iterable[Path],
+    preprocess: Preprocess,
+    *,
+    most: int,
+    progress: Callable[[int], object] = lambda images: None,
+) -> NDArray[np.uint8]:
+    """The first ``most`` images that can be read: uint8 [N, H, W, 3], N of 0 to ``most``."""
     pixels: list[NDArray[np.uint8]] = []
     for path in paths:
+        if len(pixels) == most:
+            break
         try:
             pixels.append(preprocess(read_rgb(path)))
         except ImageError:
-            if folder is None:
-                raise
-        if len(pixels) == count:
-            break
-    if not pixels:
-        raise ModelError(f"{folder}: no readable image in it; give a folder of photographs for the fidelity check")
-    return np.stack([pixels[i % len(pixels)] for i in range(count)])
+            continue
+        progress(1)
+    return np.stack(pixels) if pixels else np.empty((0, *preprocess.size, 3), np.uint8)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from coder_engine.errors import EngineError, ModelError
@@ -33,13 +32,13 @@ from coder_export.encode import TextEncoder
 from coder_export.generate.wordnet.lexicon import names_and_synonyms
 from coder_export.labels import load_labels
 from coder_export.model import ClipModel, open_model
-from coder_export.onnx_model import EngineGraph, export_onnx, save_graph
+from coder_export.narrow import narrow
+from coder_export.onnx_model import EngineGraph, export_onnx
 from coder_export.photographs import photograph_pixels
-from coder_export.precision import typed_copy
 from coder_export.report import Report
 from coder_export.standalone import export_standalone
 from coder_export.textset import GENERAL_KINDS, Sentence, TextSet, find_shipped, names_only, open_textset
-from coder_export.verify import WIDER, PrecisionLoss, measure_loss, verify
+from coder_export.verify import verify
 
 _PACKAGES = ("coder-engine", "torch", "open_clip_torch", "onnx", "onnxruntime", "numpy", "safetensors")
 
@@ -146,12 +145,11 @@ def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, report: Re
         with report.stage("fidelity"):
             fidelity = verify(graph, built, pixels, texts.general.bank, tolerance=config.tolerance)
         report.say(f"torch against ONNX Runtime: {fidelity}")
-        loss = None
-        if config.precision != "fp32":
-            files, loss = _narrowed(config, files, pixels, texts.general, report)
+        narrowed = narrow(config, files, clip.preprocess, texts.general, report)
+        files = narrowed.files
         weights = Path(folder) / config.weights_path.name
         hashes = {file.name: sha256_of(file) for file in files}
-        measured = {**fidelity.to_json(), "precision": loss.to_json() if loss else {"precision": "fp32"}}
+        measured = {**fidelity.to_json(), **narrowed.to_json()}
         save_weights(weights, _metadata(clip, texts, config, tower, hashes, measured), _tensors(texts, config))
         for file in [*files, weights]:
             file.replace(target.with_name(file.name))
@@ -165,24 +163,6 @@ def _written(graph: EngineGraph, path: Path, *, width: int, tower: str) -> list[
         raise EngineError(
             f"{path.name}: cannot be written ({err.strerror}); free space or choose another --out"
         ) from err
-
-
-def _narrowed(
-    config: ExportConfig, files: list[Path], pixels: NDArray[np.uint8], rows: GeneralRows, report: Report
-) -> tuple[list[Path], PrecisionLoss | None]:
-    """The graph in the precision asked for, or in the next wider one that passes the gate; fp32 if none does."""
-    model = onnx.load(files[0])
-    for precision in WIDER[config.precision]:
-        with report.stage(f"{precision} copy"):
-            loss = measure_loss(files[0], model, precision, pixels, rows)
-        if loss.passes(config.min_cosine):
-            report.say(f"{precision} against fp32: {loss}")
-            for file in files:
-                file.unlink()
-            return save_graph(typed_copy(model, precision), files[0]), loss
-        report.say(f"{precision} is refused: {loss}; wanted at least {config.min_cosine} (--min-cosine)")
-    report.say("the engine stays in fp32")
-    return files, None
 
 
 def _reused(engine: Path, clip: ClipModel, texts: Texts, config: ExportConfig) -> Metadata:

@@ -23,6 +23,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+PRECISION_KEY = "coder.precision"
+"""In the file's metadata; a file without it is fp32."""
+
 LOW = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 """The low precisions by name."""
 
@@ -69,8 +72,16 @@ def typed_copy(model: onnx.ModelProto, precision: str, *, emulate: bool = False)
     del found.graph.initializer[:]
     found.graph.initializer.extend(kept)
     del found.graph.value_info[:]  # types have changed
+    if not emulate:
+        mark(found, precision)
     onnx.checker.check_model(found, full_check=True)
     return found
+
+
+def mark(model: onnx.ModelProto, precision: str) -> None:
+    """Record the precision in the graph's own metadata, where the run side looks for it."""
+    props = {item.key: item.value for item in model.metadata_props}
+    helper.set_model_props(model, {**props, PRECISION_KEY: precision})
 
 
 def _weights(graph: onnx.GraphProto) -> dict[str, TensorProto]:

@@ -1,30 +1,20 @@
-"""Stage 7 of the pipeline: is the engine file what torch computes, and what does a lower precision cost?
-
-Measured on photographs; refused where it is not good enough.
-"""
+"""Stage 7 of the pipeline: is the engine file what torch computes? What a lower precision costs is ``gate``'s."""
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
 from coder_engine.backends.onnxruntime import open_session
 from coder_engine.errors import ModelError
-from coder_export.collapse import GeneralRows, stage_one
-from coder_export.onnx_model import EngineGraph, save_graph
-from coder_export.precision import typed_copy
+from coder_export.onnx_model import EngineGraph
 
 BATCHES = (1, 3, 8)
 """1 and two others, so that a batch size baked into the graph shows."""
-
-WIDER = {"fp16": ("fp16", "bf16"), "bf16": ("bf16", "fp16")}
-"""What is tried for a precision, in turn: fp16 overflows where bf16 does not, and has more digits where it does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,56 +74,3 @@ def verify(
             f"the engine does not compute what torch does: {fidelity}; allowed is {tolerance:.0e} (--tolerance)"
         )
     return fidelity
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrecisionLoss:
-    """What a lower precision changes.
-
-    Attributes:
-        cosine: smallest cosine between an image's features and fp32's; NaN where they are not finite.
-        agreement: share of images whose first class of stage 1 is the same.
-        images: how many were compared.
-    """
-
-    precision: str
-    cosine: float
-    agreement: float
-    images: int
-
-    def to_json(self) -> dict[str, object]:
-        return asdict(self)
-
-    def passes(self, least: float) -> bool:
-        return self.cosine >= least  # never so for NaN
-
-    def __str__(self) -> str:
-        first = f"first class the same on {self.agreement:.1%} of {self.images} photographs"
-        return f"cosine >= {self.cosine:.6f}, {first}"
-
-
-def measure_loss(
-    path: Path, model: onnx.ModelProto, precision: str, pixels: NDArray[np.uint8], rows: GeneralRows
-) -> PrecisionLoss:
-    """What ``typed_copy`` in ``precision`` would change, emulated in ONNX Runtime on the CPU.
-
-    Args:
-        path: the fp32 engine file; ``model`` is its content.
-        pixels: uint8 [N, H, W, 3].
-        rows: stage 1 of the label set, which decides the first class.
-    """
-    feeds = {"pixels": pixels, "bank": rows.bank}
-    outputs = ["features", "coder"]
-    wanted, exact = open_session(path, threads=None).run(outputs, feeds)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        emulated = Path(folder) / path.name
-        save_graph(typed_copy(model, precision, emulate=True), emulated)
-        got, coder = open_session(emulated, threads=None).run(outputs, feeds)
-    finite = bool(np.isfinite(got).all())
-    same = stage_one(exact, rows).argmax(axis=1) == stage_one(coder, rows).argmax(axis=1)
-    return PrecisionLoss(
-        precision=precision,
-        cosine=float((wanted * got).sum(axis=1).min()) if finite else float("nan"),
-        agreement=float(same.mean()) if finite else 0.0,
-        images=len(pixels),
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coder_engine.backends.base import Backend, PassedOver, Unavailable
+from coder_engine.backends.base import STORED, Backend, PassedOver, Unavailable, stored_precision
 from coder_engine.backends.onnxruntime import OnnxRuntimeCpu
 from coder_engine.backends.onnxruntime_cuda import OnnxRuntimeCuda
 from coder_engine.backends.openvino import OpenVinoCpu
@@ -21,11 +21,15 @@ def open_backend(
 ) -> Backend:
     """Open an engine file with what was asked for; where that leaves a choice, with the best that works here.
 
+    Args:
+        precision: what an fp32 file is computed in. A file stored in another takes only its own name and "auto".
+
     Raises:
-        ValueError: no such backend, device or precision, or no backend has all three.
+        ValueError: no such backend, device or precision, or no backend has all three, or the file is of another.
         EngineError: the file is damaged, not one of ours, or of a kind that no backend reads.
         BackendError: no runtime that could run it is there and works.
     """
+    precision = _left_open(path, precision)
     kinds = _of_kind(path, _asked(backend, device, precision))
     failed: list[tuple[type[Backend], CoderError]] = []
     for kind in kinds:
@@ -39,12 +43,33 @@ def open_backend(
     raise _none_opened(failed)
 
 
+def _left_open(path: Path, precision: str) -> str:
+    """What a caller's precision leaves for the backend to choose by, given the one the file is stored in."""
+    stored = stored_precision(path)
+    if precision not in STORED:  # "auto", or wrong
+        return precision
+    if stored not in ("fp32", precision):
+        raise ValueError(
+            f"{path} is an engine stored in {stored}, got precision {precision}; "
+            f"leave it out, or export it again with coder-export --precision {precision}"
+        )
+    if stored != "fp32":
+        return "auto"
+    if not any(precision in kind.precisions for kind in BACKENDS):
+        calibrate = " --calibrate DIR" if precision == "int8" else ""
+        raise ValueError(
+            f"{path} is an fp32 engine, and {precision} is made at export: coder-export --precision "
+            f"{precision}{calibrate}"
+        )
+    return precision
+
+
 def _asked(backend: str, device: str, precision: str) -> list[type[Backend]]:
     """The backends that a caller's three choices leave."""
     options = {
         "backend": (backend, [kind.name for kind in BACKENDS]),
         "device": (device, sorted(kind.device for kind in BACKENDS)),
-        "precision": (precision, [name for kind in BACKENDS for name in kind.precisions]),
+        "precision": (precision, [*STORED, *(name for kind in BACKENDS for name in kind.precisions)]),
     }
     for option, (value, known) in options.items():
         if value not in ("auto", *known):

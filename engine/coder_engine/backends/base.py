@@ -7,6 +7,7 @@ in fp32 by the head, so a backend's precision never reaches the ranking itself.
 from __future__ import annotations
 
 import importlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ from coder_engine.errors import BackendError, EngineError
 EXPORT_AGAIN = "export it again with coder-export"
 OFF_UNIT = 0.01
 """How far a feature's length may be from 1: bf16 keeps 8 bits, which moves it by 0.004 at the most."""
+
+STORED = ("fp32", "fp16", "bf16", "int8")
+"""The precisions that an engine file may be stored in."""
+
+_RECORD = re.compile(rb"coder\.precision\x12[\x04](%s)" % "|".join(STORED).encode())
+_TAIL = 1 << 16
 
 
 class Unavailable(BackendError):
@@ -60,7 +67,8 @@ class Backend(ABC):
     Args:
         path: the engine file.
         threads: CPU threads, at least 1.
-        precision: one of ``precisions``, or "auto" for the fastest that this machine computes natively.
+        precision: one of ``precisions``, or "auto" for the fastest that this machine computes natively. It is what an
+            fp32 file is computed in, and whatever another file leaves open.
 
     Raises:
         BackendError: the runtime or the device is missing, or lacks the precision.
@@ -75,6 +83,7 @@ class Backend(ABC):
         size: (H, W) of the pixels the engine takes.
         width: D of the features it gives.
         tower: the image tower's sha256 as recorded in the engine file.
+        stored: the precision of the engine file, one of ``STORED``.
         description: backend, version, device, precision and threads in a few words.
         passed_over: the better backends that "auto" could not take.
     """
@@ -88,12 +97,14 @@ class Backend(ABC):
     size: tuple[int, int]
     width: int
     tower: str
+    stored: str
     description: str
     passed_over: tuple[PassedOver, ...] = ()
 
     def __init__(self, path: Path, *, threads: int, precision: str = "auto") -> None:
         self._path = path
         self._closed = False
+        self.stored = stored_precision(path)
         self._open(threads, precision)
 
     @classmethod
@@ -186,12 +197,33 @@ class Backend(ABC):
             )
         self.size, self.width, self.tower = (height, width), columns, tower
 
+    def _computes_in(self, chosen: str) -> str:
+        """For the description: the file's precision, and what the runtime computes in where that leaves it a choice."""
+        if self.stored in ("fp32", chosen):
+            return chosen
+        return f"int8 and {chosen}" if self.stored == "int8" else f"{self.stored} file in {chosen}"
+
     def _no_bank(self) -> NDArray[np.float32]:
         """What to bind as the bank: runtimes compute outputs nobody fetches, so it has one row.
 
         The graph offers the bank matmul to other programs; here the head's own kernel does it, in fp32.
         """
         return np.zeros((1, self.width), np.float32)
+
+
+def stored_precision(path: Path) -> str:
+    """The precision that coder-export recorded in an engine file, "fp32" where it recorded none.
+
+    Read from the file's end, where ONNX has the metadata, before any runtime has opened it: one that lacks the
+    precision cannot open it.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            found = _RECORD.findall(file.read())
+    except OSError:  # whoever opens it next tells what is wrong
+        return "fp32"
+    return found[-1].decode() if found else "fp32"
 
 
 def import_runtime(module: str, title: str, extra: str) -> ModuleType:

@@ -33,10 +33,16 @@ class OnnxRuntimeCpu(Backend):
 
     def _open(self, threads: int, precision: str) -> None:
         runtime = self.require()
+        if self.stored == "bf16":
+            raise Unavailable(
+                "no bf16",
+                f"{self._path} is bf16, which ONNX Runtime does not compute on CPUs; OpenVINO does (pip install "
+                "'coder-engine[openvino]'), or export it again with coder-export --precision fp16 or fp32",
+            )
         self._session = open_session(self._path, threads=threads)
         self._check_interface(*interface(self._session))
         self._bank = self._no_bank()
-        self.description = f"{runtime}, CPU, fp32, {count_of(threads, 'thread')}"
+        self.description = f"{runtime}, CPU, {self._computes_in('fp32')}, {count_of(threads, 'thread')}"
 
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:

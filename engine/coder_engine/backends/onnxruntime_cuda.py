@@ -44,7 +44,8 @@ class OnnxRuntimeCuda(Backend):
         session = self._session(ort, threads, driver)
         self._check_interface(*interface(session))
         self._bound: BoundSession | None = BoundSession(ort, session, self._no_bank(), device="cuda")
-        self.description = f"ONNX Runtime {ort.__version__}, CUDA, fp32"
+        chosen = self.stored if self.stored in ("fp16", "bf16") else "fp32"  # it dequantizes int8
+        self.description = f"ONNX Runtime {ort.__version__}, CUDA, {self._computes_in(chosen)}"
 
     def _session(self, ort: ModuleType, threads: int, driver: str) -> Any:
         try:

@@ -53,7 +53,7 @@ class OpenVinoCpu(Backend):
         self._idle: deque[Any] = deque()
         used = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
         uncached = "" if cache else ", no cache folder"
-        self.description = f"{runtime}, CPU, {chosen}, {count_of(used, 'thread')}{uncached}"
+        self.description = f"{runtime}, CPU, {self._computes_in(chosen)}, {count_of(used, 'thread')}{uncached}"
 
     def _read(self) -> Any:
         # Read by itself and then compiled: by path, the cache knows a file by its name, size and time only, and would

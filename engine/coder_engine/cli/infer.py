@@ -270,7 +270,12 @@ def _add_speed_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--backend", default="auto", metavar="NAME", help="openvino, onnxruntime (default: the best that works)")
     add("--device", default="auto", metavar="NAME", help="cpu, cuda (default: the best that works)")
-    add("--precision", default="auto", metavar="NAME", help="bf16, fp32 (default: the fastest that is native)")
+    add(
+        "--precision",
+        default="auto",
+        metavar="NAME",
+        help="bf16, fp32, or what the engine was exported in (default: the fastest)",
+    )
     add("--batch-size", type=_count, default=8, metavar="N", help="images run at once (%(default)s)")
     add("--threads", type=_count, metavar="N", help="CPU threads (default: the usable CPUs)")
     add("--workers", type=_count, metavar="N", help="decoding threads (default: as --threads)")

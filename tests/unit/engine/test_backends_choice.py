@@ -134,7 +134,7 @@ def test_other_errors_are_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"backend": "abacus"}, r"^backend must be auto or one of plain, fast, got 'abacus'$"),
         ({"device": "tpu"}, r"^device must be auto or one of cpu, cuda, got 'tpu'$"),
-        ({"precision": "int1"}, r"^precision must be auto or one of fp32, bf16, got 'int1'$"),
+        ({"precision": "int1"}, r"^precision must be auto or one of fp32, fp16, bf16, int8, got 'int1'$"),
         (
             {"backend": "fast", "device": "cuda"},
             r"^no backend has backend fast, device cuda, precision auto; there are: plain on cuda in fp32, "

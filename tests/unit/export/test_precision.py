@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from coder_engine.backends.onnxruntime import open_session
 from coder_export.collapse import GeneralRows
-from coder_export.precision import LOW, typed_copy
-from coder_export.verify import WIDER, measure_loss
+from coder_export.gate import WIDER, measure_loss
+from coder_export.precision import LOW, PRECISION_KEY, typed_copy
 
 
 def pixels(count: int) -> np.ndarray:
@@ -61,7 +61,8 @@ def test_interface_and_metadata_stay(small_vit: Path, precision: str) -> None:
     before, after = onnx.load(small_vit), typed_copy(onnx.load(small_vit), precision)
     assert list(after.graph.input) == list(before.graph.input)
     assert list(after.graph.output) == list(before.graph.output)
-    assert list(after.metadata_props) == list(before.metadata_props)
+    props = [{item.key: item.value for item in model.metadata_props} for model in (before, after)]
+    assert props[1] == {**props[0], PRECISION_KEY: precision}
     assert sum(len(w.raw_data) for w in after.graph.initializer) < 0.6 * sum(
         len(w.raw_data) for w in before.graph.initializer
     )
@@ -130,7 +131,7 @@ def test_the_gate_sees_an_overflow_that_bf16_has_not(tmp_path: Path) -> None:
     images = np.full((2, 4, 4, 3), 200, np.uint8)
     fp16 = measure_loss(path, model, "fp16", images, rows)
     assert not np.isfinite(fp16.cosine)
-    assert not fp16.passes(0.5)
+    assert fp16.fault(cosine=0.5, agreement=None) == "its features are not finite"
     bf16 = measure_loss(path, model, WIDER["fp16"][1], images, rows)
-    assert bf16.passes(0.999)
+    assert bf16.fault(cosine=0.999, agreement=0.99) is None
     assert (bf16.agreement, bf16.images) == (1.0, 2)

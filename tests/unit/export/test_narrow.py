@@ -1,0 +1,160 @@
+"""Which precision an export ends in, what it says of that, and which images judge it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from coder_engine.backends.base import stored_precision
+from coder_engine.errors import ModelError
+from coder_engine.preprocess import Preprocess
+from coder_export import gate, narrow
+from coder_export.collapse import GeneralRows
+from coder_export.config import ExportConfig
+from coder_export.narrow import Narrowed
+from coder_export.photographs import image_files, read_pixels
+from coder_export.report import Report
+
+PREPROCESS = Preprocess(size=(32, 32))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 images in two sub-folders, and what is none."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for i in range(48):
+        path = root / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    (root / "a" / "notes.txt").write_text("no image")
+    (root / "b" / "broken.jpg").write_text("no image either")
+    return root
+
+
+@pytest.fixture
+def fp32(small_vit: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(small_vit, tmp_path / "m.onnx"))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "_SECONDS", 0.01)
+
+
+def run(fp32: Path, precision: str, **options: object) -> Narrowed:
+    rng = np.random.default_rng(0)
+    bank = rng.normal(size=(6, 32)).astype(np.float32)
+    bank /= np.linalg.norm(bank, axis=1, keepdims=True)
+    offsets = np.arange(4, dtype=np.int32)
+    rows = GeneralRows(bank=bank, name_offsets=offsets, name_weight=np.ones(3, np.float32))
+    config = ExportConfig(model="m", labels=Path("labels.txt"), precision=precision, **options)  # type: ignore[arg-type]
+    return narrow.narrow(config, [fp32], PREPROCESS, rows, Report())
+
+
+def test_int8_is_taken_and_told(fp32: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(fp32, "int8", calibrate=folder, allow_slow=True, min_cosine=0.9, min_agreement=0.5)
+    assert stored_precision(fp32) == "int8"
+    assert found.files == [fp32]
+    assert found.refused == ()
+    taken = found.to_json()["precision"]
+    assert (taken["precision"], taken["images"]) == ("int8", 12)
+    assert set(taken["speedup"]) == {"1", "8"}
+    said = capsys.readouterr().out
+    assert "calibration: 36 in" in said
+    assert "int8 against fp32: cosine >= 0.9" in said
+    assert "times as fast as the fp32 file" in said
+    assert sorted(path.name for path in fp32.parent.iterdir()) == ["m.onnx"]
+
+
+def test_int8_that_costs_too_much_gives_way(fp32: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(fp32, "int8", calibrate=folder, min_cosine=0.99999)
+    assert stored_precision(fp32) == "fp16"
+    assert onnx.load(fp32).graph.initializer
+    (refused,) = found.to_json()["refused"]
+    assert refused["precision"] == "int8"
+    assert refused["cosine"] < 0.99999
+    assert refused["speedup"] is None, "a precision that is refused for its features is not timed"
+    assert refused["reason"] == "wanted a cosine of at least 0.99999 (--min-cosine)"
+    assert "int8 is refused: cosine >= 0." in capsys.readouterr().out
+
+
+def test_slow_int8_gives_way(fp32: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(narrow, "speedup", lambda *args: {"1": 0.5, "8": 0.9})
+    found = run(fp32, "int8", calibrate=folder, min_agreement=0.5)
+    assert stored_precision(fp32) == "fp16"
+    assert [(loss.speedup, reason[:37]) for loss, reason in found.refused] == [
+        ({"1": 0.5, "8": 0.9}, "it is not faster on this machine (--a")
+    ]
+
+
+def test_fp32_remains_where_nothing_passes(fp32: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = fp32.read_bytes()
+    found = run(fp32, "bf16", min_cosine=1.0)
+    assert fp32.read_bytes() == before
+    assert [loss.precision for loss, _ in found.refused] == ["bf16", "fp16"]
+    assert found.to_json()["precision"] == {"precision": "fp32"}
+    assert "the engine stays in fp32" in capsys.readouterr().out
+
+
+def test_agreement_counts_on_ones_own_images(
+    fp32: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    low = gate.PrecisionLoss(precision="bf16", cosine=1.0, agreement=0.5, images=48)
+    monkeypatch.setattr(narrow, "measure_loss", lambda *args: low)
+    found = run(fp32, "bf16", verify_images=folder)
+    assert "--min-agreement" in found.refused[0][1]
+    assert run(fp32, "bf16").refused == (), "of eight photographs of other things it does not"
+
+
+def test_images_that_judge_do_not_calibrate(folder: Path, tmp_path: Path) -> None:
+    config = ExportConfig(model="m", labels=Path("l"), precision="int8", calibrate=folder)
+    calibration, judges = narrow._images(config, PREPROCESS, Report(quiet=True))
+    assert (len(calibration), len(judges.pixels)) == (36, 12)
+    assert not {image.tobytes() for image in calibration} & {image.tobytes() for image in judges.pixels}
+    with pytest.raises(ModelError, match=r": 0 readable images to calibrate int8 on, besides 48 that judge"):
+        narrow._images(
+            ExportConfig(model="m", labels=Path("l"), precision="int8", calibrate=folder, verify_images=folder),
+            PREPROCESS,
+            Report(quiet=True),
+        )
+
+
+def test_too_few_images(fp32: Path, folder: Path) -> None:
+    wanted = r"^.*/a: 18 readable images .* besides 6 that judge the result; wanted at least 32, better 256: give a"
+    with pytest.raises(ModelError, match=wanted):
+        run(fp32, "int8", calibrate=folder / "a")
+    with pytest.raises(ModelError, match=r"nowhere: no such folder; give one with images in it$"):
+        run(fp32, "int8", calibrate=folder / "nowhere")
+
+
+def test_image_files_mixes_sub_folders_and_is_always_the_same(folder: Path) -> None:
+    found = image_files(folder)
+    assert len(found) == 49
+    assert found == image_files(folder)
+    assert {path.parent.name for path in found[:8]} == {"a", "b"}
+    assert len(read_pixels(found, PREPROCESS, most=100)) == 48
+    assert read_pixels([], PREPROCESS, most=4).shape == (0, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int8"}, r"^int8 is calibrated on your own images: give --calibrate DIR, .* some 256 or more"),
+        ({"calibrate": Path("d")}, r"^calibrate is for precision int8, got 'fp32' with it$"),
+        (
+            {"precision": "int8", "calibrate": Path("d"), "calibrate_count": 31},
+            "at least 32 images, got 31",
+        ),
+        ({"min_agreement": 0.0}, r"^min_agreement must be above 0 and at most 1, got 0\.0$"),
+        ({"min_cosine": 1.5}, r"^min_cosine must be above 0 and at most 1, got 1\.5$"),
+    ],
+)
+def test_wrong_options(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ExportConfig(model="m", labels=Path("labels.txt"), **options)  # type: ignore[arg-type]
