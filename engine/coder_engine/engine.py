@@ -20,6 +20,7 @@ from coder_engine.errors import EngineError, ImageError, WeightsError
 from coder_engine.explain import Explanation, explain
 from coder_engine.head import CANDIDATES, Head, Ranking
 from coder_engine.images import MAX_PIXELS, read_rgb
+from coder_engine.plans.record import SUFFIX as PLAN
 from coder_engine.prediction import Prediction, failed, prediction_of
 from coder_engine.preprocess import Preprocess
 from coder_engine.stream import batches, decode_ahead
@@ -47,12 +48,12 @@ class Engine:
     uint8 array [B, H, W, 3]. An image that cannot be read gives a Prediction with ``error``; it never ends a batch.
 
     Args:
-        path: the engine file (.onnx).
+        path: the engine file (.onnx, .plan).
         weights: its weight file; by default the .safetensors of the same stem beside it.
-        backend: "auto" for the best that works here, or "openvino" or "onnxruntime".
+        backend: "auto" for the best that works here, or "tensorrt", "openvino" or "onnxruntime".
         device: "auto", "cpu" or "cuda".
-        precision: "auto" for the fastest the device computes natively, "fp32" or "bf16". It is the encoder's; all that
-            follows is fp32.
+        precision: "auto" for the fastest the device computes natively, "fp32", "bf16" or, for plans, "fp16". It is the
+            encoder's; all that follows is fp32.
         threads: CPU threads; by default the CPUs this process may really use.
         margin: rerank only images whose two best stage-1 probabilities differ by less than this. By default what the
             weight file says, which is to rerank every image unless somebody chose a margin.
@@ -94,9 +95,16 @@ class Engine:
         loaded = load_weights(weights if weights is not None else self.path.with_suffix(".safetensors"))
         with ThreadPoolExecutor(1) as pool:  # hashing overlaps with the session's own start
             checked = pool.submit(check_belongs, self.path, loaded)
+            if self.path.suffix == PLAN:  # TensorRT is given no file that was not made here
+                checked.result()
             try:
                 self._backend = open_backend(
-                    self.path, threads=self._threads, backend=backend, device=device, precision=precision
+                    self.path,
+                    threads=self._threads,
+                    backend=backend,
+                    device=device,
+                    precision=precision,
+                    meta=loaded.meta,
                 )
             finally:
                 checked.result()  # where both fail, the wrong file explains that it cannot be loaded

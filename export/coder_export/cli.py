@@ -8,7 +8,8 @@ from pathlib import Path
 
 from coder_engine import __version__
 from coder_engine.errors import CoderError
-from coder_export.config import ON_LONG, PRECISIONS, ExportConfig
+from coder_engine.plans.build import MAX_BATCH
+from coder_export.config import FORMATS, ON_LONG, PRECISIONS, TRT, ExportConfig
 
 _EXAMPLES = """
 examples:
@@ -18,6 +19,8 @@ examples:
       with the text set in my-texts/; writes birds.onnx and birds.safetensors
   coder-export --model ViT-B/16 --pretrained openai --checkpoint open_clip_model.safetensors --labels labels.txt
       no network: the weights of that tag from a file
+  coder-export --model ViT-B/16 --labels labels.txt --format plan
+      model.plan in fp16 as well, for TensorRT; see also coder-infer --rebuild
   coder-export --model ViT-B/16 --labels other.txt --engine model.onnx --out other
       another label set for an engine that exists; writes other.safetensors only
 """
@@ -98,8 +101,11 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--standalone", action="store_true", help="also write STEM.standalone.onnx: pixels to classes, for any language"
     )
-    low = "fp16 and bf16 are for GPUs and for plans, and checked against fp32 (default: fp32)"
-    add("--precision", choices=PRECISIONS, default="fp32", help=low)
+    add("--format", choices=FORMATS, default="onnx", help="plan: also build STEM.plan from it (default: onnx)")
+    add("--max-batch", type=int, default=MAX_BATCH, metavar="N", help="largest batch of a plan (default: %(default)s)")
+    add("--trt", choices=TRT, help="what builds a plan (default: the first of these that is installed)")
+    low = "fp16 and bf16 are for GPUs, and checked against fp32 (default: fp32, of plans fp16)"
+    add("--precision", choices=PRECISIONS, help=low)
     least = "smallest cosine with fp32's features that --precision may give (default: 0.999)"
     add("--min-cosine", type=float, default=0.999, metavar="X", help=least)
     add("--margin", type=float, metavar="M", help="rerank only where the two best probabilities differ by less than M")
@@ -111,6 +117,8 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 
 def _config(args: argparse.Namespace) -> ExportConfig:
     chosen = {key: value for key, value in vars(args).items() if key not in ("list_models", "quiet")}
+    if chosen["precision"] is None:
+        chosen["precision"] = "fp16" if args.format == "plan" else "fp32"
     return ExportConfig(**chosen)
 
 

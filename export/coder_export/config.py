@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from coder_engine.plans.build import LARGEST_BATCH, MAX_BATCH
+from coder_engine.plans.library import LIBRARIES
+
 ON_LONG = ("error", "truncate")
 PRECISIONS = ("fp32", "fp16", "bf16")
+FORMATS = ("onnx", "plan")
+TRT = tuple(LIBRARIES)
 NO_TEXTS = "none"
 """``--texts none``: class names only, even where a shipped text set fits."""
 
@@ -33,6 +38,9 @@ class ExportConfig:
     tolerance: float = 1e-4
     verify_images: Path | None = None
     precision: str = "fp32"
+    format: str = "onnx"
+    max_batch: int = MAX_BATCH
+    trt: str | None = None
     min_cosine: float = 0.999
     batch_size: int = 64
     seed: int = 0
@@ -48,6 +56,14 @@ class ExportConfig:
             raise ValueError(
                 f"standalone graphs run anywhere, so they are fp32; got precision {self.precision!r} with it"
             )
+        if self.format not in FORMATS:
+            raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {self.format!r}")
+        if self.format == "plan" and self.engine is not None:
+            raise ValueError(
+                f"format plan builds an engine, and engine {self.engine} reuses one; leave one of them out"
+            )
+        if not 1 <= self.max_batch <= LARGEST_BATCH:
+            raise ValueError(f"max_batch must be from 1 to {LARGEST_BATCH}, got {self.max_batch}")
         if not 0 < self.min_cosine <= 1:
             raise ValueError(f"min_cosine must be above 0 and at most 1, got {self.min_cosine}")
         if not 0 < self.tolerance < 1:
@@ -66,11 +82,16 @@ class ExportConfig:
         return self._with_suffix(".safetensors")
 
     @property
+    def plan_path(self) -> Path:
+        """The plan to write, where it is asked for."""
+        return self._with_suffix(".plan")
+
+    @property
     def standalone_path(self) -> Path:
         """The standalone graph to write, where it is asked for."""
         return self._with_suffix(".standalone.onnx")
 
     def _with_suffix(self, suffix: str) -> Path:
         # A stem may have dots of its own ("vit-b.16"), so the suffix is added, not replaced.
-        stem = self.out.name.removesuffix(".onnx").removesuffix(".safetensors")
+        stem = self.out.name.removesuffix(".onnx").removesuffix(".plan").removesuffix(".safetensors")
         return self.out.with_name(stem + suffix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from coder_engine.errors import EngineError, ModelError
 from coder_engine.files import sha256_of
 from coder_engine.metadata import Metadata
+from coder_engine.plans.build import build_plan, find_builder
 from coder_engine.weights import load_weights, save_weights
 from coder_export.collapse import (
     GeneralRows,
@@ -68,6 +69,8 @@ def export(config: ExportConfig, report: Report) -> None:
     labels = load_labels(config.labels)
     textset = choose_texts(config, labels, report)
     _check_writable(config)
+    if config.format == "plan":
+        find_builder(config.engine_path, config.trt)
     clip = open_model(config.model, config.pretrained, checkpoint=config.checkpoint, seed=config.seed)
     report.say(f"{clip.name}: " + "; ".join(clip.notes))
     if textset is None:
@@ -85,7 +88,8 @@ def export(config: ExportConfig, report: Report) -> None:
     if config.standalone:
         pixels = photograph_pixels(config.verify_images, clip.preprocess)
         export_standalone(config.engine_path, config.weights_path, config.standalone_path, pixels, report)
-    report.next_command(config.engine_path, None if config.engine is None else config.weights_path)
+    runs = config.plan_path if config.format == "plan" else config.engine_path
+    report.next_command(runs, None if config.engine is None else config.weights_path)
 
 
 def choose_texts(config: ExportConfig, labels: tuple[str, ...], report: Report) -> TextSet | None:
@@ -142,10 +146,16 @@ def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, report: Re
         loss = None
         if config.precision != "fp32":
             files, loss = _narrowed(config, files, pixels, texts.general, report)
+        plans = {}
+        if config.format == "plan":
+            built_plan = Path(folder) / config.plan_path.name
+            plans[built_plan.name] = _planned(config, files[0], built_plan, loss, report)
+            files.append(built_plan)
         weights = Path(folder) / config.weights_path.name
         hashes = {file.name: sha256_of(file) for file in files}
         measured = {**fidelity.to_json(), "precision": loss.to_json() if loss else {"precision": "fp32"}}
-        save_weights(weights, _metadata(clip, texts, config, tower, hashes, measured), _tensors(texts, config))
+        meta = replace(_metadata(clip, texts, config, tower, hashes, measured), plans=plans)
+        save_weights(weights, meta, _tensors(texts, config))
         for file in [*files, weights]:
             file.replace(target.with_name(file.name))
             report.wrote(target.with_name(file.name))
@@ -178,6 +188,19 @@ def _narrowed(
     return files, None
 
 
+def _planned(
+    config: ExportConfig, graph: Path, plan: Path, loss: PrecisionLoss | None, report: Report
+) -> dict[str, Any]:
+    """Build the plan of a graph; gives what the weight file records of it."""
+    precision = loss.precision if loss else "fp32"
+    with report.building(f"{precision} plan") as progress:
+        record = build_plan(
+            graph, plan, precision=precision, max_batch=config.max_batch, library=config.trt, progress=progress
+        )
+    report.say(f"built by {record}")
+    return record.to_json()
+
+
 def _reused(engine: Path, clip: ClipModel, texts: Texts, config: ExportConfig) -> Metadata:
     """Metadata for a further weight file of an engine that exists; refuses an engine of another image tower."""
     known = load_weights(engine.with_suffix(".safetensors")).meta
@@ -189,7 +212,8 @@ def _reused(engine: Path, clip: ClipModel, texts: Texts, config: ExportConfig) -
         )
     if sha256_of(engine) not in known.engine_files.values():
         raise EngineError(f"{engine} and its weight file do not belong together; export the engine again")
-    return _metadata(clip, texts, config, tower, dict(known.engine_files), known.fidelity)
+    found = _metadata(clip, texts, config, tower, dict(known.engine_files), known.fidelity)
+    return replace(found, plans=known.plans)
 
 
 def _metadata(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.errors import BackendError, EngineError
+from coder_engine.metadata import Metadata
 
 EXPORT_AGAIN = "export it again with coder-export"
 OFF_UNIT = 0.01
@@ -61,6 +62,8 @@ class Backend(ABC):
         path: the engine file.
         threads: CPU threads, at least 1.
         precision: one of ``precisions``, or "auto" for the fastest that this machine computes natively.
+        meta: what the weight file says, for engine files that say nothing of themselves; that the two belong together
+            is checked before.
 
     Raises:
         BackendError: the runtime or the device is missing, or lacks the precision.
@@ -74,7 +77,7 @@ class Backend(ABC):
         suffixes: the engine files it reads.
         size: (H, W) of the pixels the engine takes.
         width: D of the features it gives.
-        tower: the image tower's sha256 as recorded in the engine file.
+        tower: the image tower's sha256 as recorded in the engine file, or in the weight file that belongs to a plan.
         description: backend, version, device, precision and threads in a few words.
         passed_over: the better backends that "auto" could not take.
     """
@@ -91,8 +94,9 @@ class Backend(ABC):
     description: str
     passed_over: tuple[PassedOver, ...] = ()
 
-    def __init__(self, path: Path, *, threads: int, precision: str = "auto") -> None:
+    def __init__(self, path: Path, *, threads: int, precision: str = "auto", meta: Metadata | None = None) -> None:
         self._path = path
+        self._meta = meta
         self._closed = False
         self._open(threads, precision)
 
@@ -222,3 +226,8 @@ def first_line(err: Exception) -> str:
 def count_of(number: int, noun: str) -> str:
     """``1 thread``, ``2 threads``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def less_memory(count: int) -> str:
+    """What to use where a device has not enough memory for ``count`` images."""
+    return f"a smaller batch (--batch-size {count // 2})" if count > 1 else "a GPU with more free memory (nvidia-smi)"
