@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends import PassedOver, open_backend
+from coder_engine.backends.base import Ranker
 from coder_engine.batch import as_images, check_options
 from coder_engine.cpus import check_threads
 from coder_engine.errors import EngineError, ImageError, WeightsError
@@ -39,6 +40,7 @@ class _LabelSet:
     weights: Weights
     head: Head
     preprocess: Preprocess
+    ranker: Ranker | None
 
 
 class Engine:
@@ -109,6 +111,8 @@ class Engine:
             finally:
                 checked.result()  # where both fail, the wrong file explains that it cannot be loaded
         self._active = self._label_set(loaded)
+        if self._active.ranker is not None:
+            self._active.ranker.warm_up()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -131,6 +135,8 @@ class Engine:
             f"{meta.model} ({meta.pretrained})",
             f"{len(meta.labels):,} classes, {duels}",
         ]
+        if self._active.ranker is not None:
+            parts.append(self._active.ranker.description)
         if self.passed_over:
             parts.append(f"passed over: {', '.join(map(str, self.passed_over))}")
         return "; ".join(parts)
@@ -282,7 +288,12 @@ class Engine:
             preprocess = Preprocess.from_json(weights.meta.preprocess)
         except ValueError as err:
             raise WeightsError(f"{weights.path}: {err}") from err
-        return _LabelSet(weights=weights, head=Head(weights, threads=self._threads), preprocess=preprocess)
+        return _LabelSet(
+            weights=weights,
+            head=Head(weights, threads=self._threads),
+            preprocess=preprocess,
+            ranker=self._backend.ranker(weights),
+        )
 
     def _classify(
         self,
@@ -294,7 +305,7 @@ class Engine:
         active = self._active
         labels = active.weights.meta.labels
         good = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
-        ranking = self._rank(active, self._backend.encode(np.stack(good)), top) if good else None
+        ranking = self._encode_and_rank(active, np.stack(good), top) if good else None
         rows = iter(range(len(good)))
         found = []
         for image, pixels in zip(images, decoded, strict=True):
@@ -305,9 +316,20 @@ class Engine:
                 found.append(prediction_of(path, ranking, next(rows), labels, top, unknown_below))
         return found
 
+    def _encode_and_rank(self, active: _LabelSet, pixels: Pixels, top: int) -> Ranking:
+        """Both on the device where the backend can, which spares the way of the features to the CPU."""
+        if active.ranker is not None:
+            self._backend.check_pixels(pixels)
+            ranking = active.ranker.rank(pixels, top=top, margin=self._gate(active), rerank=self._rerank)
+            if ranking is not None:
+                return ranking
+        return self._rank(active, self._backend.encode(pixels), top)
+
     def _rank(self, active: _LabelSet, features: NDArray[np.float32], top: int) -> Ranking:
-        margin = self._margin if self._margin is not None else active.weights.meta.margin
-        return active.head.rank(features, top=top, margin=margin, rerank=self._rerank)
+        return active.head.rank(features, top=top, margin=self._gate(active), rerank=self._rerank)
+
+    def _gate(self, active: _LabelSet) -> float | None:
+        return self._margin if self._margin is not None else active.weights.meta.margin
 
     def _pixels(self, image: Any) -> Pixels:
         if isinstance(image, np.ndarray) and image.shape == (*self._backend.size, 3) and image.dtype == np.uint8:

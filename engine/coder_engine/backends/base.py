@@ -12,13 +12,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.errors import BackendError, EngineError
 from coder_engine.metadata import Metadata
+
+if TYPE_CHECKING:
+    from coder_engine.head import Ranking
+    from coder_engine.weights import Weights
 
 EXPORT_AGAIN = "export it again with coder-export"
 OFF_UNIT = 0.01
@@ -53,6 +57,17 @@ class PassedOver:
 
     def __str__(self) -> str:
         return f"{self.title} ({self.short})"
+
+
+class Ranker(Protocol):
+    """Encoder and head in one go on a device, for one label set."""
+
+    @property
+    def description(self) -> str: ...
+
+    def warm_up(self) -> None: ...
+
+    def rank(self, pixels: NDArray[np.uint8], *, top: int, margin: float | None, rerank: bool) -> Ranking | None: ...
 
 
 class Backend(ABC):
@@ -129,6 +144,17 @@ class Backend(ABC):
             BackendError: the runtime failed, or the backend was closed.
             EngineError: the features it gave have another dtype, shape or length.
         """
+        self.check_pixels(pixels)
+        if not len(pixels):
+            return np.empty((0, self.width), np.float32)
+        return self._unit(self._run(np.ascontiguousarray(pixels)), len(pixels))
+
+    def ranker(self, weights: Weights) -> Ranker | None:
+        """The encoder and the head of a label set in one go on the device; None where the backend only encodes."""
+        return None
+
+    def check_pixels(self, pixels: NDArray[np.uint8]) -> None:
+        """Refuse what is not uint8 [B, H, W, 3], and everything once the backend is closed."""
         if self._closed:
             raise BackendError(f"{self._path}: this engine was closed; open it again")
         height, width = self.size
@@ -137,9 +163,6 @@ class Backend(ABC):
                 f"pixels must be uint8 [B, {height}, {width}, 3], got {pixels.dtype} {list(pixels.shape)}; "
                 "resize and crop first, the engine does the scaling"
             )
-        if not len(pixels):
-            return np.empty((0, self.width), np.float32)
-        return self._unit(self._run(np.ascontiguousarray(pixels)), len(pixels))
 
     def close(self) -> None:
         """Free what the runtime holds; a second time does nothing."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from coder_engine.backends.base import Unavailable, import_runtime
+from coder_engine.backends.base import Unavailable, count_of, first_line, import_runtime, less_memory
 from coder_engine.errors import BackendError
 
 _NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorDevicesUnavailable", "cudaErrorInvalidDevice")
@@ -25,6 +26,18 @@ _NO_DRIVER = (
 
 class OutOfDeviceMemory(BackendError):
     """The GPU has not enough free memory."""
+
+
+@contextmanager
+def naming_the_batch(count: int) -> Iterator[None]:
+    """Where the GPU has not enough memory: an error that names the batch, and what to use instead."""
+    try:
+        yield
+    except OutOfDeviceMemory as err:
+        images = count_of(count, "image")
+        raise BackendError(
+            f"the device has not enough memory for {images} ({first_line(err)}); use {less_memory(count)}"
+        ) from err
 
 
 class Cuda:
@@ -85,8 +98,7 @@ class Stream:
 
     def __init__(self, cuda: Cuda) -> None:
         self._cuda = cuda
-        self._made = cuda("cudaStreamCreateWithFlags", cuda.api.cudaStreamNonBlocking)
-        self.handle = int(self._made)
+        self.handle = int(cuda("cudaStreamCreateWithFlags", cuda.api.cudaStreamNonBlocking))
 
     def wait(self) -> None:
         """Until all that was asked of it is done.
@@ -96,17 +108,24 @@ class Stream:
         """
         self._cuda("cudaStreamSynchronize", self.handle)
 
+    def settle(self) -> None:
+        """As :meth:`wait`, whether or not the work failed: what it used may be freed then."""
+        self._cuda.release("cudaStreamSynchronize", self.handle)
+
     def close(self) -> None:
         self._cuda.release("cudaStreamDestroy", self.handle)
 
 
 class DeviceMemory:
-    """``size`` bytes on the GPU, at ``address``; all zero at the start."""
+    """``size`` bytes on the GPU, at ``address``; what they hold at the start is anything."""
 
     def __init__(self, cuda: Cuda, size: int) -> None:
         self._cuda, self.size = cuda, max(size, 1)  # none at all would have no address
         self.address = int(cuda("cudaMalloc", self.size))
-        cuda("cudaMemset", self.address, 0, self.size)
+
+    def zero(self, stream: Stream) -> None:
+        """All bytes 0, when the stream comes to it."""
+        self._cuda("cudaMemsetAsync", self.address, 0, self.size, stream.handle)
 
     def close(self) -> None:
         self._cuda.release("cudaFree", self.address)

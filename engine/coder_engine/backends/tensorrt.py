@@ -6,24 +6,26 @@ before the library sees the plan. ``engine_host_code_allowed`` stays off: a plan
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.base import Backend, count_of, less_memory
+from coder_engine.backends.base import Backend
 from coder_engine.backends.buckets import chunks
 from coder_engine.backends.cuda_driver import first_gpu, require_gpu
-from coder_engine.backends.cuda_memory import Cuda, OutOfDeviceMemory
-from coder_engine.backends.tensorrt_worker import OpenPlan, Worker
+from coder_engine.backends.cuda_memory import Cuda, naming_the_batch
+from coder_engine.backends.pool import Pool
+from coder_engine.backends.tensorrt_ranker import TensorRtRanker
+from coder_engine.backends.tensorrt_worker import Download, OpenPlan, Worker
 from coder_engine.errors import BackendError, EngineError
 from coder_engine.plans.library import Log, open_library, title_of
 from coder_engine.plans.record import SUFFIX, PlanRecord, check_gpu, library_of, rebuild_hint, record_of
+from coder_engine.weights import Weights
+
+WORKERS = 4
+"""Threads that run at once; each has memory of its own on the GPU, and others wait."""
 
 
 class TensorRt(Backend):
@@ -50,8 +52,8 @@ class TensorRt(Backend):
         gpu = first_gpu()
         check_gpu(self._path, record, gpu)
         self._check_precision(record, precision)
-        self._lock, self._idle = Lock(), deque[Worker]()
-        self._plan: OpenPlan | None = self._deserialized(trt, Log(trt), Cuda())
+        plan = self._deserialized(trt, Log(trt), Cuda())
+        self._running: tuple[OpenPlan, Pool[Worker]] | None = (plan, Pool(lambda: Worker(plan), WORKERS))
         fault = self._warm_up()
         graphs = f"no CUDA graphs ({fault})" if fault else "CUDA graphs"
         self.description = f"{title_of(trt.__name__, trt.__version__)}, {gpu.name}, {record.precision}, {graphs}"
@@ -78,69 +80,38 @@ class TensorRt(Backend):
 
     def _warm_up(self) -> str | None:
         """Run one black image, and so have its graph made; gives why there is none."""
-        black = np.zeros((1, *self.size, 3), np.uint8)
-        try:
-            with self._worker() as worker:
-                worker.encode(black)
-                return worker.graph_fault(1)
-        except OutOfDeviceMemory as err:
-            raise BackendError(_no_room(1, err)) from err
+        _, workers = self._open_plan()
+        with naming_the_batch(1), workers.borrow() as worker:
+            return worker.run(np.zeros((1, *self.size, 3), np.uint8), Download()).fault
 
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        largest = self._largest()
-        try:
-            with self._worker() as worker:
-                parts = [worker.encode(part) for part in chunks(pixels, largest)]
-        except OutOfDeviceMemory as err:
-            raise BackendError(_no_room(min(len(pixels), largest), err)) from err
+        plan, workers = self._open_plan()
+        with naming_the_batch(min(len(pixels), plan.max_batch)), workers.borrow() as worker:
+            parts = [worker.encode(part) for part in chunks(pixels, plan.max_batch)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    @contextmanager
-    def _worker(self) -> Iterator[Worker]:
-        """A worker that no other thread uses; there come to be as many as threads at once."""
-        plan = self._plan
-        if plan is None:
-            raise self._closed_error()
-        try:
-            worker = self._idle.pop()
-        except IndexError:
-            worker = Worker(plan)
-        try:
-            yield worker
-        except BaseException:
-            worker.close()  # whatever went wrong may have left work in its stream
-            raise
-        with self._lock:
-            if self._plan is not None:
-                self._idle.append(worker)
-                return
-        worker.close()  # the engine was closed meanwhile
+    def ranker(self, weights: Weights) -> TensorRtRanker:
+        plan, _ = self._open_plan()
+        return TensorRtRanker(plan, weights)
 
-    def _largest(self) -> int:
-        plan = self._plan
-        if plan is None:
-            raise self._closed_error()
-        return plan.max_batch
-
-    def _closed_error(self) -> BackendError:
-        return BackendError(f"{self._path}: this engine was closed; open it again")
+    def _open_plan(self) -> tuple[OpenPlan, Pool[Worker]]:
+        running = self._running
+        if running is None:
+            raise BackendError(f"{self._path}: this engine was closed; open it again")
+        return running
 
     def _close(self) -> None:
-        with self._lock:
-            self._plan = None
-            while self._idle:
-                self._idle.pop().close()
+        self._running = None  # a run in another thread holds both until it ends
 
 
 def interface(trt: ModuleType, engine: Any) -> tuple[dict[str, list[int | str | None]], set[str]]:
-    """Shapes of a plan's inputs and names of its outputs, those of another type than ours left out."""
+    """Shapes of a plan's inputs and names of its outputs; a name tells of a type that is not ours."""
     types = {"pixels": trt.uint8, "bank": trt.float32, "features": trt.float32, "coder": trt.float32}
     inputs: dict[str, list[int | str | None]] = {}
     outputs: set[str] = set()
     for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
-        told = (
-            name if engine.get_tensor_dtype(name) == types.get(name) else f"{name} as {engine.get_tensor_dtype(name)}"
-        )
+        dtype = engine.get_tensor_dtype(name)
+        told = name if dtype == types.get(name) else f"{name} as {dtype}"
         if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
             inputs[told] = [None if axis < 0 else int(axis) for axis in engine.get_tensor_shape(name)]
         else:
@@ -154,7 +125,3 @@ def largest_batch(engine: Any) -> int | None:
         return None
     _, _, largest = engine.get_tensor_profile_shape("pixels", 1)
     return int(largest[0])
-
-
-def _no_room(count: int, err: Exception) -> str:
-    return f"the device has not enough memory for {count_of(count, 'image')} ({err}); use {less_memory(count)}"

@@ -7,10 +7,11 @@ between the layers, the largest part, is one block a profile: a worker runs one 
 
 from __future__ import annotations
 
+import weakref
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,8 +70,115 @@ class OpenPlan:
         return result
 
 
+class Tail(Protocol):
+    """What is asked of the stream after the encoder. Equal tails share a graph."""
+
+    def enqueue(self, features: Mirrored, bucket: int, stream: Stream) -> None:
+        """``features`` float32 [bucket, D] are on the GPU by then; nothing may be allocated."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """The features themselves, to the host."""
+
+    def enqueue(self, features: Mirrored, bucket: int, stream: Stream) -> None:
+        features.download(stream)
+
+
+class BatchRun:
+    """A plan at one batch size: the first run is plain, which warms up; those after it launch the graph.
+
+    Attributes:
+        features: float32 [bucket, D].
+        fault: why there is no graph; None where there is, or before the first run.
+    """
+
+    def __init__(self, plan: OpenPlan, stream: Stream, scratch: DeviceMemory, *, profile: int, bucket: int) -> None:
+        self._plan, self._stream, self._bucket = plan, stream, bucket
+        self._graph: Graph | None = None
+        self._tail: Tail | None = None
+        self.fault: str | None = None
+        with ExitStack() as owned:
+            self._context = plan.context()
+            self._pixels = Mirrored(plan.cuda, (bucket, *plan.size, 3), np.uint8)
+            owned.callback(self._pixels.close)
+            self.features = Mirrored(plan.cuda, (bucket, plan.width), np.float32)
+            owned.callback(self.features.close)
+            # The graph of the engine has a bank of any number of rows; here one of zeros, see Backend._no_bank.
+            bank, coder = (DeviceMemory(plan.cuda, 4 * count) for count in (plan.width, bucket))
+            owned.callback(bank.close)
+            owned.callback(coder.close)
+            self._bind(scratch, profile, bank, coder)
+            self._owned = owned.pop_all()
+
+    def run(self, pixels: NDArray[np.uint8], tail: Tail) -> None:
+        """Encode up to ``bucket`` images, then do what ``tail`` says; ends when all of it is done.
+
+        What the buffers hold beyond the images is run along, and means nothing.
+        """
+        self._pixels.host[: len(pixels)] = pixels
+        same = self._tail == tail
+        if same and self._graph is not None:
+            self._graph.launch()
+        else:
+            self._enqueue(tail)
+        self._stream.wait()
+        if not same:
+            self._tail = tail
+            self._capture(tail)
+
+    def close(self) -> None:
+        self._stream.settle()
+        self._drop_graph()
+        self._context = self._tail = None
+        self._owned.close()
+
+    def _bind(self, scratch: DeviceMemory, profile: int, bank: DeviceMemory, coder: DeviceMemory) -> None:
+        plan, context, stream = self._plan, self._context, self._stream
+        plan.checked(context.set_optimization_profile_async(profile, stream.handle), f"take profile {profile}")
+        context.set_device_memory(scratch.address, scratch.size)
+        shapes = {"pixels": (self._bucket, *plan.size, 3), "bank": (1, plan.width)}
+        for name, shape in shapes.items():
+            plan.checked(context.set_input_shape(name, shape), f"take {name} {list(shape)}")
+        addresses = {
+            "pixels": self._pixels.address,
+            "bank": bank.address,
+            "features": self.features.address,
+            "coder": coder.address,
+        }
+        for name, address in addresses.items():
+            plan.checked(context.set_tensor_address(name, address), f"take the address of {name}")
+        bank.zero(stream)
+        stream.wait()
+
+    def _enqueue(self, tail: Tail) -> None:
+        self._pixels.upload(self._stream)
+        self._plan.checked(self._context.execute_async_v3(self._stream.handle), "run the plan")
+        tail.enqueue(self.features, self._bucket, self._stream)
+
+    def _capture(self, tail: Tail) -> None:
+        """Record the run. Where the library cannot be recorded, runs stay plain, which is slower and as right."""
+        self._drop_graph()
+        capturable = getattr(self._context, "is_stream_capturable", None)  # RTX knows before it is tried
+        if capturable is not None and not capturable(self._stream.handle):
+            self.fault = "the library says that this plan cannot be captured"
+            return
+        try:
+            self._graph = Graph(self._plan.cuda, self._stream, lambda: self._enqueue(tail))
+        except BackendError as err:
+            self.fault = first_line(err)
+
+    def _drop_graph(self) -> None:
+        if self._graph is not None:
+            self._graph.close()
+        self._graph = None
+
+
 class Worker:
     """A stream, memory, and a :class:`BatchRun` for each batch size met so far; for one thread at a time.
+
+    All of it is freed by :meth:`close`, or when nobody holds the worker any more; what a failed device does not free is
+    left.
 
     Raises:
         BackendError: the GPU has not enough memory, or failed.
@@ -78,26 +186,31 @@ class Worker:
 
     def __init__(self, plan: OpenPlan) -> None:
         self._plan = plan
-        self._owned = ExitStack()
         self._scratch: dict[int, DeviceMemory] = {}
         self._runs: dict[int, BatchRun] = {}
+        self._owned = ExitStack()
         self._stream = Stream(plan.cuda)
         self._owned.callback(self._stream.close)
+        self._end = weakref.finalize(self, self._owned.close)
+        self._end.atexit = False  # the process gives all of it back
 
     def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features [B, D] of ``pixels`` uint8 [B, H, W, 3], B from 1 to the plan's ``max_batch``."""
-        return self._run(bucket_of(len(pixels), self._plan.max_batch)).encode(pixels)
+        run = self.run(pixels, Download())
+        features: NDArray[np.float32] = run.features.host[: len(pixels)].copy()
+        return features
 
-    def graph_fault(self, bucket: int) -> str | None:
-        """Why a batch size runs without a CUDA graph; None where it has one."""
-        return self._run(bucket).fault
+    def run(self, pixels: NDArray[np.uint8], tail: Tail) -> BatchRun:
+        """Run ``pixels`` at the next batch size that has a graph; ``tail`` is as in :meth:`BatchRun.run`."""
+        run = self._run_of(bucket_of(len(pixels), self._plan.max_batch))
+        run.run(pixels, tail)
+        return run
 
     def close(self) -> None:
-        """Free all of it; what a failed device does not free is left."""
         self._runs.clear()
-        self._owned.close()
+        self._end()
 
-    def _run(self, bucket: int) -> BatchRun:
+    def _run_of(self, bucket: int) -> BatchRun:
         if bucket not in self._runs:
             profile = 0 if bucket == 1 else 1
             if profile not in self._scratch:
@@ -108,83 +221,3 @@ class Worker:
             self._owned.callback(run.close)
             self._runs[bucket] = run
         return self._runs[bucket]
-
-
-class BatchRun:
-    """A plan at one batch size: the first run is plain, which warms up; those after it launch the graph.
-
-    Attributes:
-        fault: why there is no graph; None where there is, or before the first run.
-    """
-
-    def __init__(self, plan: OpenPlan, stream: Stream, scratch: DeviceMemory, *, profile: int, bucket: int) -> None:
-        self._plan, self._stream = plan, stream
-        self._graph: Graph | None = None
-        self.fault: str | None = None
-        self._warm = False
-        with ExitStack() as owned:
-            self._context = plan.context()
-            self._pixels = Mirrored(plan.cuda, (bucket, *plan.size, 3), np.uint8)
-            owned.callback(self._pixels.close)
-            self._features = Mirrored(plan.cuda, (bucket, plan.width), np.float32)
-            owned.callback(self._features.close)
-            # The graph of the engine has a bank of any number of rows; here one of zeros, see Backend._no_bank.
-            bank, coder = (DeviceMemory(plan.cuda, 4 * count) for count in (plan.width, bucket))
-            owned.callback(bank.close)
-            owned.callback(coder.close)
-            self._bind(scratch, profile, bucket, bank, coder)
-            self._owned = owned.pop_all()
-
-    def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features of up to ``bucket`` images; what the buffers hold beyond them is run along and left out."""
-        self._pixels.host[: len(pixels)] = pixels
-        if self._graph is not None:
-            self._graph.launch()
-        else:
-            self._enqueue()
-        self._stream.wait()
-        features: NDArray[np.float32] = self._features.host[: len(pixels)].copy()
-        if not self._warm:
-            self._warm = True
-            self._capture()
-        return features
-
-    def close(self) -> None:
-        if self._graph is not None:
-            self._graph.close()
-        self._context = None
-        self._owned.close()
-
-    def _bind(self, scratch: DeviceMemory, profile: int, bucket: int, bank: DeviceMemory, coder: DeviceMemory) -> None:
-        plan, context = self._plan, self._context
-        plan.checked(context.set_optimization_profile_async(profile, self._stream.handle), f"take profile {profile}")
-        context.set_device_memory(scratch.address, scratch.size)
-        shapes = {"pixels": (bucket, *plan.size, 3), "bank": (1, plan.width)}
-        for name, shape in shapes.items():
-            plan.checked(context.set_input_shape(name, shape), f"take {name} {list(shape)}")
-        addresses = {
-            "pixels": self._pixels.address,
-            "bank": bank.address,
-            "features": self._features.address,
-            "coder": coder.address,
-        }
-        for name, address in addresses.items():
-            plan.checked(context.set_tensor_address(name, address), f"take the address of {name}")
-        self._stream.wait()
-
-    def _enqueue(self) -> None:
-        """Pixels there, the encoder, features back: all of it asked of the stream."""
-        self._pixels.upload(self._stream)
-        self._plan.checked(self._context.execute_async_v3(self._stream.handle), "run the plan")
-        self._features.download(self._stream)
-
-    def _capture(self) -> None:
-        """Record the run. Where the library cannot be recorded, runs stay plain, which is slower and as right."""
-        capturable = getattr(self._context, "is_stream_capturable", None)  # RTX knows before it is tried
-        if capturable is not None and not capturable(self._stream.handle):
-            self.fault = "the library says that this plan cannot be captured"
-            return
-        try:
-            self._graph = Graph(self._plan.cuda, self._stream, self._enqueue)
-        except BackendError as err:
-            self.fault = first_line(err)

@@ -65,9 +65,11 @@ def build_plan(
     for profile in profiles(builder, network, graph, max_batch):
         config.add_optimization_profile(profile)
     _set_flags(trt, config)
-    config.progress_monitor = monitor(trt, progress)
+    watch = config.progress_monitor = monitor(trt, progress)
     with _timing_cache(trt, config, gpu):
         serialized = builder.build_serialized_network(network, config)
+        if watch.stopped is not None:
+            raise watch.stopped
         if serialized is None:
             raise EngineError(f"{graph}: {title_of(trt.__name__, trt.__version__)} does not build it ({log.take()})")
     with replacing(plan) as scratch:

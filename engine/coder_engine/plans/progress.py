@@ -41,24 +41,32 @@ class Phases:
 
 
 def monitor(trt: ModuleType, progress: OnProgress) -> Any:
-    """An IProgressMonitor for a builder, which calls it from several threads."""
+    """An IProgressMonitor for a builder, which calls it from several threads.
+
+    An exception, Ctrl-C for one, cannot pass through the builder: it ends the build, and is kept as ``stopped``.
+    """
     phases, lock = Phases(), Lock()
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
+            self.stopped: BaseException | None = None
 
         def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
-            with lock:
-                phases.start(phase, parent, steps)
+            self._guarded(lambda: phases.start(phase, parent, steps))
 
         def step_complete(self, phase: str, step: int) -> bool:
-            with lock:
-                progress(phases.step(phase, step), phase)
-            return True
+            self._guarded(lambda: progress(phases.step(phase, step), phase))
+            return self.stopped is None
 
         def phase_finish(self, phase: str) -> None:
-            with lock:
-                phases.finish(phase)
+            self._guarded(lambda: phases.finish(phase))
+
+        def _guarded(self, work: Callable[[], object]) -> None:
+            try:
+                with lock:
+                    work()
+            except BaseException as err:
+                self.stopped = err
 
     return Monitor()

@@ -55,6 +55,7 @@ def rebuild_plan(
             update_weights(
                 one.path,
                 engine_files={**one.meta.engine_files, path.name: digest},
+                fidelity={**one.meta.fidelity, "plan": None},  # what was measured of the one before
                 plans={**one.meta.plans, path.name: record.to_json()},
             )
     return record

@@ -19,6 +19,9 @@ from coder_engine.plans.library import LIBRARIES, open_library, title_of
 
 SUFFIX = ".plan"
 
+_RTX_FROM = 8.0
+"""What plans for no GPU in particular run on. RTX can build for 7.5 alone, but not the fp32 products in our graphs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRecord:
@@ -107,6 +110,11 @@ def check_gpu(path: Path, record: PlanRecord, gpu: Gpu) -> None:
     Raises:
         EngineError: the GPU's name or its compute capability is not the recorded one.
     """
+    if record.gpu is None and float(gpu.capability) < _RTX_FROM:
+        raise EngineError(
+            f"{path}: plans of TensorRT-RTX run from compute capability {_RTX_FROM} on, this machine has {gpu}; "
+            f"run {path.with_suffix('.onnx').name} instead"
+        )
     wanted = record.gpu or gpu.name, record.compute_capability or gpu.capability
     if wanted != (gpu.name, gpu.capability):
         built = Gpu(name=wanted[0], capability=wanted[1])

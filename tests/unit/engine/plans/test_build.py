@@ -82,7 +82,6 @@ def test_two_profiles(graph: Path, rtx: ModuleType, most: int, best: int) -> Non
 def test_what_the_builder_is_asked(graph: Path, tmp_path: Path, rtx: ModuleType, monkeypatch: Any) -> None:
     """Two profiles, no TF32, all memory given by the caller, and what must not run stays off."""
     seen: list[Any] = []
-    monkeypatch.setattr(module, "monitor", lambda trt, progress: None)
     set_flags = module._set_flags
     monkeypatch.setattr(module, "_set_flags", lambda trt, config: (set_flags(trt, config), seen.append(config)))
     build_plan(graph, tmp_path / "m.plan", precision="fp32", library="tensorrt_rtx")
@@ -125,6 +124,20 @@ def test_a_graph_that_is_not_ours(tmp_path: Path) -> None:
 def test_absurd_batches(tmp_path: Path, most: int) -> None:
     with pytest.raises(ValueError, match=f"max_batch must be from 1 to 4096, got {most}"):
         build_plan(tmp_path / "m.onnx", tmp_path / "m.plan", precision="fp32", max_batch=most)
+
+
+def test_ctrl_c_while_it_builds(graph: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    calls: list[float] = []
+
+    def interrupt(done: float, phase: str) -> None:
+        calls.append(done)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_plan(graph, tmp_path / "m.plan", precision="fp32", library="tensorrt_rtx", progress=interrupt)
+    assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]
+    assert capfd.readouterr() == ("", "")
 
 
 # TensorRT, by the same interface; only what is asked of it

@@ -7,16 +7,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from coder_engine.errors import EngineError, WeightsError
 from coder_engine.files import sha256_of
 from coder_engine.plans import rebuild as module
 from coder_engine.plans.rebuild import rebuild_plan
-from coder_engine.weights import check_belongs, load_weights, save_weights, update_weights
-from helpers_engine import TOWER, D, write
-from helpers_weights import PLAIN, make_tensors
+from coder_engine.weights import check_belongs, load_weights, update_weights
+from helpers_engine import write
+from helpers_plans import write_weights
 
 pytestmark = pytest.mark.skipif(
     not find_spec("tensorrt_rtx"), reason="tensorrt_rtx is not installed: pip install tensorrt-rtx"
@@ -27,17 +26,8 @@ pytestmark = pytest.mark.skipif(
 def plan(tmp_path: Path) -> Path:
     """Where a plan would be: its graph and its weight file are there."""
     graph = write(tmp_path / "m.onnx")
-    weights(tmp_path / "m.safetensors", graph)
+    write_weights(tmp_path / "m.safetensors", graph)
     return tmp_path / "m.plan"
-
-
-def weights(path: Path, graph: Path) -> Path:
-    fidelity = {"precision": {"precision": "fp16"}}
-    meta = replace(PLAIN, tower=TOWER, engine_files={graph.name: sha256_of(graph)}, fidelity=fidelity)
-    tensors = make_tensors("no pairs")
-    tensors["bank"] = np.ones((len(tensors["bank"]), D), np.float32)
-    save_weights(path, meta, tensors)
-    return path
 
 
 def files(folder: Path) -> set[str]:
@@ -49,6 +39,7 @@ def test_the_first_plan_of_a_machine(plan: Path) -> None:
     record = rebuild_plan(plan, progress=lambda done, phase: told.append(done))
     found = load_weights(plan.with_suffix(".safetensors"))
     assert found.meta.plans == {"m.plan": record.to_json()}
+    assert found.meta.fidelity["plan"] is None
     assert (record.precision, record.max_batch) == ("fp16", 64)
     assert record.onnx_sha256 == found.meta.engine_files["m.onnx"] == sha256_of(plan.with_suffix(".onnx"))
     assert found.meta.engine_files["m.plan"] == sha256_of(plan)
@@ -67,7 +58,7 @@ def test_a_plan_that_does_not_fit(plan: Path) -> None:
 
 
 def test_another_weight_file_and_the_one_beside(plan: Path) -> None:
-    other = weights(plan.parent / "other.safetensors", plan.with_suffix(".onnx"))
+    other = write_weights(plan.parent / "other.safetensors", plan.with_suffix(".onnx"))
     rebuild_plan(plan, weights=other)
     for path in (other, plan.with_suffix(".safetensors")):
         check_belongs(plan, load_weights(path))

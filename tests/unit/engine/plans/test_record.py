@@ -117,6 +117,15 @@ def test_another_gpu(here: Gpu) -> None:
         check_gpu(PATH, RECORD, here)
 
 
+def test_a_gpu_that_is_too_old() -> None:
+    wanted = (
+        r"^folder/m\.plan: plans of TensorRT-RTX run from compute capability 8\.0 on, this machine has "
+        r"NVIDIA T4 \(compute capability 7\.5\); run m\.onnx instead$"
+    )
+    with pytest.raises(EngineError, match=wanted):
+        check_gpu(PATH, RTX, Gpu(name="NVIDIA T4", capability="7.5"))
+
+
 def test_gpus_that_fit() -> None:
     check_gpu(PATH, RECORD, Gpu(name="NVIDIA L4", capability="8.9"))
     check_gpu(PATH, RTX, Gpu(name="NVIDIA GeForce RTX 5090", capability="12.0"))
