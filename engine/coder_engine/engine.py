@@ -111,8 +111,8 @@ class Engine:
             finally:
                 checked.result()  # where both fail, the wrong file explains that it cannot be loaded
         self._active = self._label_set(loaded)
-        if self._active.ranker is not None:
-            self._active.ranker.warm_up()
+        if self._active.ranker is not None:  # the label set goes to the device now, rather than at the first image
+            self._encode_and_rank(self._active, np.zeros((1, *self._backend.size, 3), np.uint8), CANDIDATES)
 
     @property
     def labels(self) -> tuple[str, ...]:

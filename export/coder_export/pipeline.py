@@ -14,12 +14,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from coder_engine.backends import Unavailable, open_backend
-from coder_engine.cpus import usable_cpus
-from coder_engine.errors import BackendError, EngineError, ModelError
+from coder_engine.errors import EngineError, ModelError
 from coder_engine.files import sha256_of
 from coder_engine.metadata import Metadata
-from coder_engine.plans.build import build_plan, find_builder
+from coder_engine.plans.build import find_builder
 from coder_engine.weights import load_weights, save_weights
 from coder_export.collapse import (
     GeneralRows,
@@ -36,11 +34,12 @@ from coder_export.labels import load_labels
 from coder_export.model import ClipModel, open_model
 from coder_export.onnx_model import EngineGraph, export_onnx, save_graph
 from coder_export.photographs import photograph_pixels
+from coder_export.plan import check_plan, make_plan
 from coder_export.precision import typed_copy
 from coder_export.report import Report
 from coder_export.standalone import export_standalone
 from coder_export.textset import GENERAL_KINDS, Sentence, TextSet, find_shipped, names_only, open_textset
-from coder_export.verify import WIDER, PrecisionLoss, least_cosine, measure_loss, verify
+from coder_export.verify import WIDER, PrecisionLoss, measure_loss, verify
 
 _PACKAGES = ("coder-engine", "torch", "open_clip_torch", "onnx", "onnxruntime", "numpy", "safetensors")
 
@@ -151,14 +150,14 @@ def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, report: Re
         plans = {}
         if config.format == "plan":
             built_plan = Path(folder) / config.plan_path.name
-            plans[built_plan.name] = _planned(config, files[0], built_plan, loss, report)
+            plans[built_plan.name] = make_plan(config, files[0], built_plan, loss, report)
             files.append(built_plan)
         weights = Path(folder) / config.weights_path.name
         hashes = {file.name: sha256_of(file) for file in files}
         measured = {**fidelity.to_json(), "precision": loss.to_json() if loss else {"precision": "fp32"}}
         meta = replace(_metadata(clip, texts, config, tower, hashes, measured), plans=plans)
         if plans:
-            ran = _run_plan(config, built_plan, meta, graph, pixels, report)
+            ran = check_plan(config, built_plan, meta, graph, pixels, report)
             meta = replace(meta, fidelity={**meta.fidelity, "plan": ran})
         save_weights(weights, meta, _tensors(texts, config))
         for file in [*files, weights]:
@@ -191,44 +190,6 @@ def _narrowed(
         report.say(f"{precision} is refused: {loss}; wanted at least {config.min_cosine} (--min-cosine)")
     report.say("the engine stays in fp32")
     return files, None
-
-
-def _planned(
-    config: ExportConfig, graph: Path, plan: Path, loss: PrecisionLoss | None, report: Report
-) -> dict[str, Any]:
-    """Build the plan of a graph; gives what the weight file records of it."""
-    precision = loss.precision if loss else "fp32"
-    with report.building(f"{precision} plan") as progress:
-        record = build_plan(
-            graph, plan, precision=precision, max_batch=config.max_batch, library=config.trt, progress=progress
-        )
-    report.say(f"built by {record}")
-    return record.to_json()
-
-
-def _run_plan(
-    config: ExportConfig,
-    plan: Path,
-    meta: Metadata,
-    graph: EngineGraph,
-    pixels: NDArray[np.uint8],
-    report: Report,
-) -> dict[str, Any] | None:
-    """Hold a plan against torch where this machine can run it; None where it cannot, which is said."""
-    try:
-        backend = open_backend(plan, threads=usable_cpus(), meta=meta)
-    except (BackendError, EngineError) as err:
-        report.say(f"the plan was built, but not run: {err.short if isinstance(err, Unavailable) else err}")
-        return None
-    cosine = least_cosine(backend, graph, pixels)
-    backend.close()
-    if not cosine >= config.min_cosine:
-        raise ModelError(
-            f"the plan does not compute what torch does: cosine {cosine:.6f}, wanted at least {config.min_cosine} "
-            f"(--min-cosine); give another --precision ({backend.description})"
-        )
-    report.say(f"torch against the plan: cosine >= {cosine:.6f} ({backend.description})")
-    return {"cosine": cosine, "by": backend.description}
 
 
 def _reused(engine: Path, clip: ClipModel, texts: Texts, config: ExportConfig) -> Metadata:

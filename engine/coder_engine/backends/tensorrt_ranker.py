@@ -111,10 +111,6 @@ class TensorRtRanker:
         """Where the head runs, and why not on the GPU."""
         return "head on the GPU" if self.fault is None else f"head on the CPU ({self.fault})"
 
-    def warm_up(self) -> None:
-        """Put the label set on the GPU, now rather than at the first image."""
-        self.rank(np.zeros((1, *self._plan.size, 3), np.uint8), top=1, margin=None, rerank=True)
-
     def rank(self, pixels: NDArray[np.uint8], *, top: int, margin: float | None, rerank: bool) -> Ranking | None:
         """As ``Head.rank``, from pixels, without logits; None where the CPU is to do it.
 

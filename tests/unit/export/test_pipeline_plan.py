@@ -23,7 +23,7 @@ from coder_engine.metadata import Metadata
 from coder_engine.plans.build import parse
 from coder_engine.plans.library import Log, open_library
 from coder_engine.weights import check_belongs, load_weights
-from coder_export import pipeline
+from coder_export import pipeline, plan
 from coder_export.cli import _config, _parser, main
 from coder_export.config import ExportConfig
 from coder_export.pipeline import export
@@ -58,10 +58,10 @@ def test_three_files_that_belong_together(
     export(config(tmp_path, labels_file), Report())
     names = {"m.5.onnx", "m.5.plan", "m.5.safetensors"}
     assert {file.name for file in tmp_path.iterdir()} == names
-    plan, graph = tmp_path / "m.5.plan", tmp_path / "m.5.onnx"
+    built, graph = tmp_path / "m.5.plan", tmp_path / "m.5.onnx"
     weights = load_weights(tmp_path / "m.5.safetensors")
-    assert weights.meta.engine_files == {file.name: sha256_of(file) for file in (graph, plan)}
-    check_belongs(plan, weights)
+    assert weights.meta.engine_files == {file.name: sha256_of(file) for file in (graph, built)}
+    check_belongs(built, weights)
     assert weights.meta.plans == {
         "m.5.plan": {
             "library": "tensorrt_rtx",
@@ -76,15 +76,15 @@ def test_three_files_that_belong_together(
     said = capsys.readouterr().out
     assert "built by TensorRT-RTX" in said
     assert ("the plan was built, but not run: " in said) == (weights.meta.fidelity["plan"] is None)
-    assert f"next: coder-infer IMAGES --engine {plan}" in said
+    assert f"next: coder-infer IMAGES --engine {built}" in said
     labels = tmp_path / "other.txt"
     labels.write_text("cat\ndog\n")
     export(
-        config(tmp_path, labels, engine=plan, format="onnx", precision="fp32", out=tmp_path / "o"), Report(quiet=True)
+        config(tmp_path, labels, engine=built, format="onnx", precision="fp32", out=tmp_path / "o"), Report(quiet=True)
     )
     other = load_weights(tmp_path / "o.safetensors")
     assert other.meta.plans == weights.meta.plans  # so that the plan can be opened with it
-    check_belongs(plan, other)
+    check_belongs(built, other)
 
 
 class Ran:
@@ -116,7 +116,7 @@ def test_a_plan_is_held_against_torch_where_it_runs(
         assert path.name in meta.plans
         return Ran(tiny, angle)
 
-    monkeypatch.setattr(pipeline, "open_backend", open_plan)
+    monkeypatch.setattr(plan, "open_backend", open_plan)
     angle = 0.1  # cosine 0.995
     with pytest.raises(
         ModelError, match=r"the plan does not compute what torch does: cosine 0\.995\d+, wanted at least"
@@ -131,11 +131,11 @@ def test_a_plan_is_held_against_torch_where_it_runs(
 
 @pytest.mark.usefixtures("exported")
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path, labels_file: Path, monkeypatch: Any) -> None:
-    def fail(graph: Path, plan: Path, **_: Any) -> None:
-        plan.write_bytes(b"half a plan")
+    def fail(graph: Path, path: Path, **_: Any) -> None:
+        path.write_bytes(b"half a plan")
         raise EngineError("no")
 
-    monkeypatch.setattr(pipeline, "build_plan", fail)
+    monkeypatch.setattr(plan, "build_plan", fail)
     with pytest.raises(EngineError, match="no"):
         export(config(tmp_path, labels_file), Report(quiet=True))
     assert list(tmp_path.iterdir()) == []
