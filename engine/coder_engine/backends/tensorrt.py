@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.base import Backend
+from coder_engine.backends.base import Backend, Unavailable
 from coder_engine.backends.buckets import chunks
 from coder_engine.backends.cuda_driver import first_gpu, require_gpu
 from coder_engine.backends.cuda_memory import Cuda, naming_the_batch
@@ -49,7 +49,10 @@ class TensorRt(Backend):
             raise EngineError(f"{self._path}: a plan is opened with its weight file, which says what it was built for")
         record = record_of(self._path, self._meta)
         trt = library_of(self._path, record)
-        gpu = first_gpu()
+        try:
+            gpu = first_gpu()
+        except Unavailable as err:  # its cure is the CPU, which runs no plan
+            raise Unavailable(err.short, f"{err} with {self._path.with_suffix('.onnx').name}") from err
         check_gpu(self._path, record, gpu)
         self._check_precision(record, precision)
         plan = self._deserialized(trt, Log(trt), Cuda())
