@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends import PassedOver, open_backend
+from coder_engine.backends.base import Ranker
 from coder_engine.batch import as_images, check_options
 from coder_engine.cpus import check_threads
 from coder_engine.errors import EngineError, ImageError, WeightsError
 from coder_engine.explain import TEXTS, Explanation, explain
 from coder_engine.head import CANDIDATES, Head, Ranking
 from coder_engine.images import MAX_PIXELS, read_rgb
+from coder_engine.plans.record import SUFFIX as PLAN
 from coder_engine.prediction import Prediction, failed, prediction_of
 from coder_engine.preprocess import Preprocess
 from coder_engine.stream import batches, decode_ahead
@@ -38,6 +40,7 @@ class _LabelSet:
     weights: Weights
     head: Head
     preprocess: Preprocess
+    ranker: Ranker | None
 
 
 class Engine:
@@ -47,12 +50,12 @@ class Engine:
     uint8 array [B, H, W, 3]. An image that cannot be read gives a Prediction with ``error``; it never ends a batch.
 
     Args:
-        path: the engine file (.onnx).
+        path: the engine file (.onnx, .plan).
         weights: its weight file; by default the .safetensors of the same stem beside it.
-        backend: "auto" for the best that works here, or "openvino" or "onnxruntime".
+        backend: "auto" for the best that works here, or "tensorrt", "openvino" or "onnxruntime".
         device: "auto", "cpu" or "cuda".
         precision: "auto" for the fastest the device computes natively, "fp32" or "bf16". It is the encoder's; all that
-            follows is fp32. An engine exported in fp16, bf16 or int8 takes "auto" and its own name only.
+            follows is fp32. An engine exported in fp16, bf16 or int8, and a plan, take "auto" and their own name only.
         threads: CPU threads; by default the CPUs this process may really use.
         margin: rerank only images whose two best stage-1 probabilities, before any temperature, differ by less than
             this. By default what the weight file says, which is to rerank every image unless somebody chose a margin.
@@ -94,13 +97,22 @@ class Engine:
         loaded = load_weights(weights if weights is not None else self.path.with_suffix(".safetensors"))
         with ThreadPoolExecutor(1) as pool:  # hashing overlaps with the session's own start
             checked = pool.submit(check_belongs, self.path, loaded)
+            if self.path.suffix == PLAN:  # TensorRT is given no file that was not made here
+                checked.result()
             try:
                 self._backend = open_backend(
-                    self.path, threads=self._threads, backend=backend, device=device, precision=precision
+                    self.path,
+                    threads=self._threads,
+                    backend=backend,
+                    device=device,
+                    precision=precision,
+                    meta=loaded.meta,
                 )
             finally:
                 checked.result()  # where both fail, the wrong file explains that it cannot be loaded
         self._active = self._label_set(loaded)
+        if self._active.ranker is not None:  # the label set goes to the device now, rather than at the first image
+            self._encode_and_rank(self._active, np.zeros((1, *self._backend.size, 3), np.uint8), CANDIDATES)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -123,6 +135,8 @@ class Engine:
             f"{meta.model} ({meta.pretrained})",
             f"{len(meta.labels):,} classes, {duels}",
         ]
+        if self._active.ranker is not None:
+            parts.append(self._active.ranker.description)
         if meta.temperature != 1:
             parts.append(f"scores calibrated, temperature {meta.temperature:.3g}")
         if meta.unknown_below is not None:
@@ -257,9 +271,7 @@ class Engine:
         active = self._active
         features = self._backend.encode(self._pixels(image)[None])
         ranking = self._rank(active, features, CANDIDATES)
-        return explain(
-            active.weights, features, ranking, margin=self._margin_of(active), rerank=self._rerank, texts=texts
-        )
+        return explain(active.weights, features, ranking, margin=self._gate(active), rerank=self._rerank, texts=texts)
 
     def use_labels(self, path: str | PathLike[str]) -> None:
         """Switch to another weight file of the same model, without touching the engine file.
@@ -287,7 +299,12 @@ class Engine:
             preprocess = Preprocess.from_json(weights.meta.preprocess)
         except ValueError as err:
             raise WeightsError(f"{weights.path}: {err}") from err
-        return _LabelSet(weights=weights, head=Head(weights, threads=self._threads), preprocess=preprocess)
+        return _LabelSet(
+            weights=weights,
+            head=Head(weights, threads=self._threads),
+            preprocess=preprocess,
+            ranker=self._backend.ranker(weights),
+        )
 
     def _classify(
         self,
@@ -299,7 +316,7 @@ class Engine:
         active = self._active
         labels, threshold = active.weights.meta.labels, _threshold(active, unknown_below)
         good = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
-        ranking = self._rank(active, self._backend.encode(np.stack(good)), top) if good else None
+        ranking = self._encode_and_rank(active, np.stack(good), top) if good else None
         rows = iter(range(len(good)))
         found = []
         for image, pixels in zip(images, decoded, strict=True):
@@ -310,10 +327,19 @@ class Engine:
                 found.append(prediction_of(path, ranking, next(rows), labels, top, threshold))
         return found
 
-    def _rank(self, active: _LabelSet, features: NDArray[np.float32], top: int) -> Ranking:
-        return active.head.rank(features, top=top, margin=self._margin_of(active), rerank=self._rerank)
+    def _encode_and_rank(self, active: _LabelSet, pixels: Pixels, top: int) -> Ranking:
+        """Both on the device where the backend can, which spares the way of the features to the CPU."""
+        if active.ranker is not None:
+            self._backend.check_pixels(pixels)
+            ranking = active.ranker.rank(pixels, top=top, margin=self._gate(active), rerank=self._rerank)
+            if ranking is not None:
+                return ranking
+        return self._rank(active, self._backend.encode(pixels), top)
 
-    def _margin_of(self, active: _LabelSet) -> float | None:
+    def _rank(self, active: _LabelSet, features: NDArray[np.float32], top: int) -> Ranking:
+        return active.head.rank(features, top=top, margin=self._gate(active), rerank=self._rerank)
+
+    def _gate(self, active: _LabelSet) -> float | None:
         return self._margin if self._margin is not None else active.weights.meta.margin
 
     def _pixels(self, image: Any) -> Pixels:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ class Ranking:
     """Ranked classes of B images; n = max(k, top) columns, never more than C.
 
     Attributes:
-        logits: o of Eq. 8, float32 [B, C].
+        logits: o of Eq. 8, float32 [B, C]; [B, 0] where they stayed on a GPU.
         ids: class ids, best first, int32 [B, n].
         scores: softmax(logit scale * o / temperature) of those classes, float32 [B, n].
         gaps: S of Eq. 15 for the first k, float32 [B, k]; 0 where the image was not reranked.
@@ -43,6 +44,29 @@ class Ranking:
     gaps: NDArray[np.float32]
     duels: NDArray[np.float32]
     reranked: NDArray[np.bool_]
+
+
+def empty_ranking(count: int, classes: int, top: int, *, logits: bool = True) -> Ranking:
+    """Arrays for a ranking of ``count`` images to be written into; ``logits`` False leaves those out."""
+    k = min(CANDIDATES, classes)
+    n = min(max(top, k), classes)
+    return Ranking(
+        logits=np.empty((count, classes if logits else 0), np.float32),
+        ids=np.empty((count, n), np.int32),
+        scores=np.empty((count, n), np.float32),
+        gaps=np.empty((count, k), np.float32),
+        duels=np.empty((count, k, k), np.float32),
+        reranked=np.empty(count, np.bool_),
+    )
+
+
+def joined(parts: Sequence[Ranking]) -> Ranking:
+    """Rankings of the same classes, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Ranking(
+        **{item.name: np.concatenate([getattr(one, item.name) for one in parts]) for item in fields(Ranking)}
+    )
 
 
 class Head:
@@ -88,17 +112,8 @@ class Head:
         Raises:
             EngineError: a feature is NaN or infinite.
         """
-        count, k = len(features), min(CANDIDATES, self.classes)
-        n = min(max(top, k), self.classes)
-        coder = np.empty((count, self._rows), np.float32)
-        out = Ranking(
-            logits=np.empty((count, self.classes), np.float32),
-            ids=np.empty((count, n), np.int32),
-            scores=np.empty((count, n), np.float32),
-            gaps=np.empty((count, k), np.float32),
-            duels=np.empty((count, k, k), np.float32),
-            reranked=np.empty(count, np.bool_),
-        )
+        coder = np.empty((len(features), self._rows), np.float32)
+        out = empty_ranking(len(features), self.classes, top)
         try:
             self._kernel.coder(features, coder)
             gate = -1.0 if margin is None else margin

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-LATER = ("pair_text_digest", "temperature", "calibration", "unknown_below", "unknown_record", "margin_record")
+LATER = (
+    "plans", "pair_text_digest", "temperature", "calibration", "unknown_below", "unknown_record", "margin_record",
+)  # fmt: skip
 """Fields that older files lack; their defaults are what those files meant."""
 
 
@@ -26,6 +28,7 @@ class Metadata:
         texts: the text set's name, source and counts.
         sentences: class id, kind and text of each row of the ``texts`` tensor; empty where it was left out.
         engine_files: sha256 by file name of the engine files this weight file belongs to.
+        plans: what each .plan among them was built by and for, by file name; see ``coder_engine.plans.record``.
         versions: what made it.
         fidelity: what the export measured.
         pair_digest: sha256 of the ``pair_rows`` tensor; empty where there is none.
@@ -46,6 +49,7 @@ class Metadata:
     texts: Mapping[str, Any] = field(default_factory=dict)
     sentences: tuple[tuple[int, str, str], ...] = ()
     engine_files: Mapping[str, str] = field(default_factory=dict)
+    plans: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     fidelity: Mapping[str, Any] = field(default_factory=dict)
     pair_digest: str = ""
@@ -72,6 +76,7 @@ class Metadata:
         data["labels"] = tuple(map(str, data["labels"]))
         data["sentences"] = tuple((int(i), str(kind), str(text)) for i, kind, text in data["sentences"])
         data["logit_scale"] = float(data["logit_scale"])
+        data["plans"] = {str(name): dict(record) for name, record in dict(data.get("plans", {})).items()}
         return cls(
             **{item.name: data[item.name] for item in fields(cls) if item.name in data or item.name not in LATER}
         )

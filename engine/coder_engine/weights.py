@@ -192,13 +192,13 @@ def update_weights(
 
 
 def check_belongs(path: Path, weights: Weights) -> None:
-    """Refuse an engine file, or its external data, that the weight file was not made for.
+    """Refuse an engine file, or an .onnx file's external data, that the weight file was not made for.
 
     Raises:
         EngineError: a hash is not among those the weight file records; the message names both files.
     """
     known = weights.meta.engine_files
-    data = [path.with_name(name) for name in known if name.endswith(".data")]
+    data = [path.with_name(name) for name in known if name.endswith(".data") and path.suffix == ".onnx"]
     for file in [path, *data]:
         digest = sha256_of(file) if file.is_file() else "missing"
         if digest not in known.values():

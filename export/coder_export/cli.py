@@ -8,7 +8,8 @@ from pathlib import Path
 
 from coder_engine import __version__
 from coder_engine.errors import CoderError
-from coder_export.config import ON_LONG, PRECISIONS, ExportConfig
+from coder_engine.plans.build import MAX_BATCH
+from coder_export.config import FORMATS, ON_LONG, PRECISIONS, TRT, ExportConfig
 
 _EXAMPLES = """
 examples:
@@ -20,6 +21,8 @@ examples:
       no network: the weights of that tag from a file
   coder-export --model ViT-B/16 --labels labels.txt --precision int8 --calibrate photos/
       int8, scaled on images of yours; refused where it costs too much or is no faster here
+  coder-export --model ViT-B/16 --labels labels.txt --format plan
+      model.plan in fp16 as well, for TensorRT; see also coder-infer --rebuild
   coder-export --model ViT-B/16 --labels other.txt --engine model.onnx --out other
       another label set for an engine that exists; writes other.safetensors only
 """
@@ -105,6 +108,9 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--standalone", action="store_true", help="also write STEM.standalone.onnx: pixels to classes, for any language"
     )
+    add("--format", choices=FORMATS, default="onnx", help="plan: also build STEM.plan from it (default: onnx)")
+    add("--max-batch", type=int, default=MAX_BATCH, metavar="N", help="largest batch of a plan (default: %(default)s)")
+    add("--trt", choices=TRT, help="what builds a plan (default: the first of these that is installed)")
     add("--margin", type=float, metavar="M", help="rerank only where the two best probabilities differ by less than M")
     add("--tolerance", type=float, default=1e-4, metavar="E", help="largest difference from torch (default: 1e-4)")
     photos = "your images for the fidelity checks, sub-folders too (default: scikit-image's)"
@@ -127,6 +133,8 @@ def _add_precision_options(group: argparse._ArgumentGroup) -> None:
 
 def _config(args: argparse.Namespace) -> ExportConfig:
     chosen = {key: value for key, value in vars(args).items() if key not in ("list_models", "quiet")}
+    if chosen["precision"] is None:
+        chosen["precision"] = "fp16" if args.format == "plan" else "fp32"
     return ExportConfig(**chosen)
 
 

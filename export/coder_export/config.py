@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from coder_engine.plans.build import LARGEST_BATCH, MAX_BATCH
+from coder_engine.plans.library import LIBRARIES
+
 ON_LONG = ("error", "truncate")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+FORMATS = ("onnx", "plan")
+TRT = tuple(LIBRARIES)
 NO_TEXTS = "none"
 """``--texts none``: class names only, even where a shipped text set fits."""
 
@@ -33,6 +38,9 @@ class ExportConfig:
     tolerance: float = 1e-4
     verify_images: Path | None = None
     precision: str = "fp32"
+    format: str = "onnx"
+    max_batch: int = MAX_BATCH
+    trt: str | None = None
     min_cosine: float | None = None
     min_agreement: float | None = None
     calibrate: Path | None = None
@@ -56,10 +64,21 @@ class ExportConfig:
             if least is not None and not 0 < least <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {least}")
         self._check_calibration()
+        self._check_plan()
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must be between 0 and 1, got {self.tolerance}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    def _check_plan(self) -> None:
+        if self.format not in FORMATS:
+            raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {self.format!r}")
+        if self.format == "plan" and self.engine is not None:
+            raise ValueError(
+                f"format plan builds an engine, and engine {self.engine} reuses one; leave one of them out"
+            )
+        if not 1 <= self.max_batch <= LARGEST_BATCH:
+            raise ValueError(f"max_batch must be from 1 to {LARGEST_BATCH}, got {self.max_batch}")
 
     def _check_calibration(self) -> None:
         if self.precision == "int8" and self.calibrate is None:
@@ -83,11 +102,16 @@ class ExportConfig:
         return self._with_suffix(".safetensors")
 
     @property
+    def plan_path(self) -> Path:
+        """The plan to write, where it is asked for."""
+        return self._with_suffix(".plan")
+
+    @property
     def standalone_path(self) -> Path:
         """The standalone graph to write, where it is asked for."""
         return self._with_suffix(".standalone.onnx")
 
     def _with_suffix(self, suffix: str) -> Path:
         # A stem may have dots of its own ("vit-b.16"), so the suffix is added, not replaced.
-        stem = self.out.name.removesuffix(".onnx").removesuffix(".safetensors")
+        stem = self.out.name.removesuffix(".onnx").removesuffix(".plan").removesuffix(".safetensors")
         return self.out.with_name(stem + suffix)

@@ -49,6 +49,10 @@ class Narrowed:
     loss: PrecisionLoss | None
     refused: tuple[tuple[PrecisionLoss, str], ...] = ()
 
+    @property
+    def precision(self) -> str:
+        return self.loss.precision if self.loss else "fp32"
+
     def to_json(self) -> dict[str, Any]:
         """For the weight file's ``fidelity``."""
         taken = self.loss.to_json() if self.loss else {"precision": "fp32"}

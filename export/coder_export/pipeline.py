@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from coder_engine.errors import EngineError, ModelError
 from coder_engine.files import sha256_of
 from coder_engine.metadata import Metadata
+from coder_engine.plans.build import find_builder
 from coder_engine.weights import load_weights, save_weights
 from coder_export.collapse import (
     MAX_KEPT,
@@ -35,6 +36,7 @@ from coder_export.model import ClipModel, open_model
 from coder_export.narrow import narrow
 from coder_export.onnx_model import EngineGraph, export_onnx
 from coder_export.photographs import photograph_pixels
+from coder_export.plan import check_plan, make_plan
 from coder_export.report import Report
 from coder_export.standalone import export_standalone
 from coder_export.textset import GENERAL_KINDS, Sentence, TextSet, find_shipped, names_only, open_textset
@@ -69,6 +71,8 @@ def export(config: ExportConfig, report: Report) -> None:
     labels = load_labels(config.labels)
     textset = choose_texts(config, labels, report)
     _check_writable(config)
+    if config.format == "plan":
+        find_builder(config.engine_path, config.trt)
     clip = open_model(config.model, config.pretrained, checkpoint=config.checkpoint, seed=config.seed)
     report.say(f"{clip.name}: " + "; ".join(clip.notes))
     if textset is None:
@@ -86,7 +90,8 @@ def export(config: ExportConfig, report: Report) -> None:
     if config.standalone:
         pixels = photograph_pixels(config.verify_images, clip.preprocess)
         export_standalone(config.engine_path, config.weights_path, config.standalone_path, pixels, report)
-    report.next_command(config.engine_path, None if config.engine is None else config.weights_path)
+    runs = config.plan_path if config.format == "plan" else config.engine_path
+    report.next_command(runs, None if config.engine is None else config.weights_path)
 
 
 def choose_texts(config: ExportConfig, labels: tuple[str, ...], report: Report) -> TextSet | None:
@@ -146,11 +151,19 @@ def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, report: Re
             fidelity = verify(graph, built, pixels, texts.general.bank, tolerance=config.tolerance)
         report.say(f"torch against ONNX Runtime: {fidelity}")
         narrowed = narrow(config, files, clip.preprocess, texts.general, report)
-        files = narrowed.files
+        files, plans = narrowed.files, {}
+        if config.format == "plan":
+            built_plan = Path(folder) / config.plan_path.name
+            plans[built_plan.name] = make_plan(config, files[0], built_plan, narrowed.precision, report)
+            files = [*files, built_plan]
         weights = Path(folder) / config.weights_path.name
         hashes = {file.name: sha256_of(file) for file in files}
         measured = {**fidelity.to_json(), **narrowed.to_json()}
-        save_weights(weights, _metadata(clip, texts, config, tower, hashes, measured), _tensors(texts, config))
+        meta = replace(_metadata(clip, texts, config, tower, hashes, measured), plans=plans)
+        if plans:
+            ran = check_plan(config, built_plan, meta, graph, pixels, report)
+            meta = replace(meta, fidelity={**meta.fidelity, "plan": ran})
+        save_weights(weights, meta, _tensors(texts, config))
         for file in [*files, weights]:
             file.replace(target.with_name(file.name))
             report.wrote(target.with_name(file.name))
@@ -176,7 +189,8 @@ def _reused(engine: Path, clip: ClipModel, texts: Texts, config: ExportConfig) -
         )
     if sha256_of(engine) not in known.engine_files.values():
         raise EngineError(f"{engine} and its weight file do not belong together; export the engine again")
-    return _metadata(clip, texts, config, tower, dict(known.engine_files), known.fidelity)
+    found = _metadata(clip, texts, config, tower, dict(known.engine_files), known.fidelity)
+    return replace(found, plans=known.plans)
 
 
 def _metadata(

@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from coder_engine.plans.progress import OnProgress
 from coder_export.textset import TextSet
 
 
@@ -42,6 +43,17 @@ class Report:
         if not self._quiet and sys.stderr.isatty():
             print(f"{what} ...", end="\r", file=sys.stderr, flush=True)
         yield
+        self.say(f"{what}: {time.monotonic() - start:.1f} s")
+
+    @contextmanager
+    def building(self, what: str) -> Iterator[OnProgress]:
+        """One step whose parts take unlike times: the block calls what it gets with how much is done, 0 to 1."""
+        start = time.monotonic()
+        shape = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
+        with tqdm(
+            total=1.0, desc=what, bar_format=shape, disable=self._quiet or None, file=sys.stderr, leave=False
+        ) as bar:
+            yield lambda done, phase: bar.update(done - bar.n)
         self.say(f"{what}: {time.monotonic() - start:.1f} s")
 
     def texts(self, counts: Mapping[str, Any], textset: TextSet) -> None:

@@ -7,6 +7,7 @@
 
 #include "arrays.h"
 #include "coder/head.h"
+#include "weights.h"
 
 namespace coder::python {
 
@@ -21,24 +22,9 @@ class PyHead {
          std::optional<Array<int64_t>> starts, std::optional<Array<int32_t>> others, int threads,
          const std::string& isa)
       : arrays_{bank, offsets, weight} {
-    const py::ssize_t classes = weight.ndim() == 1 ? weight.size() : 0;
-    if (classes < 1) throw py::value_error("name_weight must be [C] with C >= 1, got " + shape_text(weight));
-    const float* weights = input(weight, "name_weight", "[C]", {classes});
-    const float* bank_rows = input(bank, "bank", "[C + R, D]", {-1, -1});
-    const Bank bank_view{bank_rows,
-                         input(offsets, "name_offsets", "[C + 1]", {classes + 1}),
-                         weights,
-                         classes,
-                         bank.shape(0) - classes,
-                         bank.shape(1)};
-    Pairs pairs{};
-    if (rows) {
-      pairs.rows = half_input(*rows, "pair_rows", "[P, D]", {-1, bank.shape(1)});
-      pairs.count = rows->shape(0);
-      arrays_.push_back(*rows);
-    }
-    if (starts) pairs.starts = input(*starts, "pair_starts", "[C + 1]", {classes + 1});
-    if (others) pairs.others = input(*others, "pair_others", "[P]", {pairs.count});
+    const Bank bank_view = bank_of(bank, offsets, weight);
+    const Pairs pairs = pairs_of(bank_view, rows, starts, others);
+    if (rows) arrays_.push_back(*rows);
     if (starts) arrays_.push_back(*starts);
     if (others) arrays_.push_back(*others);
     const Released released;

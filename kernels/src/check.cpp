@@ -54,6 +54,14 @@ void check_sparse(const Pairs& pairs, int64_t classes) {
   for (int64_t a = 0; a < classes; ++a) check_pair_row(pairs, a, classes);
 }
 
+const char* text(Fault fault) {
+  if (fault == Fault::feature)
+    return "its feature holds a NaN or an infinity; check the image tower's output";
+  if (fault == Fault::coder)
+    return "its coder row holds a NaN or an infinity; check the image tower's output";
+  return "a pair row it needs holds a NaN or an infinity; the weight file is damaged, export it again";
+}
+
 }  // namespace
 
 void check_bank(const Bank& bank, const Kernels& kernels) {
@@ -100,5 +108,11 @@ void check_options(const RankOptions& options, int64_t top, int64_t classes) {
     throw std::invalid_argument("ids must have from k = " + to_string(least) +
                                 " to C = " + to_string(classes) + " columns, got " + to_string(top));
 }
+
+void fail_image(int64_t image, const std::string& why) {
+  throw std::runtime_error("image row " + to_string(image) + " cannot be ranked: " + why);
+}
+
+void fail_image(int64_t image, Fault fault) { fail_image(image, text(fault)); }
 
 }  // namespace coder

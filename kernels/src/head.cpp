@@ -21,18 +21,6 @@ constexpr int64_t panel_floats = 32 * 1024;  // of the bank: 128 KiB, at home in
 constexpr int64_t least_products = 500 * 1000;
 constexpr int64_t least_ranked = 20 * 1000;
 
-const char* text(Fault fault) {
-  if (fault == Fault::feature)
-    return "its feature holds a NaN or an infinity; check the image tower's output";
-  if (fault == Fault::coder)
-    return "its coder row holds a NaN or an infinity; check the image tower's output";
-  return "a pair row it needs holds a NaN or an infinity; the weight file is damaged, export it again";
-}
-
-[[noreturn]] void fail(int64_t image, Fault fault) {
-  throw std::runtime_error("image row " + std::to_string(image) + " cannot be ranked: " + text(fault));
-}
-
 int checked_threads(int threads) {
   if (threads < 1 || threads > max_threads)
     throw std::invalid_argument("threads must be from 1 to " + std::to_string(max_threads) + ", got " +
@@ -73,7 +61,7 @@ void Head::coder(const float* features, int64_t batch, float* out) const {
   const int64_t rows = bank_.classes + bank_.names;
   const int64_t width = bank_.width;
   for (int64_t i = 0; i < batch; ++i)
-    if (!kernels_->all_finite(features + i * width, width)) fail(i, Fault::feature);
+    if (!kernels_->all_finite(features + i * width, width)) fail_image(i, Fault::feature);
   if (batch == 0) return;
   const auto body = [&](int64_t begin, int64_t end) {
     kernels_->dots(bank_.rows + begin * width, end - begin, features, batch, width, out + begin, rows);
@@ -98,7 +86,7 @@ void Head::rank(const float* features, const float* coder, int64_t batch, const 
   const int64_t work = batch * (bank_.classes + bank_.names);
   pool_->run(batch, std::max<int64_t>(1, batch / (4 * threads())), work >= least_ranked, body);
   // Again for the first bad image: its fault is then the same whoever met it.
-  if (bad < batch) fail(bad, rank_image(problem, rows_of(problem, features, coder, out, bad)));
+  if (bad < batch) fail_image(bad, rank_image(problem, rows_of(problem, features, coder, out, bad)));
 }
 
 }  // namespace coder

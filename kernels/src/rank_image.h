@@ -1,5 +1,6 @@
 #pragma once
 
+#include "check.h"
 #include "coder/head.h"
 #include "simd.h"
 
@@ -26,8 +27,6 @@ struct ImageRows {
   float* duels;          // [k, k]
   bool* reranked;        // one
 };
-
-enum class Fault { none, feature, coder, pair };
 
 // Both stages for one image, as Head::rank describes them; the fault is the first input that is not finite.
 Fault rank_image(const Problem& problem, const ImageRows& image);

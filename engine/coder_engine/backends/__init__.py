@@ -8,21 +8,30 @@ from coder_engine.backends.base import STORED, Backend, PassedOver, Unavailable,
 from coder_engine.backends.onnxruntime import OnnxRuntimeCpu
 from coder_engine.backends.onnxruntime_cuda import OnnxRuntimeCuda
 from coder_engine.backends.openvino import OpenVinoCpu
+from coder_engine.backends.tensorrt import TensorRt
 from coder_engine.errors import BackendError, CoderError, EngineError
+from coder_engine.metadata import Metadata
 
 __all__ = ["BACKENDS", "Backend", "PassedOver", "Unavailable", "open_backend"]
 
-BACKENDS: tuple[type[Backend], ...] = (OnnxRuntimeCuda, OpenVinoCpu, OnnxRuntimeCpu)
+BACKENDS: tuple[type[Backend], ...] = (TensorRt, OnnxRuntimeCuda, OpenVinoCpu, OnnxRuntimeCpu)
 """Best first. A name may stand for several, on different devices."""
 
 
 def open_backend(
-    path: Path, *, threads: int, backend: str = "auto", device: str = "auto", precision: str = "auto"
+    path: Path,
+    *,
+    threads: int,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    meta: Metadata | None = None,
 ) -> Backend:
     """Open an engine file with what was asked for; where that leaves a choice, with the best that works here.
 
     Args:
         precision: what an fp32 file is computed in. A file stored in another takes only its own name and "auto".
+        meta: that of the weight file the engine file belongs to; plans are not opened without.
 
     Raises:
         ValueError: no such backend, device or precision, or no backend has all three, or the file is of another.
@@ -34,7 +43,7 @@ def open_backend(
     failed: list[tuple[type[Backend], CoderError]] = []
     for kind in kinds:
         try:
-            opened = kind(path, threads=threads, precision=precision)
+            opened = kind(path, threads=threads, precision=precision, meta=meta)
         except CoderError as err:
             failed.append((kind, err))
         else:
@@ -55,7 +64,7 @@ def _left_open(path: Path, precision: str) -> str:
         )
     if stored != "fp32":
         return "auto"
-    if not any(precision in kind.precisions for kind in BACKENDS):
+    if not any(precision in kind.precisions for kind in BACKENDS if path.suffix in kind.suffixes):
         calibrate = " --calibrate DIR" if precision == "int8" else ""
         raise ValueError(
             f"{path} is an fp32 engine, and {precision} is made at export: coder-export --precision "

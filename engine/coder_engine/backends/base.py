@@ -13,12 +13,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.errors import BackendError, EngineError
+from coder_engine.metadata import Metadata
+
+if TYPE_CHECKING:
+    from coder_engine.head import Ranking
+    from coder_engine.weights import Weights
 
 EXPORT_AGAIN = "export it again with coder-export"
 OFF_UNIT = 0.01
@@ -61,6 +66,15 @@ class PassedOver:
         return f"{self.title} ({self.short})"
 
 
+class Ranker(Protocol):
+    """Encoder and head in one go on a device, for one label set."""
+
+    @property
+    def description(self) -> str: ...
+
+    def rank(self, pixels: NDArray[np.uint8], *, top: int, margin: float | None, rerank: bool) -> Ranking | None: ...
+
+
 class Backend(ABC):
     """One open engine file.
 
@@ -69,6 +83,8 @@ class Backend(ABC):
         threads: CPU threads, at least 1.
         precision: one of ``precisions``, or "auto" for the fastest that this machine computes natively. It is what an
             fp32 file is computed in, and whatever another file leaves open.
+        meta: what the weight file says, for engine files that say nothing of themselves; that the two belong together
+            is checked before.
 
     Raises:
         BackendError: the runtime or the device is missing, or lacks the precision.
@@ -82,7 +98,7 @@ class Backend(ABC):
         suffixes: the engine files it reads.
         size: (H, W) of the pixels the engine takes.
         width: D of the features it gives.
-        tower: the image tower's sha256 as recorded in the engine file.
+        tower: the image tower's sha256 as recorded in the engine file, or in the weight file that belongs to a plan.
         stored: the precision of the engine file, one of ``STORED``.
         description: backend, version, device, precision and threads in a few words.
         passed_over: the better backends that "auto" could not take.
@@ -101,8 +117,9 @@ class Backend(ABC):
     description: str
     passed_over: tuple[PassedOver, ...] = ()
 
-    def __init__(self, path: Path, *, threads: int, precision: str = "auto") -> None:
+    def __init__(self, path: Path, *, threads: int, precision: str = "auto", meta: Metadata | None = None) -> None:
         self._path = path
+        self._meta = meta
         self._closed = False
         self.stored = stored_precision(path)
         self._open(threads, precision)
@@ -136,6 +153,17 @@ class Backend(ABC):
             BackendError: the runtime failed, or the backend was closed.
             EngineError: the features it gave have another dtype, shape or length.
         """
+        self.check_pixels(pixels)
+        if not len(pixels):
+            return np.empty((0, self.width), np.float32)
+        return self._unit(self._run(np.ascontiguousarray(pixels)), len(pixels))
+
+    def ranker(self, weights: Weights) -> Ranker | None:
+        """The encoder and the head of a label set in one go on the device; None where the backend only encodes."""
+        return None
+
+    def check_pixels(self, pixels: NDArray[np.uint8]) -> None:
+        """Refuse what is not uint8 [B, H, W, 3], and everything once the backend is closed."""
         if self._closed:
             raise BackendError(f"{self._path}: this engine was closed; open it again")
         height, width = self.size
@@ -144,9 +172,6 @@ class Backend(ABC):
                 f"pixels must be uint8 [B, {height}, {width}, 3], got {pixels.dtype} {list(pixels.shape)}; "
                 "resize and crop first, the engine does the scaling"
             )
-        if not len(pixels):
-            return np.empty((0, self.width), np.float32)
-        return self._unit(self._run(np.ascontiguousarray(pixels)), len(pixels))
 
     def close(self) -> None:
         """Free what the runtime holds; a second time does nothing."""
@@ -254,3 +279,8 @@ def first_line(err: Exception) -> str:
 def count_of(number: int, noun: str) -> str:
     """``1 thread``, ``2 threads``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def less_memory(count: int) -> str:
+    """What to use where a device has not enough memory for ``count`` images."""
+    return f"a smaller batch (--batch-size {count // 2})" if count > 1 else "a GPU with more free memory (nvidia-smi)"

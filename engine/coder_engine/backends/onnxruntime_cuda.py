@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.base import EXPORT_AGAIN, Backend, Unavailable, count_of, first_line
+from coder_engine.backends.base import EXPORT_AGAIN, Backend, Unavailable, count_of, first_line, less_memory
 from coder_engine.backends.cuda_driver import require_gpu
 from coder_engine.backends.onnxruntime import import_onnxruntime, interface, new_session
 from coder_engine.errors import BackendError, EngineError
@@ -129,8 +129,9 @@ def out_of_memory(err: Exception) -> bool:
 def _failure(err: Exception, count: int) -> str:
     if not out_of_memory(err):
         return f"ONNX Runtime failed on {count_of(count, 'image')} ({first_line(err)}); try a smaller batch"
-    less = f"a smaller batch (--batch-size {count // 2})" if count > 1 else "a GPU with more free memory (nvidia-smi)"
-    return f"the device has not enough memory for {count_of(count, 'image')} ({first_line(err)}); use {less}"
+    return (
+        f"the device has not enough memory for {count_of(count, 'image')} ({first_line(err)}); use {less_memory(count)}"
+    )
 
 
 def _import_cuda() -> ModuleType:

@@ -7,7 +7,6 @@ between sizes costs a little each time, as buffers are laid out anew: a stream o
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends.base import EXPORT_AGAIN, Backend, Unavailable, count_of, import_runtime
+from coder_engine.caches import cache_folder
 from coder_engine.errors import BackendError, EngineError
 
 _HINTS = {"bf16": "bf16", "fp32": "f32"}
@@ -47,7 +47,7 @@ class OpenVinoCpu(Backend):
         chosen = choose_precision(core, precision)
         model = self._read()
         self._check_interface(*_interface(model))
-        cache = cache_folder()
+        cache = cache_folder("openvino")
         self._compiled = self._compile(core, model, chosen, threads, cache)
         self._bank = self._ov.Tensor(self._no_bank())
         self._idle: deque[Any] = deque()
@@ -139,21 +139,6 @@ def _fast_in_bf16(cpuinfo: Path) -> bool:
         return False
     features = {word for line in lines if line.startswith(("flags", "Features")) for word in line.split()}
     return bool(features & {"amx_bf16", "bf16"})
-
-
-def cache_folder() -> Path | None:
-    """Where compiled models are kept, for this user alone; None where no such folder can be made or written.
-
-    What is in it may be deleted at any time. OpenVINO names a model by all its content, and compiles again what is
-    damaged or of another version.
-    """
-    try:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = root / "coder-engine" / "openvino"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # RuntimeError: the user has no home
-        return None
-    return folder if root.is_absolute() and os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def last_line(err: Exception) -> str:

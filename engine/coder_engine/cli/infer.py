@@ -13,7 +13,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NoReturn
 
 from coder_engine.cli.inputs import Inputs, Item
-from coder_engine.cli.progress import Progress
+from coder_engine.cli.progress import Progress, building
 from coder_engine.cli.writers import FORMATS, Csv, Format, JsonLines, Output, OutputClosed, Table, open_output
 from coder_engine.errors import CoderError, ImageError
 from coder_engine.images import MAX_PIXELS
@@ -32,6 +32,7 @@ examples:
   coder-infer 'photos/**/*.png' --engine model.onnx --out found.csv
   find . -name '*.jpg' -print0 | coder-infer - --null --engine model.onnx
   coder-infer cat.jpg --engine model.onnx --explain             which texts and duels decided
+  coder-infer photos/ --engine model.plan --rebuild             TensorRT, built for the GPU of this machine
 
 exit codes: 0 all well, 1 the command could not run, 2 some images failed, 130 interrupted
 """
@@ -78,11 +79,22 @@ def load_engine(args: argparse.Namespace) -> Engine:
         raise CoderError(str(err)) from err
 
 
+def _rebuild(args: argparse.Namespace) -> None:
+    from coder_engine.plans.rebuild import rebuild_plan
+
+    with building(sys.stderr if sys.stderr.isatty() and not args.quiet else None, args.engine) as progress:
+        record = rebuild_plan(args.engine, weights=args.weights, progress=progress)
+    if not args.quiet:
+        _say(f"{args.engine}: built by {record}")
+
+
 def _run(args: argparse.Namespace) -> int:
     inputs = Inputs(args.images, recursive=args.recursive, null=args.null)
     items: Iterator[Item] = iter(inputs)
     if inputs.listed:  # an empty folder should not wait for the engine to load
         items = itertools.chain([next(items)], items)
+    if args.rebuild:
+        _rebuild(args)
     engine = load_engine(args)
     if not args.quiet:
         _say(engine.description)
@@ -227,6 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     add("images", nargs="+", metavar="IMAGE", help="files, folders, quoted patterns; - for a list on stdin")
     add("--engine", required=True, metavar="FILE", help="engine file that coder-export made")
     add("--weights", "--labels-from", metavar="FILE", help="weight file (default: engine's .safetensors)")
+    add("--rebuild", action="store_true", help="first build the .plan anew for this machine, from the .onnx beside it")
     add("--version", nargs=0, action=_Version, help="print the version and leave")
     _add_input_options(parser.add_argument_group("images"))
     _add_method_options(parser.add_argument_group("method"))
@@ -268,7 +281,12 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_speed_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--backend", default="auto", metavar="NAME", help="openvino, onnxruntime (default: the best that works)")
+    add(
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help="tensorrt, openvino, onnxruntime (default: the best that works)",
+    )
     add("--device", default="auto", metavar="NAME", help="cpu, cuda (default: the best that works)")
     add(
         "--precision",

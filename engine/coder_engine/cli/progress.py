@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
+
+from coder_engine.plans.progress import OnProgress
 
 
 class Progress:
@@ -42,6 +46,23 @@ class Progress:
         if self._stream is not None and self._shown:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
+
+
+@contextmanager
+def building(stream: TextIO | None, what: str) -> Iterator[OnProgress]:
+    """How much of a build is done, in percent, on a terminal; the block calls what it gets."""
+
+    def show(done: float, phase: str) -> None:
+        if stream is not None:
+            stream.write(f"\rbuilding {what}: {done:4.0%} ({phase})\x1b[K")
+            stream.flush()
+
+    try:
+        yield show
+    finally:
+        if stream is not None:
+            stream.write("\r\x1b[K")
+            stream.flush()
 
 
 def _clock(seconds: float) -> str:

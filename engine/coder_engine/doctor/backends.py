@@ -11,7 +11,7 @@ CPU, OPENVINO, CUDA, TENSORRT, RTX = "ONNX Runtime", "OpenVINO", "ONNX Runtime C
 NEWEST_CUDA = 13
 """What pip's newest onnxruntime-gpu is built for; drivers may serve less."""
 _CUDA_13_CAPABILITY = 7.5
-_RTX_CAPABILITIES = ("7.5", "8.6", "8.9", "12.")
+RTX_CAPABILITIES = ("7.5", "8.6", "8.9", "12.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +104,12 @@ def _plan_problem(facts: Facts, name: str) -> str | None:
         return missing
     if ".plan" not in facts.suffixes:
         return "this coder-engine does not run .plan files"
-    return _core_problem(facts) or gpu_problem(facts)
+    return _core_problem(facts) or gpu_problem(facts) or (_missing(facts, "cuda-bindings") and "lacks cuda-bindings")
 
 
 def _rtx_problem(facts: Facts) -> str | None:
     known = [gpu.capability for gpu in facts.gpus if gpu.capability]
-    if not known or any(one.startswith(_RTX_CAPABILITIES) for one in known):
+    if not known or any(one.startswith(RTX_CAPABILITIES) for one in known):
         return None
     return f"does not list compute capability {', '.join(known)}"
 

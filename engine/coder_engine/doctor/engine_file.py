@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +64,11 @@ def examine(path: Path, weights: Path | None = None, *, attempt: Try | None = No
         attempt: runs ``path`` with a backend by name and device; by default :func:`in_own_process`.
     """
     try:
-        described = _check(path, weights or path.with_suffix(".safetensors"))
+        described = _check(path, weights := weights or path.with_suffix(".safetensors"))
     except (CoderError, OSError) as err:
         return EngineFile(path=str(path), belongs=False, weights=str(err))
     results = (
-        (kind.title, (attempt or in_own_process)(kind.name, kind.device, path))
+        (kind.title, (attempt or partial(in_own_process, weights=weights))(kind.name, kind.device, path))
         for kind in BACKENDS
         if path.suffix in kind.suffixes
     )
@@ -75,13 +76,13 @@ def examine(path: Path, weights: Path | None = None, *, attempt: Try | None = No
     return EngineFile(path=str(path), belongs=True, weights=described, trials=trials)
 
 
-def in_own_process(name: str, device: str, path: Path, *, timeout: float = _TIMEOUT) -> tuple[bool, str]:
+def in_own_process(name: str, device: str, path: Path, *, weights: Path, timeout: float = _TIMEOUT) -> tuple[bool, str]:
     """Whether a backend runs an engine, and its description or its error.
 
     A runtime built for another CPU, or a driver in trouble, would take the doctor down with it or hold it for ever.
     """
     code = "import sys; from coder_engine.doctor.engine_file import attempt_here; attempt_here(*sys.argv[1:])"
-    ended, said = run(sys.executable, "-c", code, name, device, str(path), timeout=timeout)
+    ended, said = run(sys.executable, "-c", code, name, device, str(path), str(weights), timeout=timeout)
     lines = said.strip().splitlines() or [""]
     if ended is None:
         return False, said
@@ -93,10 +94,11 @@ def in_own_process(name: str, device: str, path: Path, *, timeout: float = _TIME
     return bool(runs), str(text)
 
 
-def attempt_here(name: str, device: str, path: str) -> None:
+def attempt_here(name: str, device: str, path: str, weights: str) -> None:
     """Open an engine in this process, run one black image, and print the outcome as a line of JSON."""
     try:
-        backend = open_backend(Path(path), backend=name, device=device, threads=usable_cpus())
+        meta = load_weights(weights).meta
+        backend = open_backend(Path(path), backend=name, device=device, threads=usable_cpus(), meta=meta)
         backend.encode(np.zeros((1, *backend.size, 3), np.uint8))
         outcome = True, backend.description
     except CoderError as err:

@@ -28,7 +28,17 @@ NEEDED = ("numpy", "pillow", "safetensors")
 BUILD_SIDE = ("torch", "torchvision", "open_clip_torch", "onnx", "onnxscript", "scikit-image")
 TEXT_SIDE = ("openai", "nltk")
 EXTRAS = ("matplotlib", "scikit-learn")
-PACKAGES = (*ONNX_RUNTIMES, "openvino", "tensorrt", "tensorrt-rtx", *NEEDED, *BUILD_SIDE, *TEXT_SIDE, *EXTRAS)
+PACKAGES = (
+    *ONNX_RUNTIMES,
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx",
+    "cuda-bindings",
+    *NEEDED,
+    *BUILD_SIDE,
+    *TEXT_SIDE,
+    *EXTRAS,
+)
 
 CUDA_LIBRARIES = ("cublas", "cublasLt", "cudart", "curand")
 """What ONNX Runtime's CUDA provider cannot be loaded without."""

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from coder_engine.doctor.backends import NEWEST_CUDA, cuda_problem, gpu_problem, major, runtimes, suits
+from coder_engine.doctor.backends import (
+    NEWEST_CUDA,
+    RTX_CAPABILITIES,
+    cuda_problem,
+    gpu_problem,
+    major,
+    runtimes,
+    suits,
+)
 from coder_engine.doctor.engine_file import EngineFile
 from coder_engine.doctor.facts import Facts
 from coder_engine.doctor.software import BUILD_SIDE, NEEDED, TEXT_SIDE
@@ -136,10 +144,24 @@ def _gains(facts: Facts) -> Iterator[Todo]:
         why = f"computes in bf16, which this CPU is fast in ({', '.join(bf16)})"
         text = f"OpenVINO: a CPU backend; {why if bf16 else 'its largest gain, bf16, needs AMX, or BF16 on Arm'}."
         yield Todo(level="option", text=text, commands=_extra("openvino"))
-    if facts.jetson and "tensorrt" not in facts.packages and ".plan" in facts.suffixes:
+
+
+def _plans(facts: Facts) -> Iterator[Todo]:
+    if ".plan" not in facts.suffixes:
+        return
+    has = [name for name in ("tensorrt", "tensorrt-rtx") if name in facts.packages]
+    if has and not gpu_problem(facts) and "cuda-bindings" not in facts.packages:
+        text = f"{' and '.join(has)} cannot run .plan engines without NVIDIA's cuda-bindings."
+        command = _pip(f"'cuda-bindings=={major(facts.driver_cuda)}.*'")
+        yield Todo(level="warning", text=text, commands=command)
+    elif facts.jetson and "tensorrt" not in has:
         text = "TensorRT: runs .plan engines; on a Jetson it comes with JetPack, and a virtual environment "
         text += "sees it if made with --system-site-packages."
         yield Todo(level="option", text=text, commands=("sudo apt-get install python3-libnvinfer",))
+    elif not has and facts.gpus and not gpu_problem(facts):
+        rtx = all(gpu.capability and gpu.capability.startswith(RTX_CAPABILITIES) for gpu in facts.gpus)
+        text = "TensorRT: runs .plan engines, which coder-export --format plan compiles for this GPU."
+        yield Todo(level="option", text=text, commands=_extra("tensorrt-rtx" if rtx else "tensorrt"))
 
 
 def _build_side(facts: Facts) -> Iterator[Todo]:
@@ -176,4 +198,4 @@ def _extra(names: str) -> tuple[str, ...]:
     return _pip(f"'coder-engine[{names}]'")
 
 
-_RULES = (_core, _onnx_runtime, _driver, _cuda, _gains, _build_side)
+_RULES = (_core, _onnx_runtime, _driver, _cuda, _plans, _gains, _build_side)

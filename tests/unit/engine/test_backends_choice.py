@@ -167,6 +167,7 @@ def test_a_file_that_only_some_read() -> None:
 
 def test_the_registry() -> None:
     assert [(kind.name, kind.device) for kind in BACKENDS] == [
+        ("tensorrt", "cuda"),
         ("onnxruntime", "cuda"),
         ("openvino", "cpu"),
         ("onnxruntime", "cpu"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,38 +12,17 @@ from numpy.testing import assert_allclose
 
 from coder_engine.backends import Unavailable, cuda_driver
 from coder_engine.backends import onnxruntime_cuda as module
-from coder_engine.backends.cuda_driver import require_gpu
+from coder_engine.backends.cuda_driver import first_gpu, require_gpu
 from coder_engine.backends.onnxruntime_cuda import PROVIDER, BoundSession, OnnxRuntimeCuda, out_of_memory
 from coder_engine.errors import BackendError, EngineError
 
 ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'coder-engine[cpu]'")
 
 from coder_engine.backends.onnxruntime import open_session  # noqa: E402
+from helpers_driver import Driver  # noqa: E402
 from helpers_engine import D, features_of, images, write  # noqa: E402
 
 CPU = "CPUExecutionProvider"
-
-
-class Driver:
-    """Stands for libcuda."""
-
-    def __init__(self, *, init: int = 0, gpus: int = 1, version: int = 13000, name: bytes | None = None) -> None:
-        self.init, self.gpus, self.version, self.name = init, gpus, version, name
-
-    def cuInit(self, flags: int) -> int:
-        return self.init
-
-    def cuDeviceGetCount(self, found: Any) -> int:
-        ctypes.cast(found, ctypes.POINTER(ctypes.c_int))[0] = self.gpus
-        return 0
-
-    def cuDriverGetVersion(self, found: Any) -> int:
-        ctypes.cast(found, ctypes.POINTER(ctypes.c_int))[0] = self.version
-        return 0
-
-    def cuGetErrorName(self, code: int, found: Any) -> int:
-        ctypes.cast(found, ctypes.POINTER(ctypes.c_char_p))[0] = self.name
-        return 0 if self.name else 1
 
 
 @pytest.fixture
@@ -62,6 +40,17 @@ def path(tmp_path: Path) -> Path:
 def test_the_driver_tells_its_cuda(driver: Callable[..., None], version: int, said: str) -> None:
     driver(version=version)
     assert require_gpu() == said
+
+
+def test_the_first_gpu(driver: Callable[..., None]) -> None:
+    driver(gpu=b"Orin", capability=(8, 7))
+    assert str(first_gpu()) == "Orin (compute capability 8.7)"
+
+
+def test_a_gpu_that_does_not_answer(driver: Callable[..., None]) -> None:
+    driver(broken=101, name=b"CUDA_ERROR_INVALID_DEVICE")
+    with pytest.raises(Unavailable, match=r"does not start \(CUDA_ERROR_INVALID_DEVICE\)"):
+        first_gpu()
 
 
 def test_no_driver(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from numpy.testing import assert_allclose
 
 from coder_engine.backends import Unavailable
 from coder_engine.backends import openvino as module
-from coder_engine.backends.openvino import OpenVinoCpu, cache_folder, choose_precision, last_line
+from coder_engine.backends.openvino import OpenVinoCpu, choose_precision, last_line
+from coder_engine.caches import cache_folder
 from coder_engine.errors import BackendError
 from helpers_engine import D, features_of, images, write
 
@@ -147,10 +148,10 @@ def test_a_blob_cut_short_is_compiled_again(path: Path, cache: Path) -> None:
 
 
 def test_the_cache_follows_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert cache_folder() == tmp_path / "cache" / "coder-engine" / "openvino"
+    assert cache_folder("openvino") == tmp_path / "cache" / "coder-engine" / "openvino"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "me")
-    assert cache_folder() == tmp_path / "me" / ".cache" / "coder-engine" / "openvino"
+    assert cache_folder("openvino") == tmp_path / "me" / ".cache" / "coder-engine" / "openvino"
 
 
 def no_home() -> Path:
@@ -160,18 +161,18 @@ def no_home() -> Path:
 def test_no_cache_folder(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert cache_folder() is None
+    assert cache_folder("openvino") is None
     found = OpenVinoCpu(path, threads=1, precision="fp32")
     assert found.description.endswith("1 thread, no cache folder")
     assert_allclose(found.encode(images(2)), features_of(images(2)), rtol=1e-5)
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", no_home)
-    assert cache_folder() is None
+    assert cache_folder("openvino") is None
 
 
 def test_a_cache_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.os, "access", lambda *_: False)
-    assert cache_folder() is None
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert cache_folder("openvino") is None
 
 
 class Failing:

@@ -280,12 +280,12 @@ def fake_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> N
 )  # fmt: skip
 def test_what_a_trial_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, said: tuple[bool, str]) -> None:
     fake_python(tmp_path, monkeypatch, body)
-    assert in_own_process("onnxruntime", "cpu", Path("x.onnx")) == said
+    assert in_own_process("onnxruntime", "cpu", Path("x.onnx"), weights=Path("x.safetensors")) == said
 
 
 def test_a_trial_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_python(tmp_path, monkeypatch, "exec sleep 60")
-    runs, said = in_own_process("onnxruntime", "cpu", Path("x.onnx"), timeout=0.2)
+    runs, said = in_own_process("onnxruntime", "cpu", Path("x.onnx"), weights=Path("x.safetensors"), timeout=0.2)
     assert (runs, said) == (False, "python gave no answer in 0 s")
 
 

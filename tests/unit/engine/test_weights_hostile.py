@@ -251,6 +251,8 @@ def json_without(key: str) -> str:
         (changed_json(temperature="warm"), "TypeError"),
         (changed_json(unknown_below=1.5), "ValueError('unknown_below must be a probability, 0 to 1, got 1.5')"),
         *[(json_without(name), f"KeyError('{name}')") for name in json.loads(PLAIN.to_json()) if name not in LATER],
+        (changed_json(plans=[1]), "TypeError"),
+        (changed_json(plans={"m.plan": 1}), "TypeError"),
     ],
 )
 def test_malformed_metadata(path: Path, coder: str, said: str) -> None:

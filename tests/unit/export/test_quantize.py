@@ -14,6 +14,7 @@ from coder_engine.backends import Backend, Unavailable
 from coder_engine.backends.base import stored_precision
 from coder_engine.backends.onnxruntime import OnnxRuntimeCpu
 from coder_engine.backends.openvino import OpenVinoCpu
+from coder_engine.plans.build import build_plan
 from coder_export.precision import PRECISION_KEY
 from coder_export.quantize import int8_copy, quantized_nodes
 
@@ -88,9 +89,8 @@ def test_runtimes_give_nearly_fp32s_features(
 
 
 def test_tensorrt_builds_it(quantized: Path, tmp_path: Path) -> None:
-    plans = pytest.importorskip("coder_export.trt_plan")
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed: pip install tensorrt-rtx")
-    plans.build_plan(quantized, tmp_path / "m.plan", width=32, max_batch=4)
+    build_plan(quantized, tmp_path / "m.plan", precision="int8", max_batch=4)
     assert (tmp_path / "m.plan").stat().st_size > 10_000
 
 

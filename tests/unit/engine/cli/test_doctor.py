@@ -307,19 +307,29 @@ def test_a_jetson() -> None:
     orin = but(HEALTHY, jetson="L4T R36.4.0", driver_cuda="12.6", suffixes=(".onnx", ".plan"))
     assert only(orin).commands == ("sudo apt-get install python3-libnvinfer",)
     assert "Jetson              L4T R36.4.0" in as_text(orin, None)
-    assert "TensorRT" in usable(having(orin, tensorrt="10.3"))
+    half = having(orin, tensorrt="10.13")
+    assert problem(half, "TensorRT") == "lacks cuda-bindings"
+    assert (only(half).level, only(half).commands) == ("warning", ("pip install 'cuda-bindings==12.*'",))
+    assert "TensorRT" in usable(having(half, cuda_bindings="12.9"))
     thor = without(but(orin, driver_cuda="13.0"), "onnxruntime")
     assert todos(thor)[0].commands == ("pip install 'coder-engine[cpu]'",)  # pip's GPU wheel is for servers
 
 
 def test_plans_need_a_backend_for_them() -> None:
-    rtx = having(SERVER, tensorrt="11.0", tensorrt_rtx="1.7")
+    rtx = having(SERVER, tensorrt="11.0", tensorrt_rtx="1.7", cuda_bindings="13.0")
     assert problem(rtx, "TensorRT") == problem(rtx, "TensorRT-RTX") == "this coder-engine does not run .plan files"
     plans = but(rtx, suffixes=(".onnx", ".plan"))
     assert usable(plans)[:3] == ["ONNX Runtime CUDA", "TensorRT", "TensorRT-RTX"]
     hopper = but(plans, gpus=(Gpu(name="H200", capability="9.0"),))
     assert problem(hopper, "TensorRT-RTX") == "does not list compute capability 9.0"
     assert problem(but(plans, gpus=()), "TensorRT") == "no NVIDIA GPU"
+
+
+@pytest.mark.parametrize(("capability", "extra"), [("8.9", "tensorrt-rtx"), ("9.0", "tensorrt"), (None, "tensorrt")])
+def test_a_gpu_without_tensorrt(capability: str | None, extra: str) -> None:
+    plans = but(SERVER, suffixes=(".onnx", ".plan"), gpus=(Gpu(name="some GPU", capability=capability),))
+    assert only(plans).commands == (f"pip install 'coder-engine[{extra}]'",)
+    assert todos(but(plans, gpus=())) == todos(but(SERVER, gpus=()))
 
 
 # the engine file

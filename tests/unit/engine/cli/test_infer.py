@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -501,3 +502,52 @@ def test_load_engine_names_the_engine_error(opened: list[dict[str, object]]) -> 
     )
     with pytest.raises(CoderError, match="backend must be auto or onnxruntime, got 'abacus'"):
         infer.load_engine(args)
+
+
+# --rebuild
+
+
+@pytest.fixture
+def rebuilt(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Stands for the build; the calls it got."""
+    from coder_engine.plans import rebuild
+
+    calls: list[tuple[object, ...]] = []
+
+    def build(path: str, *, weights: str | None, progress: Callable[[float, str], object]) -> str:
+        calls.append((path, weights))
+        progress(0.25, "Timing tactics")
+        return "TensorRT 11 for Orin"
+
+    monkeypatch.setattr(rebuild, "rebuild_plan", build)
+    return calls
+
+
+def test_rebuild_before_the_engine_opens(
+    opened: list[dict[str, object]],
+    rebuilt: list[tuple[object, ...]],
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("photos", "--rebuild", "--weights", "w") == 0
+    assert rebuilt == [("model.onnx", "w")]
+    assert capsys.readouterr().err.startswith("coder-infer: model.onnx: built by TensorRT 11 for Orin\n")
+    assert run("photos", "--rebuild", "--quiet") == 0
+    assert "built" not in capsys.readouterr().err
+
+
+def test_a_build_shows_how_far_it_is(
+    opened: list[dict[str, object]],
+    rebuilt: list[tuple[object, ...]],
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run("photos", "--rebuild") == 0
+    assert capsys.readouterr().err.startswith("\rbuilding model.onnx:  25% (Timing tactics)\x1b[K\r\x1b[K")
+
+
+def test_nothing_to_rebuild_from(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert infer.main(["photos", "--engine", "none.plan", "--rebuild"]) == 1
+    assert "none.onnx: no such file; a plan is rebuilt from the .onnx" in capsys.readouterr().err

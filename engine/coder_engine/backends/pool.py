@@ -1,0 +1,40 @@
+"""Things that one thread at a time may use, made as they are needed and kept for the next."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import BoundedSemaphore
+from typing import Generic, Protocol, TypeVar
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+T = TypeVar("T", bound=Closable)
+
+
+class Pool(Generic[T]):
+    """At most ``limit`` of what ``make`` makes; a thread that finds all of them taken waits."""
+
+    def __init__(self, make: Callable[[], T], limit: int) -> None:
+        self._make = make
+        self._idle: deque[T] = deque()
+        self._free = BoundedSemaphore(limit)
+
+    @contextmanager
+    def borrow(self) -> Iterator[T]:
+        """One that no other thread uses. Where the block fails it is closed: there may be work left in it."""
+        with self._free:
+            try:
+                one = self._idle.pop()
+            except IndexError:
+                one = self._make()
+            try:
+                yield one
+            except BaseException:
+                one.close()
+                raise
+            self._idle.append(one)

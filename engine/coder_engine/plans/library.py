@@ -1,0 +1,59 @@
+"""TensorRT and TensorRT-RTX, which have one Python interface under two names."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from coder_engine.backends.base import Unavailable, import_runtime
+
+LIBRARIES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+"""What people call them by the module's name; the first that is installed is taken."""
+
+
+def open_library(name: str | None = None) -> ModuleType:
+    """The module by its name, or the first of ``LIBRARIES`` that is installed.
+
+    Raises:
+        Unavailable: it, or all of them, are not installed or do not load.
+    """
+    faults: list[Unavailable] = []
+    for candidate in LIBRARIES if name is None else (name,):
+        try:
+            return import_runtime(candidate, LIBRARIES.get(candidate, candidate), candidate.replace("_", "-"))
+        except Unavailable as err:
+            faults.append(err)
+    said = "; ".join(map(str, faults))
+    raise Unavailable(faults[0].short, f"{said}. On a Jetson, JetPack brings TensorRT") from faults[0]
+
+
+def title_of(library: str, version: str) -> str:
+    """``TensorRT 10.13.2.6``."""
+    return f"{LIBRARIES.get(library, library)} {version}"
+
+
+class Log:
+    """A library's messages: errors are kept for ours, the rest is dropped.
+
+    Attributes:
+        logger: what the library is given; it must outlive whatever was made with it.
+    """
+
+    def __init__(self, trt: ModuleType) -> None:
+        errors = self._errors = []  # type: list[str]
+
+        class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+
+            def log(self, severity: Any, message: str) -> None:
+                if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                    errors.append(message)
+
+        self.logger = Logger()
+
+    def take(self) -> str:
+        """The last errors, which are then forgotten."""
+        said = "; ".join(self._errors[-3:])[:500] or "it gave no reason"
+        self._errors.clear()
+        return said

@@ -1,0 +1,70 @@
+"""A plan built anew on the machine it shall run on, from the .onnx beside it."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from coder_engine.errors import EngineError
+from coder_engine.files import replacing, sha256_of
+from coder_engine.plans.build import MAX_BATCH, build_plan
+from coder_engine.plans.progress import OnProgress
+from coder_engine.plans.record import SUFFIX, PlanRecord
+from coder_engine.weights import Weights, check_belongs, load_weights, update_weights
+
+
+def rebuild_plan(
+    path: str | PathLike[str],
+    *,
+    weights: str | PathLike[str] | None = None,
+    progress: OnProgress = lambda done, phase: None,
+) -> PlanRecord:
+    """Build ``path`` for this machine and record it in the weight file; nothing changes where that fails.
+
+    The plan need not exist: a Jetson gets the .onnx and the weight file, and makes its own. B of the second profile is
+    that of the plan before, if the weight file knows one, else 64.
+
+    Args:
+        path: a .plan; the .onnx of the same stem lies beside it.
+        weights: its weight file; by default the .safetensors beside it, which is renewed in any case.
+        progress: see ``build_plan``.
+
+    Raises:
+        EngineError: the .onnx is missing, or not the one the weight file was made for; or it cannot be built.
+        WeightsError: a weight file cannot be read or written.
+        Unavailable: no TensorRT, or no GPU for it.
+    """
+    path = Path(path)
+    graph, beside = path.with_suffix(".onnx"), path.with_suffix(".safetensors")
+    if path.suffix != SUFFIX:
+        raise EngineError(
+            f"{path}: only plans are rebuilt, got {path.suffix or 'no suffix'}; {graph.name} is run as it is"
+        )
+    if not graph.is_file():
+        raise EngineError(f"{graph}: no such file; a plan is rebuilt from the .onnx that coder-export wrote with it")
+    files = dict.fromkeys([Path(weights or beside), *([beside] if beside.is_file() else [])])
+    loaded = [load_weights(file) for file in files]
+    for one in loaded:
+        check_belongs(graph, one)
+    with replacing(path) as scratch:
+        record = build_plan(
+            graph, scratch, precision=_precision(loaded[0]), max_batch=_max_batch(path, loaded[0]), progress=progress
+        )
+        digest = sha256_of(scratch)
+        for one in loaded:
+            update_weights(
+                one.path,
+                engine_files={**one.meta.engine_files, path.name: digest},
+                fidelity={**one.meta.fidelity, "plan": None},  # what was measured of the one before
+                plans={**one.meta.plans, path.name: record.to_json()},
+            )
+    return record
+
+
+def _precision(weights: Weights) -> str:
+    """The graph's, as the gate at export left it."""
+    return str(weights.meta.fidelity.get("precision", {}).get("precision", "fp32"))
+
+
+def _max_batch(path: Path, weights: Weights) -> int:
+    return int(weights.meta.plans.get(path.name, {}).get("max_batch", MAX_BATCH))

@@ -1,0 +1,68 @@
+"""Stage 6 of the pipeline, for NVIDIA GPUs: an engine graph to a plan, held against torch where it runs here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.backends import Unavailable, open_backend
+from coder_engine.cpus import usable_cpus
+from coder_engine.errors import BackendError, EngineError, ModelError
+from coder_engine.metadata import Metadata
+from coder_engine.plans.build import build_plan
+from coder_export.config import ExportConfig
+from coder_export.gate import LEAST_COSINE
+from coder_export.onnx_model import EngineGraph
+from coder_export.report import Report
+from coder_export.verify import least_cosine
+
+
+def make_plan(config: ExportConfig, graph: Path, plan: Path, precision: str, report: Report) -> dict[str, Any]:
+    """Build the plan of a graph, which is in ``precision``; gives what the weight file records of it.
+
+    Raises:
+        BackendError, EngineError: see ``build_plan``.
+    """
+    with report.building(f"{precision} plan") as progress:
+        record = build_plan(
+            graph, plan, precision=precision, max_batch=config.max_batch, library=config.trt, progress=progress
+        )
+    report.say(f"built by {record}")
+    return record.to_json()
+
+
+def check_plan(
+    config: ExportConfig,
+    plan: Path,
+    meta: Metadata,
+    graph: EngineGraph,
+    pixels: NDArray[np.uint8],
+    report: Report,
+) -> dict[str, Any] | None:
+    """Run a plan beside torch; gives the smallest cosine and what ran it, None where it cannot run here, which is said.
+
+    Args:
+        meta: of the weight file to be, with the plan's record.
+        pixels: uint8 [8, H, W, 3].
+
+    Raises:
+        ModelError: the cosine is below ``min_cosine``, or what its precision may cost.
+    """
+    try:
+        backend = open_backend(plan, threads=usable_cpus(), meta=meta)
+    except (BackendError, EngineError) as err:
+        report.say(f"the plan was built, but not run: {err.short if isinstance(err, Unavailable) else err}")
+        return None
+    cosine = least_cosine(backend, graph, pixels)
+    backend.close()
+    wanted = config.min_cosine or LEAST_COSINE[meta.plans[plan.name]["precision"]]
+    if not cosine >= wanted:
+        raise ModelError(
+            f"the plan does not compute what torch does: cosine {cosine:.6f}, wanted at least {wanted} "
+            f"(--min-cosine); give another --precision ({backend.description})"
+        )
+    report.say(f"torch against the plan: cosine >= {cosine:.6f} ({backend.description})")
+    return {"cosine": cosine, "by": backend.description}

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+// CUDA's memory and errors for C++.
+namespace coder::cuda {
+
+inline std::string mib(int64_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
+
+// Throws std::runtime_error with CUDA's words, and with ours where there is something to do.
+inline void check(cudaError_t error, const std::string& doing) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // else a later call, perhaps another program part's, would report it once more
+  std::string hint;
+  if (error == cudaErrorMemoryAllocation)
+    hint = "; use a smaller max_batch, pairs='host', or free memory of the device";
+  else if (error == cudaErrorNoDevice || error == cudaErrorInsufficientDriver)
+    hint = "; it needs an NVIDIA GPU and its driver, which nvidia-smi shows";
+  else if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction)
+    hint = "; coder-engine was not built for this GPU: build it with -DCMAKE_CUDA_ARCHITECTURES set to it";
+  throw std::runtime_error(doing + " failed: " + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) +
+                           ")" + hint);
+}
+
+struct FreeDevice {
+  void operator()(void* memory) const { cudaFree(memory); }
+};
+struct FreeHost {
+  void operator()(void* memory) const { cudaFreeHost(memory); }
+};
+template <typename T>
+using DeviceArray = std::unique_ptr<T[], FreeDevice>;
+template <typename T>
+using PinnedArray = std::unique_ptr<T[], FreeHost>;
+
+template <typename T>
+DeviceArray<T> on_device(int64_t count, const char* what) {
+  const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
+  void* memory = nullptr;
+  check(cudaMalloc(&memory, static_cast<size_t>(bytes > 0 ? bytes : 1)),
+        "allocating " + mib(bytes) + " of device memory for the " + what);
+  return DeviceArray<T>(static_cast<T*>(memory));
+}
+
+template <typename T>
+DeviceArray<T> copied(const T* from, int64_t count, const char* what) {
+  DeviceArray<T> to = on_device<T>(count, what);
+  check(cudaMemcpy(to.get(), from, static_cast<size_t>(count) * sizeof(T), cudaMemcpyHostToDevice),
+        std::string("copying the ") + what + " to the device");
+  return to;
+}
+
+template <typename T>
+PinnedArray<T> pinned(int64_t count, const char* what) {
+  const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
+  void* memory = nullptr;
+  check(cudaHostAlloc(&memory, static_cast<size_t>(bytes > 0 ? bytes : 1), cudaHostAllocMapped),
+        "allocating " + mib(bytes) + " of pinned host memory for the " + what);
+  return PinnedArray<T>(static_cast<T*>(memory));
+}
+
+// Makes a device the thread's own for as long as it lives.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) {
+    check(cudaGetDevice(&before_), "asking for the current device");
+    if (before_ != device) check(cudaSetDevice(device), "choosing device " + std::to_string(device));
+  }
+  ~OnDevice() { cudaSetDevice(before_); }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
+}  // namespace coder::cuda

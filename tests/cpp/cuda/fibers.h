@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+// A block of CUDA threads as fibers of one CPU thread: each runs up to a barrier, then the next one does.
+namespace emulation {
+
+enum class Order { forward, backward, shuffled };
+
+// The order in which fibers run between barriers. A result that changes with it has a barrier missing.
+inline Order order = Order::forward;
+
+// Runs `body` as so many threads, a multiple of 32. Aborts with a message where threads of a block, or of a
+// warp, wait at different barriers for ever.
+void run_block(unsigned threads, const std::function<void()>& body);
+
+struct Index {
+  unsigned x;
+};
+Index thread_index();
+unsigned lane();
+
+void block_barrier();
+bool block_or(bool vote);
+
+// The bits that `lane` of this warp brought to the same exchange.
+uint64_t exchange_bits(uint64_t bits, unsigned lane);
+
+template <typename T>
+T exchange(T value, unsigned lane) {
+  static_assert(sizeof(T) <= sizeof(uint64_t));
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof value);
+  bits = exchange_bits(bits, lane);
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+}  // namespace emulation

@@ -1,0 +1,2 @@
+// The kernels as the host's compiler takes them.
+#include "../../../kernels/cuda/launch.cu"

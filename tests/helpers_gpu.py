@@ -1,0 +1,298 @@
+"""A stand-in for a GPU: CUDA's runtime on host memory, TensorRT's objects, and the CUDA head, as far as we call them.
+
+It shows that our calls are right in kind and order: work waits in its stream until that is synchronised, what is
+captured runs when a graph is launched and not before, and every address must be one that was allocated. It shows
+nothing of a GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from enum import IntEnum
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine import _kernels
+from helpers_engine import HEIGHT, WIDTH, D, features_of
+
+Work = Callable[[], object]
+
+
+class Error(IntEnum):
+    cudaSuccess = 0
+    cudaErrorMemoryAllocation = 2
+    cudaErrorStreamCaptureUnsupported = 900
+
+
+def view(address: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """The array that lies at an address."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address)).view(dtype).reshape(shape)
+
+
+class FakeCuda:
+    """Attributes:
+    calls: names of the calls so far.
+    held: what is allocated, by address or handle.
+    room: bytes of device memory that are left.
+    """
+
+    cudaStreamNonBlocking = 1
+    cudaHostAllocDefault = 0
+    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread")
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.held: dict[int, Any] = {}
+        self.room = 1 << 40
+        self._queued: dict[int, list[Work]] = {}
+        self._captured: dict[int, list[Work]] = {}
+        self._handles = iter(range(1, 1 << 30))
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("cuda") and callable(getattr(type(self), name, None)):
+            self.calls.append(name)
+        return super().__getattribute__(name)
+
+    def ask(self, stream: int, work: Work) -> None:
+        """Work for a stream: queued, or recorded where it is being captured."""
+        (self._captured if stream in self._captured else self._queued)[stream].append(work)
+
+    def cudaGetErrorString(self, error: Error) -> tuple[Error, bytes]:
+        return Error.cudaSuccess, {Error.cudaErrorMemoryAllocation: b"out of memory"}.get(error, b"some error")
+
+    def cudaMalloc(self, size: int) -> tuple[Any, ...]:
+        if self._captured or size > self.room:
+            return Error.cudaErrorMemoryAllocation, None
+        self.room -= size
+        return self._allocated(size)
+
+    def cudaHostAlloc(self, size: int, flags: int) -> tuple[Any, ...]:
+        return self._allocated(size)
+
+    def cudaFree(self, address: int) -> tuple[Error]:
+        self.room += len(self.held.pop(address))
+        return (Error.cudaSuccess,)
+
+    def cudaFreeHost(self, address: int) -> tuple[Error]:
+        del self.held[address]
+        return (Error.cudaSuccess,)
+
+    def cudaMemsetAsync(self, address: int, value: int, size: int, stream: int) -> tuple[Error]:
+        self.ask(stream, lambda: ctypes.memset(address, value, size))
+        return (Error.cudaSuccess,)
+
+    def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: int, stream: int) -> tuple[Error]:
+        assert min(len(self.held[to]), len(self.held[source])) >= size
+        self.ask(stream, lambda: ctypes.memmove(to, source, size))
+        return (Error.cudaSuccess,)
+
+    def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
+        handle = self._new("stream")
+        self._queued[handle] = []
+        return Error.cudaSuccess, handle
+
+    def cudaStreamSynchronize(self, stream: int) -> tuple[Error]:
+        queued, self._queued[stream] = self._queued[stream], []
+        for work in queued:
+            work()
+        return (Error.cudaSuccess,)
+
+    def cudaStreamDestroy(self, stream: int) -> tuple[Error]:
+        return self._gone(stream)
+
+    def cudaStreamBeginCapture(self, stream: int, mode: str) -> tuple[Error]:
+        assert mode == "thread"
+        self._captured[stream] = []
+        return (Error.cudaSuccess,)
+
+    def cudaStreamEndCapture(self, stream: int) -> tuple[Any, ...]:
+        return Error.cudaSuccess, self._new(self._captured.pop(stream))
+
+    def cudaGraphInstantiate(self, graph: int, flags: int) -> tuple[Any, ...]:
+        return Error.cudaSuccess, self._new(self.held[graph])
+
+    def cudaGraphDestroy(self, graph: int) -> tuple[Error]:
+        return self._gone(graph)
+
+    def cudaGraphExecDestroy(self, graph: int) -> tuple[Error]:
+        return self._gone(graph)
+
+    def cudaGraphLaunch(self, graph: int, stream: int) -> tuple[Error]:
+        self._queued[stream] += self.held[graph]
+        return (Error.cudaSuccess,)
+
+    def _allocated(self, size: int) -> tuple[Any, ...]:
+        memory = np.full(size, 0xA5, np.uint8)
+        self.held[memory.ctypes.data] = memory
+        return Error.cudaSuccess, memory.ctypes.data
+
+    def _new(self, what: Any) -> int:
+        handle = next(self._handles)
+        self.held[handle] = what
+        return handle
+
+    def _gone(self, handle: int) -> tuple[Error]:
+        del self.held[handle]
+        return (Error.cudaSuccess,)
+
+
+class FakeContext:
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine, self.shapes, self.addresses = engine, {}, {}  # type: ignore[var-annotated]
+        if engine.capturable is not None:
+            self.is_stream_capturable = lambda stream: engine.capturable
+
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        self.profile = profile
+        return True
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert size >= self.engine.get_device_memory_size_for_profile_v2(self.profile)
+        self.scratch = address
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shapes[name] = shape
+        least, _, most = self.engine.get_tensor_profile_shape(name, self.profile)
+        return all(low <= axis <= high for low, axis, high in zip(least, shape, most, strict=True))
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return address in self.engine.cuda.held
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert set(self.addresses) == {"pixels", "bank", "features", "coder"}
+        if self.engine.refuses_capture and stream in self.engine.cuda._captured:
+            return False
+        self.engine.cuda.ask(stream, self._run)
+        return True
+
+    def _run(self) -> None:
+        count = self.shapes["pixels"][0]
+        self.engine.batches.append(count)
+        pixels = view(self.addresses["pixels"], self.shapes["pixels"], np.uint8)
+        assert not view(self.addresses["bank"], (1, D), np.float32).any()
+        pixels[~pixels.any(axis=(1, 2, 3)), 0, 0, 0] = 1  # black pictures have a direction, too
+        view(self.addresses["features"], (count, D), np.float32)[:] = features_of(pixels) * self.engine.length
+        view(self.addresses["coder"], (count, 1), np.float32)[:] = 0
+        view(self.scratch, (100 * (self.profile + 1),), np.uint8)[:] = 1
+
+
+class FakeEngine:
+    """A plan whose features are the pixels as they lie in memory, see ``helpers_engine.graph``."""
+
+    num_io_tensors, num_optimization_profiles = 4, 2
+
+    def __init__(self, cuda: FakeCuda, max_batch: int) -> None:
+        self.cuda, self.max_batch = cuda, max_batch
+        self.batches: list[int] = []
+        self.contexts = 0
+        self.capturable: bool | None = None
+        self.refuses_capture = False
+        self.length = 1.0
+        self.tensors = {
+            "pixels": ("in", "uint8", (-1, HEIGHT, WIDTH, 3)),
+            "bank": ("in", "float32", (-1, D)),
+            "features": ("out", "float32", (-1, D)),
+            "coder": ("out", "float32", (-1, -1)),
+        }
+
+    def get_tensor_name(self, number: int) -> str:
+        return list(self.tensors)[number]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return self.tensors[name][0]
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return self.tensors[name][1]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.tensors[name][2]
+
+    def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
+        if name == "bank":
+            return [(1, D)] * 3
+        return [(b, HEIGHT, WIDTH, 3) for b in ((1, 1, 1), (1, 1, self.max_batch))[profile]]
+
+    def get_device_memory_size_for_profile_v2(self, profile: int) -> int:
+        return 100 * (profile + 1)
+
+    def create_execution_context(self, strategy: str) -> FakeContext | None:
+        assert strategy == "managed"
+        self.contexts += 1
+        return FakeContext(self)
+
+
+def fake_trt(engine: FakeEngine | None) -> Any:
+    """TensorRT, whose every plan is ``engine``; None is a plan that it does not load."""
+
+    class Logger:
+        ERROR = INTERNAL_ERROR = "error"
+
+    class Runtime:
+        def __init__(self, logger: Any) -> None:
+            self.logger = logger
+
+        def deserialize_cuda_engine(self, content: bytes) -> FakeEngine | None:
+            if engine is None:
+                self.logger.log("error", "magic tag does not match")
+            return engine
+
+    return SimpleNamespace(
+        __name__="tensorrt",
+        __version__="11.0.0.1",
+        ILogger=Logger,
+        Runtime=Runtime,
+        uint8="uint8",
+        float32="float32",
+        TensorIOMode=SimpleNamespace(INPUT="in"),
+        ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="managed"),
+    )
+
+
+def fake_cuda_head(cuda: FakeCuda) -> Any:
+    """``coder_engine._cuda``: the CPU's kernels, asked through a stream."""
+
+    class Head:
+        made = 0
+
+        def __init__(self, *arrays: Any, max_batch: int, pairs: str = "auto") -> None:
+            type(self).made += 1
+            self._rows, self._width = arrays[0].shape
+            self._classes, self._most = len(arrays[2]), max_batch
+            self._head = _kernels.Head(*arrays, threads=1)
+
+        def enqueue(self, features: int, batch: int, stream: int, *, top: int, **options: Any) -> None:
+            assert batch <= self._most
+            cuda.ask(stream, lambda: self._rank(view(features, (batch, self._width), np.float32).copy(), top, options))
+
+        def _rank(self, features: NDArray[np.float32], top: int, options: dict[str, Any]) -> None:
+            count, k = len(features), min(5, self._classes)
+            coder = np.empty((count, self._rows), np.float32)
+            self.fault = ""
+            logits = np.empty((count, self._classes), np.float32)
+            self.out = {
+                "ids": np.empty((count, top), np.int32),
+                "scores": np.empty((count, top), np.float32),
+                "gaps": np.empty((count, k), np.float32),
+                "duels": np.empty((count, k, k), np.float32),
+                "reranked": np.empty(count, np.bool_),
+            }
+            try:
+                self._head.coder(features, coder)
+                self._head.rank(features, coder, logits=logits, **self.out, **options)
+            except RuntimeError as err:  # told when the results are asked for
+                self.fault = str(err)
+
+        def results(self, batch: int, top: int, **out: NDArray[Any]) -> None:
+            if self.fault:
+                raise RuntimeError(self.fault)
+            for name, array in out.items():
+                array[:] = self.out[name][:batch]
+
+    return SimpleNamespace(Head=Head)

@@ -1,0 +1,118 @@
+"""Plans on a real GPU against ONNX Runtime on the CPU. They skip where there is none, and say so."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from coder_engine import Engine
+from coder_engine.backends import Unavailable
+from coder_engine.backends.tensorrt import TensorRt
+from coder_engine.images import read_rgb
+from coder_engine.plans.rebuild import rebuild_plan
+
+MOST = 64
+COSINE = {"fp32": 1 - 1e-5, "fp16": 0.999}
+
+
+def missing() -> str:
+    """What plans need and this machine does not have; nothing where all is there."""
+    try:
+        TensorRt.require()
+    except Unavailable as err:
+        return f"plans run on NVIDIA GPUs only: {err}"
+    return ""
+
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+
+
+@pytest.fixture(scope="module")
+def reference(tiny: Path) -> Engine:
+    return Engine(tiny, backend="onnxruntime", device="cpu")
+
+
+@pytest.fixture(scope="module", params=COSINE)
+def plan(
+    request: pytest.FixtureRequest, tiny: Path, labels_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, float]:
+    """A plan of each precision and its least cosine: fp32 rebuilt from an .onnx, fp16 as coder-export makes it."""
+    folder = tmp_path_factory.mktemp("plans")
+    path = folder / "tiny.plan"
+    if request.param == "fp32":
+        for suffix in (".onnx", ".safetensors"):
+            shutil.copy(tiny.with_suffix(suffix), path.with_suffix(suffix))
+        rebuild_plan(path)
+    else:
+        from coder_export.config import ExportConfig
+        from coder_export.pipeline import export
+        from coder_export.report import Report
+
+        config = ExportConfig(
+            model="coder-tiny", labels=labels_file, texts="cifar10", out=path, format="plan", precision="fp16"
+        )
+        export(config, Report(quiet=True))
+    return path, COSINE[request.param]
+
+
+@pytest.fixture(scope="module")
+def crops(reference: Engine, photographs: list[Path]) -> NDArray[np.uint8]:
+    """150 different views of the photographs, more than two of the largest batches: uint8 [150, H, W, 3]."""
+    rng = np.random.default_rng(0)
+    pictures = [read_rgb(path) for path in photographs]
+    views = []
+    for i in range(150):
+        picture = pictures[i % len(pictures)]
+        side = min(picture.size) * rng.uniform(0.4, 1)
+        left, upper = (rng.uniform(0, length - side) for length in picture.size)
+        views.append(reference.preprocess(picture.crop((left, upper, left + side, upper + side))))
+    return np.stack(views)
+
+
+@pytest.mark.parametrize("count", [1, 3, MOST, 150])
+def test_features(plan: tuple[Path, float], reference: Engine, crops: NDArray[np.uint8], count: int) -> None:
+    path, least = plan
+    wanted = reference._backend.encode(crops[:count])
+    backend = Engine(path)._backend
+    first, replayed = backend.encode(crops[:count]), backend.encode(crops[:count])
+    assert (wanted.astype(np.float64) * first).sum(axis=1).min() >= least
+    np.testing.assert_array_equal(replayed, first)  # the first run of a size is plain, the second a graph's
+    shifted = backend.encode(np.roll(crops[:count], 1, axis=0))
+    np.testing.assert_allclose(np.roll(shifted, -1, axis=0), first, atol=1e-6)
+
+
+def test_the_graphs_are_there(plan: tuple[Path, float]) -> None:
+    assert "no CUDA graphs" not in Engine(plan[0]).description
+
+
+def test_two_threads_at_once(plan: tuple[Path, float], crops: NDArray[np.uint8]) -> None:
+    engine = Engine(plan[0])
+    counts = [1, 3, 64, 2, 9, 150] * 4
+    alone = {count: engine._backend.encode(crops[:count]) for count in set(counts)}
+    with ThreadPoolExecutor(2) as threads:
+        for count, got in zip(counts, threads.map(lambda n: engine._backend.encode(crops[:n]), counts), strict=True):
+            np.testing.assert_allclose(got, alone[count], atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 3, MOST, 150])
+def test_the_head_on_the_gpu_ranks_as_the_cpu(plan: tuple[Path, float], crops: NDArray[np.uint8], count: int) -> None:
+    """Of the same features: both ways sum in fp32, so only classes that are as good as equal may change places."""
+    engine = Engine(plan[0])
+    if "head on the GPU" not in engine.description:
+        pytest.skip(f"the GPU does not rank here: {engine.description}")
+    by_cpu = engine.predict_features(engine._backend.encode(crops[:count]))
+    for _ in range(2):
+        for got, wanted in zip(engine.predict(crops[:count]), by_cpu, strict=True):
+            ours, theirs = ({one.label: one for one in found.top} for found in (got, wanted))
+            assert set(ours) == set(theirs)
+            assert got.reranked == wanted.reranked
+            for label, one in ours.items():
+                assert one.score == pytest.approx(theirs[label].score, rel=1e-3, abs=1e-6)
+                assert one.gap == pytest.approx(theirs[label].gap, abs=1e-5)
+            for one, other in zip(got.top, wanted.top, strict=True):
+                assert one.label == other.label or one.gap == pytest.approx(other.gap, abs=1e-5)
