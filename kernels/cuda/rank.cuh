@@ -14,10 +14,10 @@ struct Shared {
   float squares[duel_count];
   double powers[duel_count];
   uint64_t best[2][duel_count];
-  int32_t first[max_candidates];               // candidates in stage-1 order
-  float gap[max_candidates][max_candidates];   // of i over j, in that order
-  float sum[max_candidates];                   // S of Eq. 15
-  int order[max_candidates];                   // stage-1 ranks, best first
+  int32_t first[max_candidates];              // candidates in stage-1 order
+  float gap[max_candidates][max_candidates];  // of i over j, in that order
+  float sum[max_candidates];                  // S of Eq. 15
+  int order[max_candidates];                  // stage-1 ranks, best first
 };
 
 struct Record {
@@ -188,7 +188,8 @@ __device__ inline bool fight(const Model& model, const float* feature, float len
   bool bad = false;
   if (duel.row >= 0) {
     const int lane = static_cast<int>(threadIdx.x) % warp;
-    const float lower = dot_half(model.pair_rows + duel.row * model.width, feature, model.width, lane) / length;
+    const float lower =
+        dot_half(model.pair_rows + duel.row * model.width, feature, model.width, lane) / length;
     bad = !finite(lower);
     if (lane == 0) {
       shared.gap[duel.i][duel.j] = shared.first[duel.i] < shared.first[duel.j] ? lower : -lower;
@@ -223,8 +224,7 @@ __device__ inline void write(const Model& model, const Call& call, const Record&
     record.ids[thread] = shared.first[shared.order[thread]];
     record.gaps[thread] = shared.sum[shared.order[thread]];
   }
-  if (thread < k * k)
-    record.duels[thread] = shared.gap[shared.order[thread / k]][shared.order[thread % k]];
+  if (thread < k * k) record.duels[thread] = shared.gap[shared.order[thread / k]][shared.order[thread % k]];
   const float best = logits[shared.first[0]];
   for (int64_t at = thread; at < call.top; at += rank_threads) {
     const int32_t id = at < k ? shared.first[shared.order[at]] : record.ids[at];
