@@ -92,9 +92,10 @@ __device__ inline bool stage_one(const Model& model, const float* coder, float l
   return __syncthreads_or(bad) == 0;
 }
 
-// Orders as logits do, and among equals the lower id higher; never 0 for a finite logit.
+// Orders as logits do, and among equals the lower id higher; never 0 for a finite logit. No logit is -0,
+// which would stand below 0: the matmul's sums start from 0.
 __device__ inline uint64_t key_of(float logit, int64_t id) {
-  const uint32_t bits = __float_as_uint(logit + 0.0f);  // -0 equals 0
+  const uint32_t bits = __float_as_uint(logit);
   const uint32_t ordered = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
   return static_cast<uint64_t>(ordered) << 32 | ~static_cast<uint32_t>(id);
 }

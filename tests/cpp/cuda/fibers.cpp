@@ -69,18 +69,43 @@ void shuffle() {
   if (order == Order::shuffled) std::shuffle(block.turns.begin(), block.turns.end(), random);
 }
 
-// Whose turn it is.
-Fiber& next() {
+[[noreturn]] void stuck() {
+  std::puts("the block's threads wait at different barriers");
+  std::abort();
+}
+
+Fiber& next_thread() {
   for (;;) {
     for (; block.turn < block.threads; ++block.turn) {
       block.current = block.turns[block.turn];
       if (block.fibers[block.current].wait == Wait::none) return block.fibers[block.current];
     }
     shuffle();
-    if (release_any()) continue;
-    std::puts("the block's threads wait at different barriers");
-    std::abort();
+    if (!release_any()) stuck();
   }
+}
+
+bool find_in_warp(unsigned begin) {
+  for (unsigned i = begin; i < begin + warp; ++i) {
+    block.current = i;
+    if (block.fibers[i].wait == Wait::none) return true;
+  }
+  return false;
+}
+
+Fiber& next_of_warps() {
+  for (;;) {
+    for (unsigned w = 0; w < block.threads; w += warp) {
+      const unsigned begin = order == Order::first_warp ? w : block.threads - warp - w;
+      if (find_in_warp(begin) || (release(begin, begin + warp, Wait::for_warp) && find_in_warp(begin)))
+        return block.fibers[block.current];
+    }
+    if (!release(0, block.threads, Wait::for_block)) stuck();
+  }
+}
+
+Fiber& next() {
+  return order == Order::first_warp || order == Order::last_warp ? next_of_warps() : next_thread();
 }
 
 void yield(Wait wait) {
