@@ -6,9 +6,6 @@
 
 namespace coder::cuda {
 
-constexpr unsigned all_lanes = 0xffffffffu;
-constexpr int warp = 32;
-
 // For a few images: bound by the loads of the bank. A lane takes a slab, a warp some rows.
 constexpr int row_warps = 4;
 constexpr int warp_rows = 2;

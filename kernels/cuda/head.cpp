@@ -123,9 +123,8 @@ CudaHead::~CudaHead() {
   int before = 0;
   cudaGetDevice(&before);
   cudaSetDevice(memory_->device);
-  const int device = before;
   memory_.reset();
-  cudaSetDevice(device);
+  cudaSetDevice(before);
 }
 
 int64_t CudaHead::classes() const { return memory_->model.classes; }
@@ -170,12 +169,12 @@ void CudaHead::enqueue(const float* features, int64_t batch, void* stream, const
   if (batch == 0) return;
   const OnDevice here(memory.device);
   check_features(features);
-  const Call call{features, memory.coder.get(), memory.logits.get(), memory.records.get(), batch,
-                  top,      options.scale,      options.margin,      options.rerank};
+  const int64_t bytes = record_bytes(top, memory.model.candidates);
+  const Call call{features, memory.coder.get(), memory.logits.get(), memory.records.get(), batch, top,
+                  bytes,    options.scale,      options.margin,      options.rerank};
   const auto on = static_cast<cudaStream_t>(stream);
   check(launch(memory.model, call, on), "launching the head's kernels");
-  const int64_t bytes = batch * record_bytes(top, memory.model.candidates);
-  check(cudaMemcpyAsync(memory.host_records.get(), memory.records.get(), static_cast<size_t>(bytes),
+  check(cudaMemcpyAsync(memory.host_records.get(), memory.records.get(), static_cast<size_t>(batch * bytes),
                         cudaMemcpyDeviceToHost, on),
         "enqueueing the answers' copy");
 }
