@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from helpers_cuda import Stream, require_cuda
 from parity.cases import Case, cases, grid_case, kinds, one_to_one, unit_rows
 from parity.collapsed import Collapsed, collapse
-from parity.compare import Answer, check_exactly, check_image
+from parity.compare import Answer, blank, check_exactly, check_image
 
 _cuda = require_cuda()
 examples = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -32,22 +32,8 @@ def stream() -> Iterator[Stream]:
     found.close()
 
 
-def blank(case: Case) -> Answer:
-    """Buffers full of rubbish, so that a place left unwritten shows."""
-    images, classes, k = len(case.features), len(case.class_texts), min(5, len(case.class_texts))
-    return Answer(
-        coder=np.empty((images, 0), np.float32),  # stays on the device
-        logits=np.full((images, classes), np.nan, np.float32),
-        ids=np.full((images, case.places), -7, np.int32),
-        scores=np.full((images, case.places), np.nan, np.float32),
-        gaps=np.full((images, k), np.nan, np.float32),
-        duels=np.full((images, k, k), np.nan, np.float32),
-        reranked=np.ones(images, np.bool_),
-    )
-
-
 def read(head: Any, case: Case) -> Answer:
-    answer = blank(case)
+    answer = blank(case, 0)  # the coder stays on the device
     outputs = {name: buffer for name, buffer in answer._asdict().items() if name not in ("coder", "logits")}
     head.results(len(case.features), case.places, **outputs)
     head.logits(len(case.features), answer.logits)
