@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml CMakeLists.txt $(shell find kernels -name '*.cpp' -o -name '*.h')
+CXX_FILES = -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh'
+SOURCES := pyproject.toml CMakeLists.txt $(shell find kernels $(CXX_FILES) -o -name '*.cmake')
 # What `make demo` classifies besides the photographs it finds by itself: files, folders or globs.
 IMAGES ?=
 
@@ -29,12 +30,12 @@ lint: $(VENV)/.developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	find kernels tests/cpp -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
+	find kernels tests/cpp $(CXX_FILES) | xargs $(BIN)/clang-format --dry-run --Werror
 
 format: $(VENV)/.developer
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	find kernels tests/cpp -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format -i
+	find kernels tests/cpp $(CXX_FILES) | xargs $(BIN)/clang-format -i
 
 $(VENV)/.installed: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -6,9 +6,6 @@
 
 namespace coder::cuda {
 
-constexpr unsigned all_lanes = 0xffffffffu;
-constexpr int warp = 32;
-
 // For a few images: bound by the loads of the bank. A lane takes a slab, a warp some rows.
 constexpr int row_warps = 4;
 constexpr int warp_rows = 2;
@@ -26,8 +23,8 @@ __device__ inline float chain(const float* row, const float* x, float sum) {
   return sum;
 }
 
-// The feature's part that a block's warps work on. A slab has 20 floats, so that the lanes' 16-byte loads meet
-// no bank of the memory twice.
+// The feature's part that a block's warps work on. A slab has 20 floats, so that the lanes' 16-byte loads
+// meet no bank of the memory twice.
 struct Slabs {
   alignas(16) float x[warp][slab + 4];
 };
@@ -51,7 +48,8 @@ __global__ void __launch_bounds__(row_warps* warp) dots_few(Model model, Call ca
     float parts[warp_rows] = {};
     for (int r = 0; r < warp_rows; ++r)
       if (lane < count && first + r < rows)
-        parts[r] = chain(model.bank + (first + r) * model.pitch + (start + lane) * slab, shared.x[lane], 0.0f);
+        parts[r] =
+            chain(model.bank + (first + r) * model.pitch + (start + lane) * slab, shared.x[lane], 0.0f);
     for (int s = 0; s < count; ++s)
       for (int r = 0; r < warp_rows; ++r) sums[r] += __shfl_sync(all_lanes, parts[r], s);
   }
@@ -132,8 +130,7 @@ __global__ void __launch_bounds__(tile_threads) dots_many(Model model, Call call
     __syncthreads();
     ahead.store(tile, thread);
     __syncthreads();
-    if (column + slab < model.pitch)
-      ahead.load(model, call, first_row, first_image, column + slab, thread);
+    if (column + slab < model.pitch) ahead.load(model, call, first_row, first_image, column + slab, thread);
     add_slab(tile, row, image, sums);
   }
   const int64_t rows = model.classes + model.names;

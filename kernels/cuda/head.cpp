@@ -123,9 +123,8 @@ CudaHead::~CudaHead() {
   int before = 0;
   cudaGetDevice(&before);
   cudaSetDevice(memory_->device);
-  const int device = before;
   memory_.reset();
-  cudaSetDevice(device);
+  cudaSetDevice(before);
 }
 
 int64_t CudaHead::classes() const { return memory_->model.classes; }
@@ -138,8 +137,8 @@ namespace {
 
 void check_batch(int64_t batch, int64_t max_batch) {
   if (batch < 0 || batch > max_batch)
-    throw std::invalid_argument("batch must be from 0 to max_batch = " + std::to_string(max_batch) + ", got " +
-                                std::to_string(batch));
+    throw std::invalid_argument("batch must be from 0 to max_batch = " + std::to_string(max_batch) +
+                                ", got " + std::to_string(batch));
 }
 
 void check_features(const float* features) {
@@ -148,7 +147,8 @@ void check_features(const float* features) {
   if (error == cudaErrorInvalidValue) cudaGetLastError();
   if (error != cudaErrorInvalidValue) check(error, "looking at the address of the features");
   if (error == cudaErrorInvalidValue || found.devicePointer == nullptr)
-    throw std::invalid_argument("features must be an address of device memory, got memory that CUDA does not know");
+    throw std::invalid_argument(
+        "features must be an address of device memory, got memory that CUDA does not know");
 }
 
 void check_image(int64_t image, const Header& header) {
@@ -169,12 +169,12 @@ void CudaHead::enqueue(const float* features, int64_t batch, void* stream, const
   if (batch == 0) return;
   const OnDevice here(memory.device);
   check_features(features);
+  const int64_t bytes = record_bytes(top, memory.model.candidates);
   const Call call{features, memory.coder.get(), memory.logits.get(), memory.records.get(), batch, top,
-                  options.scale, options.margin, options.rerank};
+                  bytes,    options.scale,      options.margin,      options.rerank};
   const auto on = static_cast<cudaStream_t>(stream);
   check(launch(memory.model, call, on), "launching the head's kernels");
-  const int64_t bytes = batch * record_bytes(top, memory.model.candidates);
-  check(cudaMemcpyAsync(memory.host_records.get(), memory.records.get(), static_cast<size_t>(bytes),
+  check(cudaMemcpyAsync(memory.host_records.get(), memory.records.get(), static_cast<size_t>(batch * bytes),
                         cudaMemcpyDeviceToHost, on),
         "enqueueing the answers' copy");
 }

@@ -1,5 +1,6 @@
 #include "launch.h"
 
+#include "dots.cuh"
 #include "rank.cuh"
 
 namespace coder::cuda {

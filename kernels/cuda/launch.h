@@ -10,6 +10,9 @@
 // What the kernels are given and what they give back.
 namespace coder::cuda {
 
+constexpr unsigned all_lanes = 0xffffffffu;
+constexpr int warp = 32;
+
 // Columns of one partial sum of the bank matmul; the bank's rows are padded to whole slabs.
 constexpr int slab = 16;
 
@@ -33,7 +36,7 @@ struct Call {
   float* coder;            // [B, C + R], of the features as they came
   float* logits;           // [B, C]
   unsigned char* records;  // [B, record_bytes]
-  int64_t batch, top;
+  int64_t batch, top, record_bytes;
   double scale, margin;
   bool rerank;
 };

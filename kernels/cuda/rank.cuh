@@ -3,21 +3,18 @@
 
 #include <cuda_fp16.h>
 
-#include "dots.cuh"
+#include "block.cuh"
 
 namespace coder::cuda {
-
-constexpr int duel_count = max_candidates * (max_candidates - 1) / 2;
-constexpr int rank_threads = warp * duel_count;  // a warp a duel
 
 struct Shared {
   float squares[duel_count];
   double powers[duel_count];
   uint64_t best[2][duel_count];
-  int32_t first[max_candidates];               // candidates in stage-1 order
-  float gap[max_candidates][max_candidates];   // of i over j, in that order
-  float sum[max_candidates];                   // S of Eq. 15
-  int order[max_candidates];                   // stage-1 ranks, best first
+  int32_t first[max_candidates];              // candidates in stage-1 order
+  float gap[max_candidates][max_candidates];  // of i over j, in that order
+  float sum[max_candidates];                  // S of Eq. 15
+  int order[max_candidates];                  // stage-1 ranks, best first
 };
 
 struct Record {
@@ -28,44 +25,10 @@ struct Record {
 
 __device__ inline Record record_of(const Model& model, const Call& call, int64_t image) {
   const int64_t k = model.candidates;
-  const int64_t bytes = static_cast<int64_t>(sizeof(Header)) + 4 * (2 * call.top + k + k * k);
-  auto* header = reinterpret_cast<Header*>(call.records + image * bytes);
+  auto* header = reinterpret_cast<Header*>(call.records + image * call.record_bytes);
   auto* ids = reinterpret_cast<int32_t*>(header + 1);
   auto* scores = reinterpret_cast<float*>(ids + call.top);
   return {header, ids, scores, scores + call.top, scores + call.top + k};
-}
-
-// False for a NaN and an infinity.
-__device__ inline bool finite(float value) { return fabsf(value) <= 3.402823466e38f; }
-
-// The same in every lane, as a + b is b + a.
-template <typename T>
-__device__ T warp_sum(T value) {
-  for (int away = warp / 2; away > 0; away /= 2) value += __shfl_xor_sync(all_lanes, value, away);
-  return value;
-}
-
-// The same in every thread. `parts` must not have been used since the last barrier but one.
-template <typename T>
-__device__ T block_sum(T value, T* parts) {
-  value = warp_sum(value);
-  if (threadIdx.x % warp == 0) parts[threadIdx.x / warp] = value;
-  __syncthreads();
-  T sum = parts[0];
-  for (int w = 1; w < duel_count; ++w) sum += parts[w];
-  return sum;
-}
-
-__device__ inline uint64_t block_max(uint64_t value, uint64_t* parts) {
-  for (int away = warp / 2; away > 0; away /= 2) {
-    const uint64_t other = __shfl_xor_sync(all_lanes, value, away);
-    value = other > value ? other : value;
-  }
-  if (threadIdx.x % warp == 0) parts[threadIdx.x / warp] = value;
-  __syncthreads();
-  uint64_t best = parts[0];
-  for (int w = 1; w < duel_count; ++w) best = parts[w] > best ? parts[w] : best;
-  return best;
 }
 
 __device__ inline float length_of(const float* feature, int64_t width, Shared& shared) {
@@ -92,9 +55,10 @@ __device__ inline bool stage_one(const Model& model, const float* coder, float l
   return __syncthreads_or(bad) == 0;
 }
 
-// Orders as logits do, and among equals the lower id higher; never 0 for a finite logit.
+// Orders as logits do, and among equals the lower id higher; never 0 for a finite logit. No logit is -0,
+// which would stand below 0: the matmul's sums start from 0.
 __device__ inline uint64_t key_of(float logit, int64_t id) {
-  const uint32_t bits = __float_as_uint(logit + 0.0f);  // -0 equals 0
+  const uint32_t bits = __float_as_uint(logit);
   const uint32_t ordered = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
   return static_cast<uint64_t>(ordered) << 32 | ~static_cast<uint32_t>(id);
 }
@@ -188,7 +152,8 @@ __device__ inline bool fight(const Model& model, const float* feature, float len
   bool bad = false;
   if (duel.row >= 0) {
     const int lane = static_cast<int>(threadIdx.x) % warp;
-    const float lower = dot_half(model.pair_rows + duel.row * model.width, feature, model.width, lane) / length;
+    const float lower =
+        dot_half(model.pair_rows + duel.row * model.width, feature, model.width, lane) / length;
     bad = !finite(lower);
     if (lane == 0) {
       shared.gap[duel.i][duel.j] = shared.first[duel.i] < shared.first[duel.j] ? lower : -lower;
@@ -223,8 +188,7 @@ __device__ inline void write(const Model& model, const Call& call, const Record&
     record.ids[thread] = shared.first[shared.order[thread]];
     record.gaps[thread] = shared.sum[shared.order[thread]];
   }
-  if (thread < k * k)
-    record.duels[thread] = shared.gap[shared.order[thread / k]][shared.order[thread % k]];
+  if (thread < k * k) record.duels[thread] = shared.gap[shared.order[thread / k]][shared.order[thread % k]];
   const float best = logits[shared.first[0]];
   for (int64_t at = thread; at < call.top; at += rank_threads) {
     const int32_t id = at < k ? shared.first[shared.order[at]] : record.ids[at];

@@ -1,280 +1,7 @@
-// The CUDA head's own sources on emulated threads, device memory and streams, against the CPU head.
-#include <cuda_runtime.h>
-
-#include <algorithm>
-
-#include "coder/cuda_head.h"
-#include "model.h"
-#include "testing.h"
+// What a CudaHead promises its callers: device memory, streams and refusals, on the emulation.
+#include "cuda_model.h"
 
 namespace {
-
-using coder::CudaHead;
-using coder::PairsOn;
-using coder::PairsWish;
-using coder::RankOptions;
-
-constexpr RankOptions always{100.0, -1.0, true};
-const auto stream = reinterpret_cast<cudaStream_t>(uintptr_t{8});
-
-std::vector<float> unit_images(const Model& model, int64_t batch, unsigned seed = 7) {
-  std::vector<float> features = model.images(batch, seed);
-  for (auto at = features.begin(); at != features.end(); at += model.width) {
-    double squares = 0.0;
-    for (int64_t d = 0; d < model.width; ++d) squares += static_cast<double>(at[d]) * static_cast<double>(at[d]);
-    for (int64_t d = 0; d < model.width; ++d)
-      at[d] = static_cast<float>(static_cast<double>(at[d]) / std::sqrt(squares));
-  }
-  return features;
-}
-
-// Memory that CUDA knows.
-class OnDevice {
- public:
-  explicit OnDevice(const std::vector<float>& values) {
-    void* memory = nullptr;
-    cudaMalloc(&memory, values.size() * sizeof(float));
-    at_ = static_cast<float*>(memory);
-    set(values);
-  }
-  ~OnDevice() { cudaFree(at_); }
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
-  void set(const std::vector<float>& values) { std::copy(values.begin(), values.end(), at_); }
-  float* at() const { return at_; }
-
- private:
-  float* at_;
-};
-
-CudaHead cuda_head(const Model& model, int64_t max_batch, PairsWish wish = PairsWish::automatic) {
-  return {model.bank_view(), model.pairs_view(), max_batch, wish};
-}
-
-void read(const CudaHead& head, Answer& to) {
-  head.results(to.batch, to.view());
-  head.logits(to.batch, to.logits.data());
-}
-
-Answer run(const Model& model, CudaHead& head, const std::vector<float>& features, int64_t top,
-           const RankOptions& options) {
-  Answer answer(model, static_cast<int64_t>(features.size()) / model.width, top);
-  const OnDevice there(features);
-  head.enqueue(there.at(), answer.batch, stream, options, top);
-  cudaStreamSynchronize(stream);
-  read(head, answer);
-  return answer;
-}
-
-Answer run_on_cpu(const Model& model, const std::vector<float>& features, int64_t top, const RankOptions& options) {
-  Answer answer(model, static_cast<int64_t>(features.size()) / model.width, top);
-  const coder::Head head = model.head(coder::Isa::scalar);
-  head.coder(features.data(), answer.batch, answer.coder.data());
-  head.rank(features.data(), answer.coder.data(), answer.batch, options, answer.view());
-  return answer;
-}
-
-void compare(const std::vector<float>& got, const std::vector<float>& wanted, double tolerance) {
-  CHECK(got.size() == wanted.size());
-  for (size_t i = 0; i < got.size(); ++i)
-    CHECK(near(static_cast<double>(got[i]), static_cast<double>(wanted[i]), tolerance));
-}
-
-// Ids exactly, as random numbers hold no near ties; the rest to the rounding of sums of D products in another
-// order: features, bank and pair rows are of length 1 to 3 here, so 4e-6 is 30 units in the last place.
-void compare(const Answer& got, const Answer& wanted) {
-  CHECK(got.ids == wanted.ids);
-  CHECK(std::equal(got.reranked.get(), got.reranked.get() + got.batch, wanted.reranked.get()));
-  compare(got.logits, wanted.logits, 4e-6);
-  compare(got.duels, wanted.duels, 1e-5);
-  compare(got.gaps, wanted.gaps, 2e-5);
-  compare(got.scores, wanted.scores, 2e-4);  // softmax at scale 100
-}
-
-void every_shape() {
-  for (int64_t classes : {1, 2, 3, 4, 5, 6, 7, 40, 350}) {
-    for (PairKind kind : {PairKind::none, PairKind::dense, PairKind::sparse}) {
-      const Model model(classes, classes % 2 == 0 ? 40 : 37, kind, static_cast<unsigned>(classes));
-      const std::vector<float> features = unit_images(model, 3);
-      CudaHead head = cuda_head(model, 3);
-      const int64_t k = std::min<int64_t>(5, classes);
-      for (int64_t top : {k, std::min<int64_t>(9, classes), std::min<int64_t>(40, classes)}) {
-        for (const RankOptions& options :
-             {always, RankOptions{100.0, -1.0, false}, RankOptions{3.0, 0.2, true},
-              RankOptions{1.0, INFINITY, true}, RankOptions{1.0, 0.0, true}}) {
-          compare(run(model, head, features, top, options), run_on_cpu(model, features, top, options));
-        }
-      }
-    }
-  }
-}
-
-// Every size of batch: some rows, whole tiles, and what is left of them; widths around a slab and a warp of them.
-void every_batch() {
-  for (int64_t width : {1, 15, 16, 17, 64, 520, 1100}) {
-    const Model model(21, width, PairKind::dense, static_cast<unsigned>(width));
-    CudaHead head = cuda_head(model, 70);
-    for (int64_t batch : {1, 3, 8, 9, 32, 33, 64, 70}) {
-      if (width > 100 && batch > 9 && batch != 33) continue;
-      const std::vector<float> features = unit_images(model, batch);
-      compare(run(model, head, features, 5, always), run_on_cpu(model, features, 5, always));
-    }
-  }
-}
-
-// Bit for bit the same alone and in a batch, and in whatever order the threads run.
-void independent() {
-  const Model model(150, 100, PairKind::sparse);
-  CudaHead head = cuda_head(model, 40);
-  const std::vector<float> features = unit_images(model, 40);
-  const Answer all = run(model, head, features, 7, always);
-  for (emulation::Order order : {emulation::Order::backward, emulation::Order::shuffled}) {
-    emulation::order = order;
-    const Answer again = run(model, head, features, 7, always);
-    CHECK(again.same(all));
-  }
-  emulation::order = emulation::Order::forward;
-  for (size_t i : {size_t{0}, size_t{1}, size_t{31}, size_t{39}}) {
-    const auto begin = features.begin() + static_cast<std::ptrdiff_t>(i * 100);
-    const Answer one = run(model, head, {begin, begin + 100}, 7, always);
-    CHECK(std::equal(one.ids.begin(), one.ids.end(), all.ids.begin() + static_cast<std::ptrdiff_t>(i * 7)));
-    CHECK(std::equal(one.scores.begin(), one.scores.end(), all.scores.begin() + static_cast<std::ptrdiff_t>(i * 7)));
-    CHECK(std::equal(one.logits.begin(), one.logits.end(), all.logits.begin() + static_cast<std::ptrdiff_t>(i * 150)));
-    CHECK(std::equal(one.duels.begin(), one.duels.end(), all.duels.begin() + static_cast<std::ptrdiff_t>(i * 25)));
-  }
-}
-
-// The gate must open for some images and stay shut for others, else the comparisons above say little.
-void gate_splits() {
-  const Model model(6, 37, PairKind::dense, 6);
-  CudaHead head = cuda_head(model, 64);
-  const Answer got = run(model, head, unit_images(model, 64), 5, {3.0, 0.4, true});
-  const auto open = std::count(got.reranked.get(), got.reranked.get() + 64, true);
-  CHECK(open > 4 && open < 60);
-}
-
-std::vector<float> first_axis(const Model& model) {
-  std::vector<float> feature(static_cast<size_t>(model.width), 0.0f);
-  feature[0] = 1.0f;
-  return feature;
-}
-
-// Exact numbers: x.q_j is bank[j][0].
-void set_logits(Model& model, const std::vector<float>& logits) {
-  std::fill(model.bank.begin(), model.bank.end(), 0.0f);
-  for (size_t j = 0; j < logits.size(); ++j) model.bank[j * static_cast<size_t>(model.width)] = logits[j];
-}
-
-// All alike, two values in turn, and both zeros: ties go to the lower id, inside the candidates and past them.
-void ties() {
-  for (int64_t classes : {1, 2, 5, 6, 90, 700}) {
-    Model model(classes, 16, PairKind::dense);
-    std::vector<float> logits(static_cast<size_t>(classes));
-    std::fill(model.halves.begin(), model.halves.end(), uint16_t{0});
-    for (int kind : {0, 1, 2}) {
-      for (size_t j = 0; j < logits.size(); ++j)
-        logits[j] = kind == 0 ? -0.25f : kind == 1 ? (j % 3 == 1 ? 1.0f : 0.5f) : (j % 2 == 0 ? -0.0f : 0.0f);
-      set_logits(model, logits);
-      CudaHead head = cuda_head(model, 1);
-      const int64_t top = std::min<int64_t>(classes, 40);
-      const std::vector<float> feature = first_axis(model);
-      const Answer got = run(model, head, feature, top, always);
-      CHECK(got.ids == run_on_cpu(model, feature, top, always).ids);
-      for (size_t i = 0; kind != 1 && i < got.ids.size(); ++i) CHECK(got.ids[i] == static_cast<int32_t>(i));
-      CHECK(got.reranked[0] == (classes > 1));
-    }
-  }
-}
-
-// Duels that tie broken by stage 1: 0 beats 1 beats 2 beats 0.
-void circle() {
-  Model model(3, 16, PairKind::dense);
-  set_logits(model, {0.0f, 1.0f, 2.0f});
-  std::fill(model.halves.begin(), model.halves.end(), uint16_t{0});
-  model.halves[0] = half_of(64);
-  model.halves[16] = half_of(-64);
-  model.halves[32] = half_of(64);
-  CudaHead head = cuda_head(model, 1);
-  Answer got = run(model, head, first_axis(model), 3, always);
-  CHECK((got.ids == std::vector<int32_t>{2, 1, 0}));
-  CHECK((got.gaps == std::vector<float>{0.0f, 0.0f, 0.0f}));
-  CHECK((got.duels == std::vector<float>{0.0f, -1.0f, 1.0f, 1.0f, 0.0f, -1.0f, -1.0f, 1.0f, 0.0f}));
-}
-
-// One pair alone has texts: of the candidates or not.
-void no_texts_for_the_candidates() {
-  for (int32_t other : {7, 3}) {
-    Model model(8, 16, PairKind::sparse);
-    set_logits(model, {0, -1, -2, -3, -4, -5, -6, -7});
-    model.starts = {0, 1, 1, 1, 1, 1, 1, 1, 1};
-    model.others = {other};
-    model.halves.assign(16, half_of(-64));
-    CudaHead head = cuda_head(model, 1);
-    const Answer got = run(model, head, first_axis(model), 8, always);
-    CHECK(got.reranked[0] == (other == 3));
-    CHECK((got.ids == (other == 3 ? std::vector<int32_t>{3, 1, 2, 4, 0, 5, 6, 7}
-                                  : std::vector<int32_t>{0, 1, 2, 3, 4, 5, 6, 7})));
-  }
-}
-
-std::string fault_of(const Model& model, const std::vector<float>& features) {
-  CudaHead head = cuda_head(model, 40);
-  try {
-    run(model, head, features, 5, always);
-  } catch (const std::runtime_error& error) {
-    return error.what();
-  }
-  return "none";
-}
-
-// Rows 3 and 7 are bad; the first is named, and the others' answers are untouched by them.
-void bad_features() {
-  const Model model(20, 33, PairKind::dense);
-  for (int64_t batch : {8, 40}) {
-    const std::vector<float> good = unit_images(model, batch);
-    CHECK(fault_of(model, good) == "none");
-    for (float bad : {NAN, INFINITY, -INFINITY, 3e38f}) {
-      std::vector<float> features = good;
-      features[3 * 33 + 32] = features[7 * 33] = bad;
-      CHECK(fault_of(model, features).rfind("image row 3 cannot be ranked: its feature holds a NaN", 0) == 0);
-      CudaHead head = cuda_head(model, 40);
-      const Answer wanted = run(model, head, good, 5, always);
-      const OnDevice there(features);
-      head.enqueue(there.at(), batch, stream, always, 5);
-      cudaStreamSynchronize(stream);
-      Answer three(model, 3, 5);
-      read(head, three);
-      CHECK(std::equal(three.scores.begin(), three.scores.end(), wanted.scores.begin()));
-    }
-  }
-  for (float length : {0.0f, 0.98f, 1.02f, 40.0f}) {
-    std::vector<float> features = unit_images(model, 5);
-    for (size_t d = 0; d < 33; ++d) features[33 + d] *= length;
-    CHECK(fault_of(model, features).rfind("image row 1 cannot be ranked: its feature has length", 0) == 0);
-  }
-}
-
-// Nearly unit features, as runtimes of less precision give them, rank as the unit ones do.
-void nearly_unit() {
-  const Model model(30, 64, PairKind::dense);
-  std::vector<float> features = unit_images(model, 4);
-  const Answer wanted = run_on_cpu(model, features, 9, always);
-  for (size_t i = 0; i < features.size(); ++i) features[i] *= i / 64 % 2 == 0 ? 0.993f : 1.007f;
-  CudaHead head = cuda_head(model, 4);
-  compare(run(model, head, features, 9, always), wanted);
-}
-
-void bad_weights() {
-  Model model(5, 33, PairKind::dense);
-  model.halves[33 * 3] = 0x7c00;
-  CHECK(fault_of(model, unit_images(model, 3)).rfind("image row 0 cannot be ranked: a pair row", 0) == 0);
-  for (size_t row : {size_t{4}, size_t{5}, size_t(model.classes + model.names - 1)}) {
-    Model big(5, 33, PairKind::dense);
-    std::fill_n(big.bank.begin() + static_cast<std::ptrdiff_t>(row * 33), 33, 3e38f);
-    const std::vector<float> feature(33, 1.0f / std::sqrt(33.0f));
-    CHECK(fault_of(big, feature).rfind("image row 0 cannot be ranked: its coder row", 0) == 0);
-  }
-}
 
 // Where the rows are changes nothing but where they are.
 void pairs_anywhere() {
@@ -312,9 +39,7 @@ void enqueues_only() {
   cudaStreamSynchronize(stream);
   read(head, got);
   compare(got, run_on_cpu(model, first, 6, always));
-  there.at()[0] = 0.0f;
-  OnDevice(second).set(second);
-  std::copy(second.begin(), second.end(), there.at());
+  there.set(second);
   emulation::replay(stream);
   read(head, got);
   compare(got, run_on_cpu(model, second, 6, always));
@@ -356,7 +81,8 @@ void refuses() {
   CHECK(head.classes() == 6 && head.names() == model.names && head.width() == 8 && head.max_batch() == 4);
   const std::vector<float> features = unit_images(model, 4);
   const OnDevice there(features);
-  const auto with = [&](const std::string& part, const float* at, int64_t batch, RankOptions options, int64_t top) {
+  const auto with = [&](const std::string& part, const float* at, int64_t batch, RankOptions options,
+                        int64_t top) {
     return throws<std::invalid_argument>(part, [&] { head.enqueue(at, batch, stream, options, top); });
   };
   CHECK(with("batch must be from 0 to max_batch = 4, got 5", there.at(), 5, always, 5));
@@ -367,7 +93,8 @@ void refuses() {
   CHECK(with("margin must be a number", there.at(), 4, {1.0, NAN, true}, 5));
   CHECK(with("from k = 5 to C = 6 columns, got 7", there.at(), 4, always, 7));
   for (int64_t max_batch : {0, 65537})
-    CHECK(throws<std::invalid_argument>("max_batch must be from 1 to 65536", [&] { cuda_head(model, max_batch); }));
+    CHECK(throws<std::invalid_argument>("max_batch must be from 1 to 65536",
+                                        [&] { cuda_head(model, max_batch); }));
   Model broken = model;
   broken.bank[0] = NAN;
   CHECK(throws<std::invalid_argument>("bank must be finite, row 0", [&] { cuda_head(broken, 1); }));
@@ -405,16 +132,6 @@ void no_device() {
 }  // namespace
 
 int main() {
-  every_shape();
-  every_batch();
-  independent();
-  gate_splits();
-  ties();
-  circle();
-  no_texts_for_the_candidates();
-  bad_features();
-  nearly_unit();
-  bad_weights();
   pairs_anywhere();
   enqueues_only();
   part_of_a_batch();

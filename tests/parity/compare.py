@@ -41,12 +41,11 @@ class Answer(NamedTuple):
     reranked: NDArray[np.bool_]
 
 
-def run(case: Case, isa: str, weights: Collapsed) -> Answer:
-    """Both kernels on the case; buffers start as rubbish, so that a place left unwritten shows."""
+def blank(case: Case, rows: int) -> Answer:
+    """Buffers of rubbish, so that a place left unwritten shows; ``rows`` of coder an image."""
     images, classes, k = len(case.features), len(case.class_texts), min(5, len(case.class_texts))
-    head = _kernels.Head(*weights.arguments(), threads=case.threads, isa=isa)
-    answer = Answer(
-        coder=np.full((images, len(weights.bank)), np.nan, np.float32),
+    return Answer(
+        coder=np.full((images, rows), np.nan, np.float32),
         logits=np.full((images, classes), np.nan, np.float32),
         ids=np.full((images, case.places), -7, np.int32),
         scores=np.full((images, case.places), np.nan, np.float32),
@@ -54,6 +53,12 @@ def run(case: Case, isa: str, weights: Collapsed) -> Answer:
         duels=np.full((images, k, k), np.nan, np.float32),
         reranked=np.ones(images, np.bool_),
     )
+
+
+def run(case: Case, isa: str, weights: Collapsed) -> Answer:
+    """Both kernels on the case."""
+    head = _kernels.Head(*weights.arguments(), threads=case.threads, isa=isa)
+    answer = blank(case, len(weights.bank))
     head.coder(case.features, answer.coder)
     outputs = {name: buffer for name, buffer in answer._asdict().items() if name != "coder"}
     switches = {

@@ -26,6 +26,7 @@ class Facts:
         cpus, present: the CPUs this process may use, and those of the machine.
         features, lacking: instruction sets that matter, as people write them.
         isas: what our kernels can run here, best first; empty where they cannot be loaded (``kernels_fault``).
+        cuda_head: whether our head for NVIDIA GPUs was built, and loads, in a few words.
         memory, memory_free: bytes this process may use, and how many of the machine's are free.
         driver, driver_cuda: the NVIDIA driver, and the newest CUDA it can serve.
         gpu_fault: why nvidia-smi gave no answer, in its words.
@@ -51,6 +52,7 @@ class Facts:
     lacking: tuple[str, ...] = ()
     isas: tuple[str, ...] = ()
     kernels_fault: str | None = None
+    cuda_head: str = "not built"
     memory: int | None = None
     memory_free: int | None = None
     gpus: tuple[Gpu, ...] = ()
@@ -93,6 +95,7 @@ def find_facts(root: Path = Path("/")) -> Facts:
         lacking=lacking,
         isas=isas,
         kernels_fault=kernels_fault,
+        cuda_head=software.cuda_head(),
         memory=memory,
         memory_free=memory_free,
         gpus=gpus,

@@ -78,6 +78,8 @@ def _gpu(facts: Facts) -> Rows:
     if facts.gpus or facts.jetson or facts.driver or facts.gpu_fault or facts.pci_gpu:
         serves = f", serves CUDA up to {facts.driver_cuda}" if facts.driver_cuda else ""
         yield "driver", (facts.driver or ("unknown" if facts.driver_cuda else "-")) + serves
+    if facts.gpus or facts.jetson:
+        yield "our CUDA head", facts.cuda_head
     if facts.gpu_fault:
         yield "nvidia-smi", facts.gpu_fault
     if facts.hidden is not None:

@@ -75,6 +75,17 @@ def kernels() -> tuple[tuple[str, ...], str | None]:
     return tuple(_kernels.isas()), None
 
 
+def cuda_head() -> str:
+    """Whether our head for NVIDIA GPUs, which is built where nvcc is, loads here."""
+    if importlib.util.find_spec("coder_engine._cuda") is None:
+        return "not built"
+    try:
+        from coder_engine import _cuda  # noqa: F401
+    except ImportError as err:
+        return f"cannot be loaded: {err}"
+    return "built"
+
+
 def version(name: str) -> str | None:
     """Version of an installed distribution; "unknown" where its record is damaged."""
     try:

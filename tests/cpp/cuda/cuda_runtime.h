@@ -108,9 +108,9 @@ namespace emulation {
 struct Device {
   int devices = 1;
   size_t free = size_t{1} << 40;
-  int64_t allocations = 0;   // so far
-  int64_t fail_at = -1;      // the allocation of this number fails
-  int64_t enqueued = 0;      // kernels and copies so far
+  int64_t allocations = 0;  // so far
+  int64_t fail_at = -1;     // the allocation of this number fails
+  int64_t enqueued = 0;     // kernels and copies so far
 };
 inline Device device;
 

@@ -7,9 +7,11 @@
 // A block of CUDA threads as fibers of one CPU thread: each runs up to a barrier, then the next one does.
 namespace emulation {
 
-enum class Order { forward, backward, shuffled };
-
-// The order in which fibers run between barriers. A result that changes with it has a barrier missing.
+// Whose turn it is between barriers: thread by thread, or one warp as far as it can go before the next. A
+// result that changes with the order has a barrier missing.
+enum class Order { forward, backward, shuffled, first_warp, last_warp };
+constexpr Order orders[] = {Order::forward, Order::backward, Order::shuffled, Order::first_warp,
+                            Order::last_warp};
 inline Order order = Order::forward;
 
 // Runs `body` as so many threads, a multiple of 32. Aborts with a message where threads of a block, or of a

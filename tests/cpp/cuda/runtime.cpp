@@ -68,8 +68,8 @@ cudaError_t cudaHostGetDevicePointer(void** seen, void* memory, unsigned) {
 }
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* found, const void* memory) {
   const auto at = known.upper_bound(static_cast<const char*>(memory));
-  const bool in = at != known.begin() && static_cast<const char*>(memory) <
-                                             std::prev(at)->first + std::prev(at)->second;
+  const bool in =
+      at != known.begin() && static_cast<const char*>(memory) < std::prev(at)->first + std::prev(at)->second;
   found->devicePointer = in ? const_cast<void*>(memory) : nullptr;
   return cudaSuccess;
 }
@@ -84,7 +84,8 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind)
 cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
                          size_t height, cudaMemcpyKind) {
   for (size_t i = 0; i < height; ++i)
-    std::memcpy(static_cast<char*>(to) + i * to_pitch, static_cast<const char*>(from) + i * from_pitch, width);
+    std::memcpy(static_cast<char*>(to) + i * to_pitch, static_cast<const char*>(from) + i * from_pitch,
+                width);
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {

@@ -170,6 +170,16 @@ def test_jetsons(tmp_path: Path) -> None:
 # packages, libraries, data
 
 
+def test_the_cuda_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert software.cuda_head() in ("built", "not built")
+    monkeypatch.setattr(software.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.delattr("coder_engine._cuda", raising=False)
+    monkeypatch.setitem(sys.modules, "coder_engine._cuda", None)
+    assert software.cuda_head().startswith("cannot be loaded: ")
+    monkeypatch.setattr(software.importlib.util, "find_spec", lambda name: None)
+    assert software.cuda_head() == "not built"
+
+
 def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert software.version("numpy")
     assert software.version("no-such-distribution") is None

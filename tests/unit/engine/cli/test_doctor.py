@@ -422,6 +422,9 @@ def test_what_the_gpu_section_says() -> None:
     assert "GPU 0               NVIDIA L4, compute capability 8.9, 24.0 GiB" in text
     assert "driver              580.65.06, serves CUDA up to 13.0" in text
     assert "cublasLt            libcublasLt.so.13.0.2" in text
+    assert "our CUDA head       not built" in text
+    assert "our CUDA head       built" in as_text(but(SERVER, cuda_head="built"), None)
+    assert "CUDA head" not in as_text(HEALTHY, None)
     assert "cublas" not in as_text(but(HEALTHY, cuda_files=SERVER.cuda_files), None)
 
 
