@@ -73,7 +73,16 @@ class Head:
         """Where the pair rows are: ``"device"``, ``"host"``, or ``"none"`` without any."""
 
     def enqueue(
-        self, features: int, batch: int, stream: int, *, scale: float, margin: float, rerank: bool, top: int
+        self,
+        features: int,
+        batch: int,
+        stream: int,
+        *,
+        scale: float,
+        temperature: float,
+        margin: float,
+        rerank: bool,
+        top: int,
     ) -> None:
         """Enqueues two kernels and one copy; with no image, nothing. It neither allocates nor synchronises.
 
@@ -85,7 +94,8 @@ class Head:
             batch: B, 0 to ``max_batch``.
             stream: a cudaStream_t, 0 for the default stream.
             scale: logit scale of the softmax, positive.
-            margin: rerank only images whose softmax top-1 minus top-2 is below it; negative = all.
+            temperature: what scores are calibrated by, positive; 1 = not. The margin goes without it.
+            margin: rerank only images whose softmax(scale * o) top-1 minus top-2 is below it; negative = all.
             rerank: False = stage 1 only.
             top: n, k to C. Meant to be small: the entries are found one after another.
 

@@ -170,8 +170,8 @@ void CudaHead::enqueue(const float* features, int64_t batch, void* stream, const
   const OnDevice here(memory.device);
   check_features(features);
   const int64_t bytes = record_bytes(top, memory.model.candidates);
-  const Call call{features, memory.coder.get(), memory.logits.get(), memory.records.get(), batch, top,
-                  bytes,    options.scale,      options.margin,      options.rerank};
+  const Call call{features, memory.coder.get(), memory.logits.get(), memory.records.get(), batch,         top,
+                  bytes,    options.scale,      options.temperature, options.margin,       options.rerank};
   const auto on = static_cast<cudaStream_t>(stream);
   check(launch(memory.model, call, on), "launching the head's kernels");
   check(cudaMemcpyAsync(memory.host_records.get(), memory.records.get(), static_cast<size_t>(batch * bytes),

@@ -37,7 +37,7 @@ struct Call {
   float* logits;           // [B, C]
   unsigned char* records;  // [B, record_bytes]
   int64_t batch, top, record_bytes;
-  double scale, margin;
+  double scale, temperature, margin;
   bool rerank;
 };
 

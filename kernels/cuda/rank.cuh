@@ -9,7 +9,7 @@ namespace coder::cuda {
 
 struct Shared {
   float squares[duel_count];
-  double powers[duel_count];
+  double powers[duel_count], gate_powers[duel_count];
   uint64_t best[2][duel_count];
   int32_t first[max_candidates];              // candidates in stage-1 order
   float gap[max_candidates][max_candidates];  // of i over j, in that order
@@ -82,16 +82,26 @@ __device__ inline void select_top(const Model& model, const Call& call, const fl
   __syncthreads();
 }
 
-__device__ inline double power(const Call& call, float logit, float best) {
+__device__ inline double power(double scale, float logit, float best) {
   return static_cast<double>(
-      expf(static_cast<float>(call.scale * (static_cast<double>(logit) - static_cast<double>(best)))));
+      expf(static_cast<float>(scale * (static_cast<double>(logit) - static_cast<double>(best)))));
 }
 
-__device__ inline double exp_sum(const Model& model, const Call& call, const float* logits, Shared& shared) {
-  const float best = logits[shared.first[0]];
+__device__ inline double exp_sum(const Model& model, double scale, const float* logits, float best,
+                                 double* parts) {
   double sum = 0.0;
-  for (int64_t j = threadIdx.x; j < model.classes; j += rank_threads) sum += power(call, logits[j], best);
-  return block_sum(sum, shared.powers);
+  for (int64_t j = threadIdx.x; j < model.classes; j += rank_threads) sum += power(scale, logits[j], best);
+  return block_sum(sum, parts);
+}
+
+// Whether stage 2 is asked for, the same in every thread. The margin goes without the temperature.
+__device__ inline bool gate_opens(const Model& model, const Call& call, const float* logits, Shared& shared) {
+  if (!call.rerank || model.pair_rows == nullptr || model.candidates < 2) return false;
+  const double margin = call.margin;
+  if (margin < 0.0) return true;
+  const float best = logits[shared.first[0]];
+  const double sum = exp_sum(model, call.scale, logits, best, shared.gate_powers);
+  return (1.0 - power(call.scale, logits[shared.first[1]], best)) / sum < margin;
 }
 
 // The row of the pair a < b, or -1 where it has no texts.
@@ -182,7 +192,7 @@ __device__ inline void order_candidates(int candidates, Shared& shared) {
 }
 
 __device__ inline void write(const Model& model, const Call& call, const Record& record, const float* logits,
-                             double sum, const Shared& shared) {
+                             Shared& shared) {
   const int k = model.candidates, thread = static_cast<int>(threadIdx.x);
   if (thread < k) {
     record.ids[thread] = shared.first[shared.order[thread]];
@@ -190,9 +200,11 @@ __device__ inline void write(const Model& model, const Call& call, const Record&
   }
   if (thread < k * k) record.duels[thread] = shared.gap[shared.order[thread / k]][shared.order[thread % k]];
   const float best = logits[shared.first[0]];
+  const double scale = call.scale / call.temperature;
+  const double sum = exp_sum(model, scale, logits, best, shared.powers);
   for (int64_t at = thread; at < call.top; at += rank_threads) {
     const int32_t id = at < k ? shared.first[shared.order[at]] : record.ids[at];
-    record.scores[at] = static_cast<float>(power(call, logits[id], best) / sum);
+    record.scores[at] = static_cast<float>(power(scale, logits[id], best) / sum);
   }
 }
 
@@ -210,17 +222,13 @@ __device__ inline Fault rank_image(const Model& model, const Call& call, int64_t
   if (!stage_one(model, call.coder + image * (model.classes + model.names), length, logits))
     return Fault::coder;
   select_top(model, call, logits, record.ids, shared);
-  const double sum = exp_sum(model, call, logits, shared);
-  const float best = logits[shared.first[0]];
-  const double margin = call.margin;
-  const bool open = call.rerank && model.pair_rows != nullptr && k > 1 &&
-                    (margin < 0.0 || 1.0 / sum - power(call, logits[shared.first[1]], best) / sum < margin);
+  const bool open = gate_opens(model, call, logits, shared);
   const Duel duel = duel_of(model, open, shared);
   const bool reranked = __syncthreads_or(duel.row >= 0) != 0;
   if (thread == 0) record.header->reranked = reranked ? 1 : 0;
   if (!fight(model, feature, length, duel, shared)) return Fault::pair;
   order_candidates(k, shared);
-  write(model, call, record, logits, sum, shared);
+  write(model, call, record, logits, shared);
   return Fault::none;
 }
 

@@ -34,10 +34,10 @@ std::unique_ptr<CudaHead> make_head(const Array<float>& bank, const Array<int32_
 }
 
 void enqueue(CudaHead& head, std::uintptr_t features, int64_t batch, std::uintptr_t stream, double scale,
-             double margin, bool rerank, int64_t top) {
+             double temperature, double margin, bool rerank, int64_t top) {
   const Released released;
   head.enqueue(reinterpret_cast<const float*>(features), batch, reinterpret_cast<void*>(stream),
-               {scale, margin, rerank}, top);
+               {scale, temperature, margin, rerank}, top);
 }
 
 void results(const CudaHead& head, int64_t batch, int64_t top, Array<int32_t> ids, Array<float> scores,
@@ -77,7 +77,7 @@ PYBIND11_MODULE(_cuda, m) {
            fixed("pair_rows"), fixed("pair_starts"), fixed("pair_others"), py::kw_only(),
            py::arg("max_batch"), py::arg("pairs") = "auto")
       .def("enqueue", &enqueue, py::arg("features"), py::arg("batch"), py::arg("stream"), py::kw_only(),
-           py::arg("scale"), py::arg("margin"), py::arg("rerank"), py::arg("top"))
+           py::arg("scale"), py::arg("temperature"), py::arg("margin"), py::arg("rerank"), py::arg("top"))
       .def("results", &results, py::arg("batch"), py::arg("top"), py::kw_only(), fixed("ids"),
            fixed("scores"), fixed("gaps"), fixed("duels"), fixed("reranked"))
       .def("logits", &logits, py::arg("batch"), fixed("out"))

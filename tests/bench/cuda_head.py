@@ -65,7 +65,9 @@ def measure(kernel: Any, images: NDArray[np.float32], stream: Stream) -> tuple[N
     """The ids of a batch; and the time a launch of its graph takes, many back to back, and one until it is read."""
     batch, features = len(images), stream.put(images)
     graph = stream.record(
-        lambda: kernel.enqueue(features, batch, stream.handle, scale=100.0, margin=-1.0, rerank=True, top=5)
+        lambda: kernel.enqueue(
+            features, batch, stream.handle, scale=100.0, temperature=1.0, margin=-1.0, rerank=True, top=5
+        )
     )
 
     def answer() -> NDArray[np.int32]:

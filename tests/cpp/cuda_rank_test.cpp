@@ -15,10 +15,10 @@ void every_shape() {
       };
       for (int64_t top : {6, 17}) with(top, always);
       if (kind != PairKind::dense) continue;
-      with(5, {100.0, -1.0, false});
-      with(5, {3.0, 0.2, true});
-      with(5, {1.0, INFINITY, true});
-      with(5, {1.0, 0.0, true});
+      with(5, {100.0, 1.0, -1.0, false});
+      with(5, {3.0, 4.0, 0.2, true});
+      with(5, {1.0, 0.3, INFINITY, true});
+      with(5, {1.0, 1.0, 0.0, true});
     }
   }
 }
@@ -62,7 +62,7 @@ void independent() {
 void gate_splits() {
   const Model model(6, 37, PairKind::dense, 6);
   CudaHead head = cuda_head(model, 64);
-  const Answer got = run(model, head, unit_images(model, 24), 5, {3.0, 0.1, true});
+  const Answer got = run(model, head, unit_images(model, 24), 5, {3.0, 1.0, 0.1, true});
   const auto open = std::count(got.reranked.get(), got.reranked.get() + 24, true);
   CHECK(open > 4 && open < 20);
 }

@@ -41,7 +41,13 @@ def read(head: Any, case: Case) -> Answer:
 
 
 def enqueue(head: Any, case: Case, features: int, stream: Stream) -> None:
-    switches = {"scale": case.scale, "margin": case.margin, "rerank": case.rerank, "top": case.places}
+    switches = {
+        "scale": case.scale,
+        "temperature": case.temperature,
+        "margin": case.margin,
+        "rerank": case.rerank,
+        "top": case.places,
+    }
     head.enqueue(features, len(case.features), stream.handle, **switches)
 
 

@@ -39,12 +39,19 @@ class Rank:
 
     head: Any
     scale: float
+    temperature: float
     margin: float
     rerank: bool
     top: int
 
     def enqueue(self, features: Mirrored, bucket: int, stream: Stream) -> None:
-        options = {"scale": self.scale, "margin": self.margin, "rerank": self.rerank, "top": self.top}
+        options = {
+            "scale": self.scale,
+            "temperature": self.temperature,
+            "margin": self.margin,
+            "rerank": self.rerank,
+            "top": self.top,
+        }
         try:
             self.head.enqueue(features.address, bucket, stream.handle, **options)
         except RuntimeError as err:
@@ -102,7 +109,8 @@ class TensorRtRanker:
 
     def __init__(self, plan: OpenPlan, weights: Weights) -> None:
         self._plan = plan
-        self._scale, self._classes = weights.meta.logit_scale, len(weights.meta.labels)
+        self._scale, self._temperature = weights.meta.logit_scale, weights.meta.temperature
+        self._classes = len(weights.meta.labels)
         self._workers = Pool(lambda: RankWorker(plan, weights), WORKERS)
         self.fault: str | None = None
 
@@ -129,7 +137,14 @@ class TensorRtRanker:
             with naming_the_batch(largest), self._workers.borrow() as worker:
                 for part in chunks(pixels, self._plan.max_batch):
                     out = empty_ranking(len(part), self._classes, top, logits=False)
-                    tail = Rank(head=worker.head, scale=self._scale, margin=gate, rerank=rerank, top=out.ids.shape[1])
+                    tail = Rank(
+                        head=worker.head,
+                        scale=self._scale,
+                        temperature=self._temperature,
+                        margin=gate,
+                        rerank=rerank,
+                        top=out.ids.shape[1],
+                    )
                     worker.rank(part, tail, out)
                     parts.append(out)
         except NoDeviceHead as err:

@@ -16,7 +16,7 @@ using coder::PairsOn;
 using coder::PairsWish;
 using coder::RankOptions;
 
-constexpr RankOptions always{100.0, -1.0, true};
+constexpr RankOptions always{100.0, 1.0, -1.0, true};
 inline const auto stream = reinterpret_cast<cudaStream_t>(uintptr_t{8});
 
 inline std::vector<float> unit_images(const Model& model, int64_t batch, unsigned seed = 7) {
