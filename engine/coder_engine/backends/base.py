@@ -23,6 +23,14 @@ EXPORT_AGAIN = "export it again with coder-export"
 OFF_UNIT = 0.01
 """How far a feature's length may be from 1: bf16 keeps 8 bits, which moves it by 0.004 at the most."""
 
+BUCKETS = (1, 2, 4, 8, 16, 32)
+"""Batch sizes of a runtime that prepares each one beforehand: the last is as many images as the engine runs at once."""
+
+
+def bucket_of(count: int, sizes: Sequence[int]) -> int:
+    """The smallest of ``sizes``, which ascend, that holds ``count`` images; the largest where none does."""
+    return next((size for size in sizes if size >= count), sizes[-1])
+
 
 class Unavailable(BackendError):
     """This machine cannot run a backend as asked; the message names what is missing and the command that mends it.
@@ -72,6 +80,7 @@ class Backend(ABC):
         device: what ``--device`` calls the hardware it runs on.
         precisions: what ``--precision`` may say, fastest first.
         suffixes: the engine files it reads.
+        buckets: the batch sizes it runs, ascending; others are filled up or cut. Empty where it runs any size as it is.
         size: (H, W) of the pixels the engine takes.
         width: D of the features it gives.
         tower: the image tower's sha256 as recorded in the engine file.
@@ -84,6 +93,7 @@ class Backend(ABC):
     device: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
     suffixes: ClassVar[tuple[str, ...]]
+    buckets: ClassVar[tuple[int, ...]] = ()
 
     size: tuple[int, int]
     width: int
@@ -111,7 +121,7 @@ class Backend(ABC):
 
     @abstractmethod
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The runtime's own call, on checked pixels with B >= 1."""
+        """The runtime's own call, on checked pixels with B >= 1, one of the buckets where there are any."""
 
     @abstractmethod
     def _close(self) -> None:
@@ -135,7 +145,31 @@ class Backend(ABC):
             )
         if not len(pixels):
             return np.empty((0, self.width), np.float32)
-        return self._unit(self._run(np.ascontiguousarray(pixels)), len(pixels))
+        return self._unit(self._fitted(np.ascontiguousarray(pixels)), len(pixels))
+
+    def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
+        """Run black images of the batch sizes to come, so that what the first run of each prepares is prepared.
+
+        Raises:
+            ValueError: a batch size is less than 1.
+            BackendError: the runtime failed.
+        """
+        if any(size < 1 for size in batch_sizes):
+            raise ValueError(f"batch sizes must be at least 1, got {list(batch_sizes)}")
+        for size in batch_sizes:
+            self.encode(np.zeros((size, *self.size, 3), np.uint8))
+
+    def _fitted(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run in pieces of the buckets' sizes. An image's features never depend on the others it runs with."""
+        if not self.buckets:
+            return self._run(pixels)
+        parts = []
+        for start in range(0, len(pixels), self.buckets[-1]):
+            part = pixels[start : start + self.buckets[-1]]
+            missing = bucket_of(len(part), self.buckets) - len(part)
+            filled = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
+            parts.append(self._run(filled)[: len(part)])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def close(self) -> None:
         """Free what the runtime holds; a second time does nothing."""

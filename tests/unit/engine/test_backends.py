@@ -23,6 +23,7 @@ pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip in
 from onnx import TensorProto, helper  # noqa: E402
 
 from coder_engine.backends import BACKENDS, Backend  # noqa: E402
+from coder_engine.backends.base import bucket_of  # noqa: E402
 from coder_engine.backends.onnxruntime import OnnxRuntimeCpu, open_session  # noqa: E402
 from coder_engine.errors import BackendError, CoderError, EngineError  # noqa: E402
 from helpers_engine import HEIGHT, TOWER, WIDTH, D, features_of, graph, images, model_of, write  # noqa: E402
@@ -358,3 +359,39 @@ def test_no_telemetry_of_the_reference() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "1\n"
+
+
+# batch sizes
+
+
+@pytest.mark.parametrize(("count", "bucket"), [(1, 1), (2, 2), (3, 4), (5, 8), (8, 8), (9, 8)])
+def test_bucket_of(count: int, bucket: int) -> None:
+    assert bucket_of(count, (1, 2, 4, 8)) == bucket
+
+
+def test_batches_are_filled_up_and_cut_to_buckets(engine: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    run = engine._run
+
+    def counted(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        ran.append(len(pixels))
+        return run(pixels)
+
+    monkeypatch.setattr(engine, "_run", counted)
+    monkeypatch.setattr(type(engine), "buckets", (2, 4))
+    for count, sizes in ((1, [2]), (2, [2]), (3, [4]), (4, [4]), (5, [4, 2]), (11, [4, 4, 4])):
+        ran.clear()
+        found = engine.encode(images(count))
+        assert ran == sizes
+        assert_allclose(found, features_of(images(count)), rtol=1e-5)
+
+
+def test_warm_up_runs_every_size(engine: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    black = features_of(images(1)).astype(np.float32)  # of a unit's length, which black has not in this graph
+    monkeypatch.setattr(engine, "_run", lambda pixels: ran.append(len(pixels)) or np.repeat(black, len(pixels), 0))
+    engine.warm_up()
+    engine.warm_up((3, 8))
+    assert ran == [1, 3, 8]
+    with pytest.raises(ValueError, match=r"^batch sizes must be at least 1, got \[1, 0\]$"):
+        engine.warm_up((1, 0))
