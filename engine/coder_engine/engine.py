@@ -128,6 +128,11 @@ class Engine:
         return "; ".join(parts)
 
     @property
+    def device(self) -> str:
+        """What ``device`` would have to say to get the hardware it runs on: "cpu" or "cuda"."""
+        return self._backend.device
+
+    @property
     def passed_over(self) -> tuple[PassedOver, ...]:
         """The better backends that "auto" could not take: ``title``, ``short`` and, with what mends it, ``reason``."""
         return self._backend.passed_over
