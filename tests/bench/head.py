@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,10 +31,19 @@ def unit(rng: np.random.Generator, rows: int) -> NDArray[np.float32]:
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def synthetic_weights(path: Path) -> None:
-    """A weight file of random unit texts: two names and 18 other texts a class, every pair with a row."""
+def synthetic_tensors() -> dict[str, NDArray[Any]]:
+    """Random unit texts: two names and the mean of 18 other texts a class, a row a pair."""
     rng = np.random.default_rng(0)
     rows = np.concatenate([(unit(rng, PAIRS // 100) * 0.3).astype(np.float16) for _ in range(100)])
+    return {
+        "bank": np.concatenate([unit(rng, C) * 0.5, unit(rng, R)]),
+        "name_offsets": np.arange(0, R + 1, R // C, dtype=np.int32),
+        "name_weight": np.full(C, 1 / 19, np.float32),
+        "pair_rows": rows,
+    }
+
+
+def synthetic_weights(path: Path) -> None:
     meta = Metadata(
         labels=tuple(f"class {i}" for i in range(C)),
         model="synthetic",
@@ -42,13 +52,7 @@ def synthetic_weights(path: Path) -> None:
         preprocess={},
         logit_scale=100.0,
     )
-    tensors = {
-        "bank": np.concatenate([unit(rng, C) * 0.5, unit(rng, R)]),
-        "name_offsets": np.arange(0, R + 1, R // C, dtype=np.int32),
-        "name_weight": np.full(C, 1 / 19, np.float32),
-        "pair_rows": rows,
-    }
-    save_weights(path, meta, tensors)
+    save_weights(path, meta, synthetic_tensors())
 
 
 def run() -> None:

@@ -18,7 +18,7 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
-from head import PAIRS, C, R, loop_call, unit
+from head import C, loop_call, synthetic_tensors, unit
 from PIL import Image
 from table import machine, show
 
@@ -76,23 +76,10 @@ def make(folder: Path) -> Files:
         coder.unlink(missing_ok=True)
         export(config, Report())
     if not coder.is_file():
-        _save_coder(config.weights_path, coder)
+        save_weights(coder, load_weights(config.weights_path).meta, synthetic_tensors())
     with replacing(photo) as scratch, Image.open(sample_photographs()[0]) as picture:
         picture.convert("RGB").resize((640, 480)).save(scratch, "JPEG", quality=90)
     return Files(engine=config.engine_path, plain=config.weights_path, coder=coder, photo=photo)
-
-
-def _save_coder(plain: Path, path: Path) -> None:
-    """Two names and the mean of 18 other texts a class, a row a pair: random, which costs the same time."""
-    rng = np.random.default_rng(0)
-    rows = np.concatenate([(unit(rng, PAIRS // 100) * 0.3).astype(np.float16) for _ in range(100)])
-    tensors = {
-        "bank": np.concatenate([unit(rng, C) * 0.5, unit(rng, R)]),
-        "name_offsets": np.arange(0, R + 1, R // C, dtype=np.int32),
-        "name_weight": np.full(C, 1 / 19, np.float32),
-        "pair_rows": rows,
-    }
-    save_weights(path, load_weights(plain).meta, tensors)
 
 
 def run(folder: Path, seconds: float) -> list[Target]:

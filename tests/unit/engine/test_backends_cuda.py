@@ -153,7 +153,14 @@ def test_sessions_that_do_not_open(
         OnnxRuntimeCuda(path, threads=1)
 
 
-@pytest.mark.usefixtures("gpu_build")
+@pytest.fixture
+def borrowed(gpu_build: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU in place of the GPU."""
+    bound = BoundSession
+    monkeypatch.setattr(module, "BoundSession", lambda *args, size, device: bound(*args, size=size, device="cpu"))
+
+
+@pytest.mark.usefixtures("borrowed")
 def test_the_whole_backend_on_a_borrowed_device(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
@@ -164,8 +171,6 @@ def test_the_whole_backend_on_a_borrowed_device(path: Path, monkeypatch: pytest.
         return opened
 
     monkeypatch.setattr(module, "new_session", session)
-    bound = BoundSession
-    monkeypatch.setattr(module, "BoundSession", lambda *args, size, device: bound(*args, size=size, device="cpu"))
     found = OnnxRuntimeCuda(path, threads=1)
     ((name, options),) = asked
     assert (name, options["device_id"], options["use_tf32"]) == (PROVIDER, "0", "0")
@@ -183,7 +188,7 @@ def test_the_whole_backend_on_a_borrowed_device(path: Path, monkeypatch: pytest.
         run(images(1))  # closed by another thread after the check
 
 
-@pytest.mark.usefixtures("gpu_build")
+@pytest.mark.usefixtures("borrowed")
 def test_a_graph_that_cannot_be_captured_runs_without(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, str]] = []
 
@@ -196,8 +201,6 @@ def test_a_graph_that_cannot_be_captured_runs_without(path: Path, monkeypatch: p
         return opened
 
     monkeypatch.setattr(module, "new_session", session)
-    bound = BoundSession
-    monkeypatch.setattr(module, "BoundSession", lambda *args, size, device: bound(*args, size=size, device="cpu"))
     assert OnnxRuntimeCuda(path, threads=1).description.endswith("CUDA, fp32, no CUDA graphs")
     assert ["enable_cuda_graph" in options for options in asked] == [True, False]
 
