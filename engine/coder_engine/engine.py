@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from coder_engine.stream import batches, decode_ahead
 from coder_engine.weights import Weights, check_belongs, load_weights
 
 CHUNK = 32
-"""Images decoded and run at once by ``predict``: bounds memory for long lists."""
+"""Images run at once by ``predict`` and ``embed``, while the next ones are decoded: bounds memory for long lists."""
 
 Pixels = NDArray[np.uint8]
 
@@ -146,6 +146,11 @@ class Engine:
         return "; ".join(parts)
 
     @property
+    def device(self) -> str:
+        """What ``device`` would have to say to get the hardware it runs on: "cpu" or "cuda"."""
+        return self._backend.device
+
+    @property
     def passed_over(self) -> tuple[PassedOver, ...]:
         """The better backends that "auto" could not take: ``title``, ``short`` and, with what mends it, ``reason``."""
         return self._backend.passed_over
@@ -163,12 +168,7 @@ class Engine:
             TypeError, ValueError: the batch is no sequence of images, or an argument is out of range.
         """
         check_options(top, unknown_below)
-        images = iter(as_images(batch))
-        found: list[Prediction] = []
-        while chunk := list(islice(images, CHUNK)):
-            decoded = [self._decode(image) for image in chunk]
-            found += self._classify(chunk, decoded, top, unknown_below)
-        return found
+        return list(self._stream(as_images(batch), CHUNK, self._threads, top, unknown_below))
 
     def predict_stream(
         self,
@@ -200,14 +200,11 @@ class Engine:
     def _stream(
         self, images: Iterable[Any], batch_size: int, workers: int, top: int, unknown_below: float | None
     ) -> Iterator[Prediction]:
-        decoded = decode_ahead(images, self._decode, workers=workers, ahead=2 * batch_size)
-        try:
+        with closing(decode_ahead(images, self._decode, workers=workers, ahead=2 * batch_size)) as decoded:
             for chunk in batches(decoded, batch_size):
                 yield from self._classify(
                     [image for image, _ in chunk], [pixels for _, pixels in chunk], top, unknown_below
                 )
-        finally:
-            decoded.close()
 
     def embed(self, batch: Any) -> NDArray[np.float32]:
         """Image features: float32 [B, D], unit length.
@@ -215,11 +212,23 @@ class Engine:
         Raises:
             ImageError: an image cannot be read.
         """
-        images = iter(as_images(batch))
         parts = [np.empty((0, self._backend.width), np.float32)]
-        while chunk := list(islice(images, CHUNK)):
-            parts.append(self._backend.encode(np.stack([self._pixels(image) for image in chunk])))
+        with closing(decode_ahead(as_images(batch), self._pixels, workers=self._threads, ahead=2 * CHUNK)) as decoded:
+            for chunk in batches(decoded, CHUNK):
+                parts.append(self._backend.encode(np.stack([pixels for _, pixels in chunk])))
         return np.concatenate(parts)
+
+    def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
+        """Classify black images of the batch sizes to come, so that no answer waits for what a first run prepares.
+
+        Raises:
+            ValueError: a batch size is less than 1.
+            BackendError: the runtime failed.
+        """
+        if any(size < 1 for size in batch_sizes):
+            raise ValueError(f"batch sizes must be at least 1, got {list(batch_sizes)}")
+        for size in batch_sizes:
+            self._encode_and_rank(self._active, np.zeros((size, *self._backend.size, 3), np.uint8), CANDIDATES)
 
     def predict_features(
         self, features: NDArray[np.float32], *, top: int = CANDIDATES, unknown_below: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ def decode_ahead(
 
     Args:
         items: any iterable, however long. If it raises, the items before are given out first.
-        decode: runs in a thread. What it raises comes out at its item's place.
+        decode: runs in a thread, a single item's in the caller's. What it raises comes out at its item's place.
         workers: threads, at least 1.
         ahead: items read but not yet given out, at least 1.
 
@@ -31,6 +31,8 @@ def decode_ahead(
     """
     if workers < 1 or ahead < 1:
         raise ValueError(f"workers and ahead must be at least 1, got {workers} and {ahead}")
+    if isinstance(items, Sized) and len(items) == 1:  # nothing to overlap with: a thread would only cost its start
+        return ((item, decode(item)) for item in items)
     return _decode_ahead(iter(items), decode, workers, ahead)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import onnx
 import torch
 
+from coder_export.attention import rewritten
 from coder_export.model import ClipModel, quiet
 
 OPSET = 18
@@ -61,7 +62,7 @@ def export_onnx(graph: EngineGraph, path: Path, *, width: int, tower: str) -> li
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals; the fidelity check judges the result
         program = torch.onnx.export(
-            graph,
+            rewritten(graph),  # what the fidelity check holds against ``graph``, as open_clip has it
             example,
             dynamo=True,
             input_names=["pixels", "bank"],

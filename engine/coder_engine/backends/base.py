@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.backends.buckets import bucket_of, chunks
 from coder_engine.errors import BackendError, EngineError
 from coder_engine.metadata import Metadata
 
@@ -96,6 +97,8 @@ class Backend(ABC):
         device: what ``--device`` calls the hardware it runs on.
         precisions: what ``--precision`` may say, fastest first.
         suffixes: the engine files it reads.
+        most: images of one run, where the runtime prepares each batch size beforehand: batches are cut to it, and
+            filled up to a power of two. None where any size runs as it is.
         size: (H, W) of the pixels the engine takes.
         width: D of the features it gives.
         tower: the image tower's sha256 as recorded in the engine file, or in the weight file that belongs to a plan.
@@ -109,6 +112,7 @@ class Backend(ABC):
     device: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
     suffixes: ClassVar[tuple[str, ...]]
+    most: ClassVar[int | None] = None
 
     size: tuple[int, int]
     width: int
@@ -139,7 +143,7 @@ class Backend(ABC):
 
     @abstractmethod
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The runtime's own call, on checked pixels with B >= 1."""
+        """The runtime's own call, on checked pixels: B >= 1, and one of ``bucket_of`` where there is a ``most``."""
 
     @abstractmethod
     def _close(self) -> None:
@@ -156,7 +160,7 @@ class Backend(ABC):
         self.check_pixels(pixels)
         if not len(pixels):
             return np.empty((0, self.width), np.float32)
-        return self._unit(self._run(np.ascontiguousarray(pixels)), len(pixels))
+        return self._unit(self._fitted(np.ascontiguousarray(pixels)), len(pixels))
 
     def ranker(self, weights: Weights) -> Ranker | None:
         """The encoder and the head of a label set in one go on the device; None where the backend only encodes."""
@@ -172,6 +176,17 @@ class Backend(ABC):
                 f"pixels must be uint8 [B, {height}, {width}, 3], got {pixels.dtype} {list(pixels.shape)}; "
                 "resize and crop first, the engine does the scaling"
             )
+
+    def _fitted(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run in pieces of the sizes the runtime is prepared for; no image's features depend on the others."""
+        if self.most is None:
+            return self._run(pixels)
+        parts = []
+        for part in chunks(pixels, self.most):
+            missing = bucket_of(len(part), self.most) - len(part)
+            filled = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
+            parts.append(self._run(filled)[: len(part)])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def close(self) -> None:
         """Free what the runtime holds; a second time does nothing."""

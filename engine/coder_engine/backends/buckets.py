@@ -1,4 +1,4 @@
-"""The batch sizes that a plan runs at: a CUDA graph is made for one size, so others are padded up to the next."""
+"""The batch sizes that CUDA graphs are made for: a graph has one size, so batches are filled up to the next."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def bucket_of(count: int, largest: int) -> int:
 
     Args:
         count: images, 1 to ``largest``.
-        largest: B of the plan's second profile.
+        largest: the most images of one run.
     """
     return min(1 << (count - 1).bit_length(), largest)
 

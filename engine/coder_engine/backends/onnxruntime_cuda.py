@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +23,7 @@ _OPTIONS = {
     "use_tf32": "0",  # else fp32 would keep 10 bits of mantissa
     "cudnn_conv_algo_search": "HEURISTIC",  # the default times all algorithms again for every new batch size
 }
+_GRAPHS = {"enable_cuda_graph": "1"}
 _NO_MEMORY = ("out of memory", "failed to allocate memory", "cuda failure 2:", "alloc_failed")
 
 
@@ -32,6 +35,7 @@ class OnnxRuntimeCuda(Backend):
     device = "cuda"
     precisions = ("fp32",)
     suffixes = (".onnx",)
+    most = 32  # as many as the engine runs at once
 
     @classmethod
     def require(cls) -> str:
@@ -41,16 +45,24 @@ class OnnxRuntimeCuda(Backend):
     def _open(self, threads: int, precision: str) -> None:
         driver = require_gpu()
         ort = _import_cuda()
-        session = self._session(ort, threads, driver)
+        session, graphs = self._session(ort, threads, driver)
         self._check_interface(*interface(session))
-        self._bound: BoundSession | None = BoundSession(ort, session, self._no_bank(), device="cuda")
+        self._bound: BoundSession | None = BoundSession(ort, session, self._no_bank(), size=self.size, device="cuda")
         chosen = self.stored if self.stored in ("fp16", "bf16") else "fp32"  # it dequantizes int8
-        self.description = f"ONNX Runtime {ort.__version__}, CUDA, {self._computes_in(chosen)}"
+        graphed = "CUDA graphs" if graphs else "no CUDA graphs"
+        self.description = f"ONNX Runtime {ort.__version__}, CUDA, {self._computes_in(chosen)}, {graphed}"
 
-    def _session(self, ort: ModuleType, threads: int, driver: str) -> Any:
+    def _session(self, ort: ModuleType, threads: int, driver: str) -> tuple[Any, bool]:
+        """The session, and whether it takes CUDA graphs: the runtime refuses them where it leaves a node to the CPU."""
+        graphs = True
         try:
-            session = new_session(ort, self._path, [(PROVIDER, _OPTIONS)], threads=threads)
-        except Exception as err:  # see open_session
+            try:
+                session = new_session(ort, self._path, [(PROVIDER, _OPTIONS | _GRAPHS)], threads=threads)
+            except Exception as err:  # see open_session
+                if "graph capture" not in str(err):
+                    raise
+                session, graphs = new_session(ort, self._path, [(PROVIDER, _OPTIONS)], threads=threads), False
+        except Exception as err:
             raise self._not_opened(err) from err
         # Where the provider does not load, the runtime only logs it and takes the CPU.
         if PROVIDER not in session.get_providers():
@@ -62,7 +74,7 @@ class OnnxRuntimeCuda(Backend):
                 f"runs up to CUDA {driver}: update the driver, or pip install 'onnxruntime-gpu[cuda,cudnn]' for the "
                 "CUDA libraries, or use --device cpu",
             )
-        return session
+        return session, graphs
 
     def _not_opened(self, err: Exception) -> Exception:
         if out_of_memory(err):
@@ -89,35 +101,68 @@ class OnnxRuntimeCuda(Backend):
 
 
 class BoundSession:
-    """A session whose bank stays on the device, and whose runs carry only pixels there and features back.
+    """A session whose bank stays on the device, with memory of its own for every batch size.
+
+    A CUDA graph replays addresses, so each size keeps its tensors. The first run of a size captures its graph, the
+    next ones copy pixels there, launch it once and copy features back.
 
     Args:
+        size: (H, W) of the pixels.
         device: ``cuda``, or ``cpu`` to see the same calls on a machine without a GPU.
     """
 
-    def __init__(self, ort: ModuleType, session: Any, bank: NDArray[np.float32], *, device: str) -> None:
-        self._session = session
+    def __init__(
+        self, ort: ModuleType, session: Any, bank: NDArray[np.float32], *, size: tuple[int, int], device: str
+    ) -> None:
+        self._ort, self._session, self._size, self._device = ort, session, size, device
+        self._width = bank.shape[1]
+        self._bound: dict[int, _Bound] = {}
+        self._one_at_a_time = threading.Lock()  # threads may share a session, but not its tensors nor its graphs
         try:
             self._bank = ort.OrtValue.ortvalue_from_numpy(bank, device, 0)
         except Exception as err:  # see open_session
             raise BackendError(f"ONNX Runtime cannot use {device} ({first_line(err)}); use --device cpu") from err
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features of ``pixels`` in host memory. Every call binds anew: threads may share the session, not a binding.
+        """Features of ``pixels`` in host memory.
 
         Raises:
             BackendError: the device has not enough memory, or the runtime failed.
         """
-        try:
-            binding = self._session.io_binding()
-            binding.bind_cpu_input("pixels", pixels)
-            binding.bind_ortvalue_input("bank", self._bank)
-            binding.bind_output("features", "cpu")
-            self._session.run_with_iobinding(binding)
-            features: NDArray[np.float32] = binding.copy_outputs_to_cpu()[0]
-        except Exception as err:  # see open_session
-            raise BackendError(_failure(err, len(pixels))) from err
+        count = len(pixels)
+        with self._one_at_a_time:
+            try:
+                bound = self._bound.get(count) or self._bind(count)
+                bound.pixels.update_inplace(pixels)
+                self._session.run_with_iobinding(bound.binding, bound.options)
+                features: NDArray[np.float32] = np.array(bound.features.numpy())
+            except Exception as err:  # see open_session
+                self._bound.pop(count, None)
+                raise BackendError(_failure(err, count)) from err
+            self._bound[count] = bound
         return features
+
+    def _bind(self, count: int) -> _Bound:
+        empty = self._ort.OrtValue.ortvalue_from_shape_and_type
+        pixels = empty([count, *self._size, 3], np.uint8, self._device, 0)
+        features = empty([count, self._width], np.float32, self._device, 0)
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input("pixels", pixels)
+        binding.bind_ortvalue_input("bank", self._bank)
+        binding.bind_ortvalue_output("features", features)
+        options = self._ort.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", str(count))
+        return _Bound(binding=binding, options=options, pixels=pixels, features=features)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bound:
+    """One batch size's binding, run options and tensors on the device."""
+
+    binding: Any
+    options: Any
+    pixels: Any
+    features: Any
 
 
 def out_of_memory(err: Exception) -> bool:

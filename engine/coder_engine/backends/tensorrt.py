@@ -57,7 +57,7 @@ class TensorRt(Backend):
         self._check_precision(record, precision)
         plan = self._deserialized(trt, Log(trt), Cuda())
         self._running: tuple[OpenPlan, Pool[Worker]] | None = (plan, Pool(lambda: Worker(plan), WORKERS))
-        fault = self._warm_up()
+        fault = self._first_run()
         graphs = f"no CUDA graphs ({fault})" if fault else "CUDA graphs"
         self.description = f"{title_of(trt.__name__, trt.__version__)}, {gpu.name}, {record.precision}, {graphs}"
 
@@ -81,7 +81,7 @@ class TensorRt(Backend):
             raise EngineError(f"{self._path}: wanted two profiles, B = 1 and more; {rebuild_hint(self._path)}")
         return OpenPlan(trt=trt, cuda=cuda, log=log, engine=engine, size=self.size, width=self.width, max_batch=largest)
 
-    def _warm_up(self) -> str | None:
+    def _first_run(self) -> str | None:
         """Run one black image, and so have its graph made; gives why there is none."""
         _, workers = self._open_plan()
         with naming_the_batch(1), workers.borrow() as worker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import platform
 import sys
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from coder_engine import Engine, __version__
+from coder_engine.backends.onnxruntime import WHEELS
 from coder_engine.cli.inputs import Inputs
 from coder_engine.cpus import usable_cpus
+from coder_engine.doctor.hardware import cpu, memory_bytes, nvidia
 from coder_engine.errors import CoderError
 from coder_export.bench.measure import Times, interleaved
 from coder_export.bench.peers import PEERS, Peers
-from coder_export.bench.stages import cold_start, stage_calls, throughput
+from coder_export.bench.stages import cold_start, stage_calls, swap_ms, throughput, warm_up_ms
 
 _EXAMPLES = """
 examples:
@@ -50,28 +53,47 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """All figures, as ``--json`` prints them."""
     paths = [str(item) for item in Inputs(args.images, recursive=True) if isinstance(item, str)]
     threads = args.threads or usable_cpus()
-    engine = Engine(args.engine, weights=args.weights, backend=args.backend, threads=threads)
     weights = Path(args.weights) if args.weights else Path(args.engine).with_suffix(".safetensors")
-    cold = cold_start(Path(args.engine), args.weights and weights, args.backend, paths[0])
-    batches = []
-    for size in args.batch:
-        some = [paths[i % len(paths)] for i in range(size)]
-        calls = stage_calls(engine, some)
-        skipped: dict[str, str] = {}
-        if args.peers:
-            more, skipped = Peers(engine, Path(args.engine), weights, some, threads).calls(args.peers)
-            calls.update(more)
-        times = interleaved(calls, seconds=args.seconds)
-        rate = throughput(engine, paths[:256], batch_size=size, seconds=args.seconds / 4)
-        batches.append(
-            {
-                "batch": size,
-                "ms": {name: asdict(time) for name, time in times.items()},
-                "images_per_second": rate,
-                "skipped": skipped,
-            }
-        )
-    return {"engine": engine.description, "machine": _machine(), "cold_start": asdict(cold), "batches": batches}
+    options = {
+        "weights": str(weights),
+        "backend": args.backend,
+        "device": args.device,
+        "precision": args.precision,
+        "threads": threads,
+    }
+    _say("cold start")
+    cold = cold_start(Path(args.engine), paths[0], options)
+    engine = Engine(args.engine, **options)
+    return {
+        "engine": engine.description,
+        "machine": machine(),
+        "cold_start": asdict(cold),
+        "label_swap_ms": swap_ms(engine, weights),
+        "batches": [_batch(engine, weights, paths, size, args) for size in args.batch],
+    }
+
+
+def _batch(engine: Engine, weights: Path, paths: list[str], size: int, args: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one batch size."""
+    _say(f"B = {size}: {args.seconds:g} s, and a quarter of it for the stream")
+    warmed = warm_up_ms(engine, size)
+    some = [paths[i % len(paths)] for i in range(size)]
+    calls = stage_calls(engine, some)
+    skipped: dict[str, str] = {}
+    if args.peers:
+        threads = args.threads or usable_cpus()
+        device = "cuda" if engine.device == "cuda" else "cpu"
+        peers = Peers(engine, Path(args.engine), weights, some, threads=threads, device=device)
+        more, skipped = peers.calls(args.peers)
+        calls.update(more)
+    times = interleaved(calls, seconds=args.seconds)
+    return {
+        "batch": size,
+        "warm_up_ms": warmed,
+        "ms": {name: asdict(time) for name, time in times.items()},
+        "images_per_second": throughput(engine, paths[:256], batch_size=size, seconds=args.seconds / 4),
+        "skipped": skipped,
+    }
 
 
 def table(found: dict[str, Any]) -> str:
@@ -79,13 +101,15 @@ def table(found: dict[str, Any]) -> str:
     cold = found["cold_start"]
     lines = [
         found["engine"],
-        found["machine"],
-        f"cold start: import {cold['imported']:.0f} ms, open {cold['opened']:.0f} ms, first image "
-        f"{cold['first']:.0f} ms; peak memory {cold['peak_mb']:.0f} MB",
+        _machine_line(found["machine"]),
+        f"cold start: import {cold['imported']:.0f} ms, open {cold['opened']:.0f} ms, warm-up {cold['warmed']:.0f} ms, "
+        f"first image {cold['first']:.0f} ms; peak memory {cold['peak_mb']:.0f} MB",
+        f"label swap: {found['label_swap_ms']:.1f} ms",
     ]
     for batch in found["batches"]:
         total = batch["ms"]["total"]["p50"]
-        lines += ["", f"B = {batch['batch']}: {batch['images_per_second']:,.1f} images/s in a stream", _HEAD]
+        rate, warmed = batch["images_per_second"], batch["warm_up_ms"]
+        lines += ["", f"B = {batch['batch']}: {rate:,.1f} images/s in a stream; warm-up {warmed:.0f} ms", _HEAD]
         for name, times in batch["ms"].items():
             row = Times(**times)
             ratio = f"{row.p50 / total:8.2f}x" if name.startswith("peer") else ""
@@ -119,22 +143,33 @@ def _gate(found: dict[str, Any], args: argparse.Namespace) -> int:
     return 2 if worse else 0
 
 
-def _machine() -> str:
-    models = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    found = []
-    for name in ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "torch", "open_clip_torch"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    cpu = models[0] if models else platform.processor() or platform.machine()
-    own = f"Python {platform.python_version()}, coder-engine {__version__}"
-    return f"{cpu}, {usable_cpus()} CPUs; {own}, {', '.join(found)}"
+def machine() -> dict[str, Any]:
+    """The hardware and the versions that a figure belongs to."""
+    model, has, _ = cpu(Path("/"))
+    gpus, driver, _ = nvidia(Path("/"))
+    versions = {"python": platform.python_version(), "coder-engine": __version__}
+    for name in ("numpy", "pillow", "simplejpeg", *WHEELS, "openvino", "torch", "open_clip_torch"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return {
+        "cpu": model,
+        "features": list(has),
+        "cpus": usable_cpus(),
+        "memory_bytes": memory_bytes(Path("/"))[0],
+        "gpus": [asdict(gpu) for gpu in gpus],
+        "driver": driver,
+        "versions": versions,
+    }
 
 
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
+def _machine_line(found: dict[str, Any]) -> str:
+    parts = [f"{found['cpu']} ({', '.join(found['features'])}), {found['cpus']} CPUs"]
+    parts += [gpu["name"] for gpu in found["gpus"]]
+    return "; ".join([*parts, ", ".join(f"{name} {value}" for name, value in found["versions"].items())])
+
+
+def _say(text: str) -> None:
+    print(f"coder-bench: {text}", file=sys.stderr, flush=True)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -154,6 +189,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--engine", required=True, metavar="FILE", help="engine file that coder-export made")
     add("--weights", metavar="FILE", help="weight file (default: engine's .safetensors)")
     add("--backend", default="auto", metavar="NAME", help="as for coder-infer (default: auto)")
+    add("--device", default="auto", metavar="NAME", help="as for coder-infer (default: auto)")
+    add("--precision", default="auto", metavar="NAME", help="as for coder-infer (default: auto)")
     add("--threads", type=int, metavar="N", help="CPU threads (default: the CPUs this process may use)")
     add("--batch", type=_sizes, default=[1, 8], metavar="B,...", help="batch sizes (default: 1,8)")
     add("--seconds", type=float, default=20.0, metavar="S", help="time to measure a batch size (default: 20)")

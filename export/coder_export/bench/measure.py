@@ -10,6 +10,9 @@ import numpy as np
 
 Call = Callable[[], object]
 
+TURN = 3
+"""Counted runs in a row."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
@@ -31,12 +34,18 @@ class Times:
         return cls(p50=p50, p90=p90, p99=p99, runs=len(seconds))
 
 
-def interleaved(calls: Mapping[str, Call], *, seconds: float, least: int = 5, most: int = 1000) -> dict[str, Times]:
-    """Run every call in turn until ``seconds`` have passed, after one warm-up round that is not counted.
+def interleaved(
+    calls: Mapping[str, Call], *, seconds: float, settle: float = 0.02, least: int = 3, most: int = 1000
+) -> dict[str, Times]:
+    """Let the calls take turns until ``seconds`` have passed, after one round that is not counted.
+
+    A turn begins uncounted: what the call before has left behind, its data in the caches and its threads that still
+    spin, is not this one's cost. Then come ``TURN`` counted runs.
 
     Args:
         calls: by name; each runs as often as the others.
         seconds: for all of them together.
+        settle: seconds that a turn runs uncounted, once at the least.
         least, most: rounds at the least, whatever they take, and at the most.
     """
     for call in calls.values():
@@ -46,8 +55,13 @@ def interleaved(calls: Mapping[str, Call], *, seconds: float, least: int = 5, mo
     rounds = 0
     while rounds < least or (time.perf_counter() < end and rounds < most):
         for name, call in calls.items():
-            start = time.perf_counter()
+            settled = time.perf_counter() + settle
             call()
-            taken[name].append(time.perf_counter() - start)
+            while time.perf_counter() < settled:
+                call()
+            for _ in range(TURN):
+                start = time.perf_counter()
+                call()
+                taken[name].append(time.perf_counter() - start)
         rounds += 1
     return {name: Times.of(found) for name, found in taken.items()}

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from coder_engine import Engine
 from coder_engine.errors import CoderError, ModelError
 from coder_engine.weights import Weights, load_weights
+from coder_export.bench.heads import loop_head, numpy_head
 from coder_export.bench.measure import Call
 
 
@@ -24,10 +24,13 @@ class Peers:
         path: its .onnx file, which the raw runtimes run.
         weights: its weight file.
         paths: the B images.
+        device: where torch's peers run, "cpu" or "cuda".
     """
 
-    def __init__(self, engine: Engine, path: Path, weights: Path, paths: list[str], threads: int) -> None:
-        self._paths, self._path, self._threads = paths, path, threads
+    def __init__(
+        self, engine: Engine, path: Path, weights: Path, paths: list[str], *, threads: int, device: str = "cpu"
+    ) -> None:
+        self._paths, self._path, self._threads, self._device = paths, path, threads, device
         self._weights: Weights = load_weights(weights)
         self._pixels = np.stack([engine.preprocess(_rgb(image)) for image in paths])
         self._features = engine.embed(self._pixels)
@@ -52,6 +55,29 @@ class Peers:
 
         return self._eager(lambda model: model.to(torch.bfloat16))
 
+    def _open_clip_fp16(self) -> Call:
+        import torch
+
+        if self._device == "cpu":
+            raise ModelError("torch has no fast fp16 on the CPU; it is a peer on a GPU (--device cuda)")
+        return self._eager(lambda model: model.to(torch.float16))
+
+    def _torch_bf16(self) -> Call:
+        """Pure bf16 weights: with autocast torch was 22 times slower at B = 8."""
+        import copy
+
+        import torch
+
+        torch.set_num_threads(self._threads)
+        visual = copy.deepcopy(self._model().visual).eval().to(self._device, torch.bfloat16)
+        images = torch.rand(len(self._paths), 3, *self._pixels.shape[1:3]).to(self._device, torch.bfloat16)
+
+        def call() -> object:
+            with torch.inference_mode():
+                return visual(images).float().cpu()
+
+        return call
+
     def _compiled(self) -> Call:
         import torch
 
@@ -66,18 +92,18 @@ class Peers:
 
         clip = self._model()
         torch.set_num_threads(self._threads)
-        visual = prepare(copy.deepcopy(clip.visual).eval())
-        dtype = next(clip.visual.parameters()).dtype if visual is clip.visual else next(visual.parameters()).dtype
+        visual = prepare(copy.deepcopy(clip.visual).eval().to(self._device))
+        dtype = next(visual.parameters()).dtype
         options = open_clip.get_model_preprocess_cfg(clip.model)
         transform = open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(**options), is_train=False)
         names = self._weights.bank[len(self._weights.meta.labels) :][self._weights.name_offsets[:-1]]
-        bank = torch.from_numpy(np.array(names))
+        bank = torch.from_numpy(np.array(names)).to(self._device)
 
         def call() -> object:
             with torch.inference_mode():
                 batch = torch.stack([transform(Image.open(path)) for path in self._paths])
-                features = torch.nn.functional.normalize(visual(batch.to(dtype)).float(), dim=-1)
-                return (features @ bank.T).topk(min(5, len(bank)))
+                features = torch.nn.functional.normalize(visual(batch.to(self._device, dtype)).float(), dim=-1)
+                return (features @ bank.T).topk(min(5, len(bank))).indices.tolist()
 
         return call
 
@@ -99,41 +125,64 @@ class Peers:
         feeds = {"pixels": self._pixels, "bank": np.zeros((1, self._weights.width), np.float32)}
         return lambda: session.run(["features"], feeds)
 
-    def _openvino(self) -> Call:
+    def _openvino_bf16(self) -> Call:
+        return self._openvino("bf16")
+
+    def _openvino_fp32(self) -> Call:
+        return self._openvino("f32")
+
+    def _openvino(self, precision: str) -> Call:
         import openvino
 
         core = openvino.Core()
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": self._threads}
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": self._threads,
+            "INFERENCE_PRECISION_HINT": precision,
+        }
         compiled = core.compile_model(str(self._path), "CPU", options)
+        got = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if got != precision:
+            raise ModelError(f"OpenVINO computes in {got} on this CPU, wanted {precision}")
         request = compiled.create_infer_request()
         feeds = {"pixels": self._pixels, "bank": np.zeros((1, self._weights.width), np.float32)}
-        return lambda: request.infer(feeds)
+        return lambda: request.infer(feeds, share_inputs=True, share_outputs=True)
+
+    def _numpy(self) -> Call:
+        return lambda: [numpy_head(self._weights, x) for x in self._features]
 
     def _loop(self) -> Call:
-        """Stage 1 as the paper's code has it: image by image and class by class over all texts."""
+        """A weight file keeps one-to-one texts only collapsed: each class's other texts stand for them in number."""
+        import torch
+
         texts, sentences = self._weights.texts, self._weights.meta.sentences
         if texts is None or not sentences:
             raise ModelError("the weight file has no texts; export it with --keep-texts")
-        by_class: list[tuple[NDArray[Any], NDArray[Any]]] = []
-        for label_id in range(len(self._weights.meta.labels)):
-            own = [(row, kind) for row, (i, kind, _) in enumerate(sentences) if i == label_id]
-            named = [row for row, kind in own if kind in ("name", "synonym")]
-            other = [row for row, kind in own if kind not in ("name", "synonym")]
-            by_class.append((np.array(texts[named]), np.array(texts[other])))
-
-        def call() -> object:
-            return [[np.mean([*(q @ x), (n @ x).max()]) for n, q in by_class] for x in self._features]
-
-        return call
+        torch.set_num_threads(self._threads)
+        named = np.array([kind in ("name", "synonym") for _, kind, _ in sentences])
+        owner = np.array([label_id for label_id, _, _ in sentences])
+        order = np.lexsort((named, owner))
+        rows = torch.from_numpy(np.array(texts[order]))
+        own = [owner == label_id for label_id in range(len(self._weights.meta.labels))]
+        counts = [(int((mine & ~named).sum()), int((mine & named).sum())) for mine in own]
+        starts = np.cumsum([0, *map(sum, counts)])
+        by_class = [rows[start : start + max(others, 1)] for start, (others, _) in zip(starts, counts, strict=False)]
+        pairs = None if self._weights.pair_rows is None else lambda a, b: by_class[a]
+        images = torch.from_numpy(self._features)
+        return lambda: [loop_head(rows, counts, pairs, x) for x in images]
 
 
 PEERS = {
     "open_clip": "open_clip eager fp32, plain CLIP from the files",
     "open_clip_bf16": "open_clip eager bf16, plain CLIP from the files",
+    "open_clip_fp16": "open_clip eager fp16, plain CLIP from the files",
     "compiled": "torch.compile fp32, plain CLIP from the files",
-    "onnxruntime": "ONNX Runtime, encoder alone",
-    "openvino": "OpenVINO, encoder alone",
-    "loop": "a loop over images, classes and texts, stage 1 alone",
+    "torch_bf16": "torch eager bf16, encoder alone",
+    "onnxruntime": "ONNX Runtime fp32, encoder alone",
+    "openvino_bf16": "OpenVINO bf16, encoder alone",
+    "openvino_fp32": "OpenVINO fp32, encoder alone",
+    "numpy": "NumPy, collapsed head alone",
+    "loop": "the authors' loops over all texts, head alone",
 }
 """By name, what each one is."""
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from coder_engine import Engine
 from coder_engine.errors import EngineError
 from coder_engine.images import read_rgb
-from coder_export.bench.measure import Call
+from coder_export.bench.measure import Call, interleaved
 
 STAGES = ("decode", "preprocess", "encode", "head", "total")
 
@@ -45,39 +48,60 @@ class ColdStart:
     """A fresh process, from its first line to its first answer.
 
     Attributes:
-        imported, opened, first: ms to import the package, to open the engine, to classify one image.
+        imported, opened, warmed, first: ms to import the package, to open the engine, to warm it up for one image, and
+            to classify one.
         peak_mb: the most memory it held, in MB.
     """
 
     imported: float
     opened: float
+    warmed: float
     first: float
     peak_mb: float
 
 
 _PROGRAM = """
-import sys, time, resource
+import json, sys, time, resource
 start = time.perf_counter()
 from coder_engine import Engine
 imported = time.perf_counter()
-engine = Engine(sys.argv[1], weights=sys.argv[2] or None, backend=sys.argv[3])
+path, image, options = json.loads(sys.argv[1])
+engine = Engine(path, **options)
 opened = time.perf_counter()
-engine.predict([sys.argv[4]])
+engine.warm_up()
+warmed = time.perf_counter()
+engine.predict([image])
 done = time.perf_counter()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-print(*(1e3 * t for t in (imported - start, opened - imported, done - opened)), peak)
+print(*(1e3 * t for t in (imported - start, opened - imported, warmed - opened, done - warmed)), peak)
 """
 
 
-def cold_start(engine: Path, weights: Path | None, backend: str, image: str) -> ColdStart:
-    """Measure a process of its own.
+def cold_start(engine: Path, image: str, options: Mapping[str, Any]) -> ColdStart:
+    """Measure a process of its own; ``options`` are the Engine's, as JSON has them.
 
     Raises:
         EngineError: it failed.
     """
-    command = [sys.executable, "-c", _PROGRAM, str(engine), str(weights or ""), backend, image]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    arguments = json.dumps([str(engine), image, options])
+    done = subprocess.run([sys.executable, "-c", _PROGRAM, arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise EngineError(f"{engine}: a fresh process could not run it: {done.stderr.strip().splitlines()[-1:]}")
-    imported, opened, first, peak = map(float, done.stdout.split()[-4:])
-    return ColdStart(imported=imported, opened=opened, first=first, peak_mb=peak)
+    imported, opened, warmed, first, peak = map(float, done.stdout.split()[-5:])
+    return ColdStart(imported=imported, opened=opened, warmed=warmed, first=first, peak_mb=peak)
+
+
+def swap_ms(engine: Engine, weights: Path, *, runs: int = 15) -> float:
+    """Median ms of ``use_labels`` with a weight file, which the engine then uses."""
+
+    def swap() -> None:
+        engine.use_labels(weights)
+
+    return interleaved({"swap": swap}, seconds=0, least=runs)["swap"].p50
+
+
+def warm_up_ms(engine: Engine, batch_size: int) -> float:
+    """Ms of the first run of a batch size, or of a further one where it has run."""
+    start = time.perf_counter()
+    engine.warm_up((batch_size,))
+    return 1e3 * (time.perf_counter() - start)

@@ -359,3 +359,23 @@ def test_no_telemetry_of_the_reference() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "1\n"
+
+
+# batch sizes
+
+
+def test_batches_are_filled_up_and_cut_to_buckets(engine: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    run = engine._run
+
+    def counted(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        ran.append(len(pixels))
+        return run(pixels)
+
+    monkeypatch.setattr(engine, "_run", counted)
+    monkeypatch.setattr(type(engine), "most", 4)
+    for count, sizes in ((1, [1]), (2, [2]), (3, [4]), (4, [4]), (5, [4, 1]), (11, [4, 4, 4])):
+        ran.clear()
+        found = engine.encode(images(count))
+        assert ran == sizes
+        assert_allclose(found, features_of(images(count)), rtol=1e-5)

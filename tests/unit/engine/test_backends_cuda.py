@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: 
 
 from coder_engine.backends.onnxruntime import open_session  # noqa: E402
 from helpers_driver import Driver  # noqa: E402
-from helpers_engine import D, features_of, images, write  # noqa: E402
+from helpers_engine import HEIGHT, WIDTH, D, features_of, images, write  # noqa: E402
 
 CPU = "CPUExecutionProvider"
 
@@ -141,7 +142,14 @@ def test_sessions_that_do_not_open(
         OnnxRuntimeCuda(path, threads=1)
 
 
-@pytest.mark.usefixtures("gpu_build")
+@pytest.fixture
+def borrowed(gpu_build: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU in place of the GPU."""
+    bound = BoundSession
+    monkeypatch.setattr(module, "BoundSession", lambda *args, size, device: bound(*args, size=size, device="cpu"))
+
+
+@pytest.mark.usefixtures("borrowed")
 def test_the_whole_backend_on_a_borrowed_device(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
@@ -152,13 +160,15 @@ def test_the_whole_backend_on_a_borrowed_device(path: Path, monkeypatch: pytest.
         return opened
 
     monkeypatch.setattr(module, "new_session", session)
-    bound = BoundSession
-    monkeypatch.setattr(module, "BoundSession", lambda *args, device: bound(*args, device="cpu"))
     found = OnnxRuntimeCuda(path, threads=1)
     ((name, options),) = asked
     assert (name, options["device_id"], options["use_tf32"]) == (PROVIDER, "0", "0")
-    assert found.description == f"ONNX Runtime {ort.__version__}, CUDA, fp32"
+    assert options["enable_cuda_graph"] == "1"
+    assert found.description == f"ONNX Runtime {ort.__version__}, CUDA, fp32, CUDA graphs"
     assert_allclose(found.encode(images(3)), features_of(images(3)), rtol=1e-5)
+    assert_allclose(found.encode(images(70)), features_of(images(70)), rtol=1e-5)
+    assert found._bound is not None
+    assert sorted(found._bound._bound) == [4, 8, 32]  # 3, and 32 + 32 + 6
     run = found._run
     found.close()
     with pytest.raises(BackendError, match="this engine was closed; open it again"):
@@ -167,13 +177,30 @@ def test_the_whole_backend_on_a_borrowed_device(path: Path, monkeypatch: pytest.
         run(images(1))  # closed by another thread after the check
 
 
+@pytest.mark.usefixtures("borrowed")
+def test_a_graph_that_cannot_be_captured_runs_without(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, str]] = []
+
+    def session(ort: Any, path: Path, providers: list[Any], *, threads: int) -> Any:
+        asked.append(providers[0][1])
+        if len(asked) == 1:
+            raise RuntimeError("This session cannot use the graph capture feature as requested by the user ")
+        opened = open_session(path, threads=threads)
+        monkeypatch.setattr(opened, "get_providers", lambda: [PROVIDER, CPU])
+        return opened
+
+    monkeypatch.setattr(module, "new_session", session)
+    assert OnnxRuntimeCuda(path, threads=1).description.endswith("CUDA, fp32, no CUDA graphs")
+    assert ["enable_cuda_graph" in options for options in asked] == [True, False]
+
+
 # the binding
 
 
 @pytest.fixture
 def bound(path: Path) -> BoundSession:
     bank = images(1).reshape(1, D).astype("float32")
-    return BoundSession(ort, open_session(path, threads=1), bank, device="cpu")
+    return BoundSession(ort, open_session(path, threads=1), bank, size=(HEIGHT, WIDTH), device="cpu")
 
 
 @pytest.mark.parametrize("count", [1, 3, 64])
@@ -184,23 +211,59 @@ def test_bound_runs(bound: BoundSession, count: int) -> None:
     assert_allclose(first, features_of(images(count)), rtol=1e-5)
 
 
-def test_only_the_pixels_travel(bound: BoundSession) -> None:
+def test_only_the_pixels_travel_and_addresses_stay(bound: BoundSession) -> None:
     calls: list[tuple[Any, ...]] = []
+    session = bound._session
 
     class Binding:
-        def __getattr__(self, name: str) -> Callable[..., Any]:
-            return lambda *args: calls.append((name, *args)) or [None]
+        def __init__(self) -> None:
+            self.real = session.io_binding()
 
-    bound._session = SimpleNamespace(io_binding=Binding, run_with_iobinding=lambda binding: calls.append(("run",)))
-    pixels = images(2)
-    bound.run(pixels)
-    assert calls == [
-        ("bind_cpu_input", "pixels", pixels),
-        ("bind_ortvalue_input", "bank", bound._bank),
-        ("bind_output", "features", "cpu"),
-        ("run",),
-        ("copy_outputs_to_cpu",),
-    ]
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            return lambda name_of, value: (
+                calls.append((name, name_of, value.data_ptr())) or getattr(self.real, name)(name_of, value)
+            )
+
+    def run(binding: Binding, options: Any) -> None:
+        calls.append(("run", options.get_run_config_entry("gpu_graph_id")))
+        session.run_with_iobinding(binding.real, options)
+
+    bound._session = SimpleNamespace(io_binding=Binding, run_with_iobinding=run)
+    for count in (2, 2, 1, 2):
+        assert_allclose(bound.run(images(count)), features_of(images(count)), rtol=1e-5)
+    two, one = bound._bound[2], bound._bound[1]
+
+    def binds(kept: Any) -> list[tuple[Any, ...]]:
+        return [
+            ("bind_ortvalue_input", "pixels", kept.pixels.data_ptr()),
+            ("bind_ortvalue_input", "bank", bound._bank.data_ptr()),
+            ("bind_ortvalue_output", "features", kept.features.data_ptr()),
+        ]
+
+    assert calls == [*binds(two), ("run", "2"), ("run", "2"), *binds(one), ("run", "1"), ("run", "2")]
+
+
+def test_threads_take_turns(bound: BoundSession) -> None:
+    batches = [images(3)[i : i + 1] for i in range(3)] * 20
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(bound.run, batches))
+    for pixels, features in zip(batches, found, strict=True):
+        assert_allclose(features, features_of(pixels), rtol=1e-5)
+
+
+def test_what_failed_is_bound_anew(bound: BoundSession) -> None:
+    bound.run(images(2))
+    before, session = bound._bound[2], bound._session
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA failure 700")
+
+    bound._session = SimpleNamespace(run_with_iobinding=fail)
+    with pytest.raises(BackendError, match="failed on 2 images"):
+        bound.run(images(2))
+    bound._session = session
+    assert_allclose(bound.run(images(2)), features_of(images(2)), rtol=1e-5)
+    assert bound._bound[2] is not before
 
 
 def test_a_device_that_cannot_hold_the_bank(path: Path) -> None:
@@ -209,7 +272,7 @@ def test_a_device_that_cannot_hold_the_bank(path: Path) -> None:
 
     fake: Any = SimpleNamespace(OrtValue=SimpleNamespace(ortvalue_from_numpy=refuse))
     with pytest.raises(BackendError, match=r"^ONNX Runtime cannot use cuda \(no device\); use --device cpu$"):
-        BoundSession(fake, None, images(1).reshape(1, D).astype("float32"), device="cuda")
+        BoundSession(fake, None, images(1).reshape(1, D).astype("float32"), size=(HEIGHT, WIDTH), device="cuda")
 
 
 @pytest.mark.parametrize(

@@ -313,3 +313,32 @@ def test_features_of_another_shape_are_refused(tiny: Path) -> None:
     for features in (np.zeros((2, 3), np.float32), np.zeros(256, np.float32), np.zeros((1, 256))):
         with pytest.raises(ValueError, match=r"features must be float32 \[B, \d+\], got"):
             engine.predict_features(features)
+
+
+def test_a_batch_is_decoded_in_threads_and_one_image_is_not(
+    engine: Engine, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    pixels = engine._pixels
+    monkeypatch.setattr(
+        engine, "_pixels", lambda image: threads.append(threading.current_thread().name) or pixels(image)
+    )
+    engine.predict(photographs[:1])
+    engine.embed(photographs[:1])
+    assert threads == ["MainThread"] * 2
+    threads.clear()
+    engine.predict(photographs[:3])
+    engine.embed(photographs[:3])
+    assert len(threads) == 6
+    assert all(name.startswith("coder-decode") for name in threads)
+
+
+def test_warm_up_prepares_the_sizes_to_come(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine.device == "cpu"
+    ran: list[tuple[int, ...]] = []
+    encode = engine._backend.encode
+    monkeypatch.setattr(engine._backend, "encode", lambda pixels: ran.append(pixels.shape) or encode(pixels))
+    engine.warm_up((1, 3))
+    assert ran == [(1, 64, 64, 3), (3, 64, 64, 3)]
+    with pytest.raises(ValueError, match="batch sizes must be at least 1"):
+        engine.warm_up((0,))

@@ -19,7 +19,7 @@ def arguments(tiny: Path, photographs: list[Path]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def figures(arguments: list[str]) -> dict[str, Any]:
-    args = cli._parser().parse_args([*arguments, "--peers", "open_clip,onnxruntime,loop"])
+    args = cli._parser().parse_args([*arguments, "--peers", "open_clip,onnxruntime,torch_bf16,numpy,loop"])
     return cli.measure(args)
 
 
@@ -27,7 +27,7 @@ def test_every_stage_and_peer_has_figures(figures: dict[str, Any]) -> None:
     for batch in figures["batches"]:
         times = batch["ms"]
         assert set(STAGES) < set(times)
-        assert len(times) == len(STAGES) + 3
+        assert len(times) == len(STAGES) + 5
         assert all(0 < row["p50"] <= row["p90"] <= row["p99"] for row in times.values())
         assert batch["images_per_second"] > 0
         assert batch["skipped"] == {}
@@ -39,25 +39,49 @@ def test_every_stage_and_peer_has_figures(figures: dict[str, Any]) -> None:
 
 def test_a_cold_start_has_all_its_parts(figures: dict[str, Any]) -> None:
     cold = figures["cold_start"]
-    assert min(cold["imported"], cold["opened"], cold["first"]) > 0
+    assert min(cold["imported"], cold["opened"], cold["warmed"], cold["first"]) > 0
     assert cold["peak_mb"] > 20
 
 
 def test_the_table_has_a_row_for_each(figures: dict[str, Any]) -> None:
     lines = cli.table(figures).splitlines()
-    assert sum(line.startswith("peer: ") for line in lines) == 6
+    assert sum(line.startswith("peer: ") for line in lines) == 10
     assert sum(line.startswith("total") for line in lines) == 2
     assert any("peak memory" in line for line in lines)
+    assert sum(line.startswith("label swap: ") for line in lines) == 1
+
+
+def test_figures_belong_to_a_machine(figures: dict[str, Any]) -> None:
+    import numpy
+
+    machine = figures["machine"]
+    assert machine["versions"]["numpy"] == numpy.__version__
+    assert machine["cpus"] >= 1
+    assert json.loads(json.dumps(machine)) == machine
+    assert figures["label_swap_ms"] > 0
+    assert all(batch["warm_up_ms"] > 0 for batch in figures["batches"])
+
+
+def test_what_is_asked_of_the_engine_is_passed_on(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*arguments, "--device", "tpu"]) == 1
+    assert "device must be auto or one of" in capsys.readouterr().err
+    assert cli.main([*arguments, "--batch", "1", "--backend", "onnxruntime", "--precision", "fp32"]) == 0
+    out, err = capsys.readouterr()
+    assert "ONNX Runtime" in out.splitlines()[0]
+    assert "coder-bench: B = 1: 0.1 s" in err
 
 
 def test_a_peer_that_cannot_run_says_why(
     arguments: list[str], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
-    args = cli._parser().parse_args([*arguments, "--batch", "1", "--peers", "openvino"])
+    args = cli._parser().parse_args([*arguments, "--batch", "1", "--peers", "openvino_bf16,open_clip_fp16"])
     found = cli.measure(args)
-    (reason,) = found["batches"][0]["skipped"].values()
-    assert "openvino" in reason
+    missing, slow = found["batches"][0]["skipped"].values()
+    assert "openvino" in missing
+    assert "on a GPU" in slow
     assert "left out" in cli.table(found)
 
 
@@ -103,4 +127,4 @@ def test_errors_are_told(arguments: list[str], tmp_path: Path, capsys: pytest.Ca
 
 def test_a_process_that_fails_says_so(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(cli.CoderError, match="a fresh process could not run it"):
-        cold_start(tmp_path / "none.onnx", None, "auto", "x.jpg")
+        cold_start(tmp_path / "none.onnx", "x.jpg", {})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from coder_export.bench.measure import Times, interleaved
+import time
+
+from coder_export.bench.measure import TURN, Times, interleaved
 
 
 def test_percentiles_are_in_ms() -> None:
@@ -11,12 +13,30 @@ def test_percentiles_are_in_ms() -> None:
     assert times.p99 > 50
 
 
-def test_calls_take_turns_after_a_warm_up_round() -> None:
+def test_calls_take_turns_that_begin_uncounted() -> None:
     order: list[str] = []
-    found = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, seconds=0, least=3)
-    assert order == ["a", "b"] * 4
-    assert [found["a"].runs, found["b"].runs] == [3, 3]
+    found = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, seconds=0, settle=0, least=2)
+    assert order == ["a", "b", *(["a"] * (1 + TURN) + ["b"] * (1 + TURN)) * 2]
+    assert [found["a"].runs, found["b"].runs] == [2 * TURN, 2 * TURN]
+
+
+def test_a_turn_settles_for_a_while() -> None:
+    ran = []
+    interleaved({"a": lambda: ran.append(time.sleep(0.001))}, seconds=0, settle=0.05, least=1)
+    assert len(ran) > 1 + TURN + 5
+
+
+def test_what_the_call_before_left_behind_is_not_counted() -> None:
+    left: list[str] = []
+
+    def clean() -> None:
+        if left:
+            time.sleep(0.05)
+        left.clear()
+
+    times = interleaved({"clean": clean, "foul": lambda: left.append("threads that spin")}, seconds=0, least=5)
+    assert times["clean"].p99 < 40
 
 
 def test_a_bound_on_rounds() -> None:
-    assert interleaved({"a": lambda: None}, seconds=60, least=1, most=7)["a"].runs == 7
+    assert interleaved({"a": lambda: None}, seconds=60, least=1, most=7)["a"].runs == 7 * TURN
