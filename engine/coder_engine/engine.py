@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.adapter_head import AdapterHead
 from coder_engine.backends import PassedOver, open_backend
 from coder_engine.batch import as_images, check_options
 from coder_engine.cpus import check_threads
 from coder_engine.errors import EngineError, ImageError, WeightsError
 from coder_engine.explain import Explanation, explain
+from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import CANDIDATES, Head, Ranking
 from coder_engine.images import MAX_PIXELS, read_rgb
 from coder_engine.prediction import Prediction, failed, prediction_of
@@ -37,6 +39,7 @@ class _LabelSet:
 
     weights: Weights
     head: Head
+    adapter: AdapterHead | None
     preprocess: Preprocess
 
 
@@ -57,6 +60,8 @@ class Engine:
         margin: rerank only images whose two best stage-1 probabilities differ by less than this. By default what the
             weight file says, which is to rerank every image unless somebody chose a margin.
         rerank: False stops after stage 1.
+        adapter: where the weight file has a few-shot adapter, rank by it (Eq. 20, over stage 1; no rerank); False goes
+            without it.
         max_pixels: images with more are refused from their header, before they are decoded.
         fast_decode: decode JPEG files that are large enough to a half, a quarter or an eighth, at least twice the
             model's size. Quicker, but not the pixels, and so not the features, that the model was measured with.
@@ -78,6 +83,7 @@ class Engine:
         threads: int | None = None,
         margin: float | None = None,
         rerank: bool = True,
+        adapter: bool = True,
         max_pixels: int = MAX_PIXELS,
         fast_decode: bool = False,
     ) -> None:
@@ -89,6 +95,7 @@ class Engine:
         self._threads = check_threads(threads)
         self._margin = margin
         self._rerank = rerank
+        self._adapter = adapter
         self._max_pixels = max_pixels
         self._fast_decode = fast_decode
         loaded = load_weights(weights if weights is not None else self.path.with_suffix(".safetensors"))
@@ -123,9 +130,17 @@ class Engine:
             f"{meta.model} ({meta.pretrained})",
             f"{len(meta.labels):,} classes, {duels}",
         ]
+        if self.adapter is not None:
+            parts.append(f"few-shot adapter, {self.adapter.shots_text}")
         if self.passed_over:
             parts.append(f"passed over: {', '.join(map(str, self.passed_over))}")
         return "; ".join(parts)
+
+    @property
+    def adapter(self) -> CoderAdapter | None:
+        """The few-shot adapter that ranks the classes; None where there is none, or it was switched off."""
+        active = self._active
+        return None if active.adapter is None else active.adapter.adapter
 
     @property
     def passed_over(self) -> tuple[PassedOver, ...]:
@@ -222,7 +237,7 @@ class Engine:
             raise ValueError(
                 f"features must be float32 [B, {width}], got {features.dtype} {list(features.shape)}; embed gives them"
             )
-        ranking = self._rank(active, np.ascontiguousarray(features), top)
+        ranking = self._answer(active, np.ascontiguousarray(features), top)
         labels = active.weights.meta.labels
         return [prediction_of(None, ranking, row, labels, top, unknown_below) for row in range(len(features))]
 
@@ -239,7 +254,7 @@ class Engine:
         return self.embed(batch) @ texts.T
 
     def explain(self, image: Any) -> Explanation:
-        """What stage 1 said of one image, and which duels decided its rerank.
+        """What stage 1 said of one image, and which duels decided its rerank; a few-shot adapter has no say in it.
 
         Raises:
             ImageError: the image cannot be read.
@@ -274,7 +289,10 @@ class Engine:
             preprocess = Preprocess.from_json(weights.meta.preprocess)
         except ValueError as err:
             raise WeightsError(f"{weights.path}: {err}") from err
-        return _LabelSet(weights=weights, head=Head(weights, threads=self._threads), preprocess=preprocess)
+        head = Head(weights, threads=self._threads)
+        found = CoderAdapter.load(weights) if self._adapter else None
+        adapter = None if found is None else AdapterHead(head, found, logit_scale=weights.meta.logit_scale)
+        return _LabelSet(weights=weights, head=head, adapter=adapter, preprocess=preprocess)
 
     def _classify(
         self,
@@ -286,7 +304,7 @@ class Engine:
         active = self._active
         labels = active.weights.meta.labels
         good = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
-        ranking = self._rank(active, self._backend.encode(np.stack(good)), top) if good else None
+        ranking = self._answer(active, self._backend.encode(np.stack(good)), top) if good else None
         rows = iter(range(len(good)))
         found = []
         for image, pixels in zip(images, decoded, strict=True):
@@ -296,6 +314,11 @@ class Engine:
             elif ranking is not None:
                 found.append(prediction_of(path, ranking, next(rows), labels, top, unknown_below))
         return found
+
+    def _answer(self, active: _LabelSet, features: NDArray[np.float32], top: int) -> Ranking:
+        if active.adapter is not None:
+            return active.adapter.rank(features, top=top)
+        return self._rank(active, features, top)
 
     def _rank(self, active: _LabelSet, features: NDArray[np.float32], top: int) -> Ranking:
         margin = self._margin if self._margin is not None else active.weights.meta.margin

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+LATER = ("adapter", "generic")
+"""Fields that older files lack; empty is what those files meant."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
@@ -25,6 +28,8 @@ class Metadata:
         versions: what made it.
         fidelity: what the export measured.
         pair_digest: sha256 of the ``pair_rows`` tensor; empty where there is none.
+        adapter: parameters of the few-shot adapter, see ``coder_engine.fewshot``; empty where none is fitted.
+        generic: name, source and count of the ``generic_texts``; empty where there are none.
     """
 
     labels: tuple[str, ...]
@@ -40,6 +45,8 @@ class Metadata:
     versions: Mapping[str, str] = field(default_factory=dict)
     fidelity: Mapping[str, Any] = field(default_factory=dict)
     pair_digest: str = ""
+    adapter: Mapping[str, Any] = field(default_factory=dict)
+    generic: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
@@ -51,4 +58,7 @@ class Metadata:
         data["labels"] = tuple(map(str, data["labels"]))
         data["sentences"] = tuple((int(i), str(kind), str(text)) for i, kind, text in data["sentences"])
         data["logit_scale"] = float(data["logit_scale"])
+        for name in LATER:
+            if not isinstance(data.setdefault(name, {}), dict):
+                raise TypeError(f"{name} must be an object, got {type(data[name]).__name__}")
         return cls(**{item.name: data[item.name] for item in fields(cls)})

@@ -9,6 +9,14 @@ One safetensors file. Tensors, little-endian:
     pair_starts   int64   [C + 1]     with pair_others, the sparse index; left out where every pair has its row
     pair_others   int32   [P]         the higher class of each row, ascending for each lower class
     texts         float32 [T, D]      the general texts' features (Eq. 5); only where asked for
+    generic_texts float32 [G, D]      features of texts of no class, for the few-shot adapter; only where asked for
+
+and where a few-shot adapter was fitted (see ``coder_engine.fewshot.CoderAdapter``):
+
+    adapter_keys   float32 [NM, D]    the support images, by class
+    adapter_labels int32   [NM]       their class ids, ascending
+    adapter_mean   float32 [D]        mu
+    adapter_factor float32 [D, D]     H, for the l2 norm only
 
 Metadata: ``format``, ``format_version``, ``coder`` (JSON, see ``coder_engine.metadata``) and ``digest`` (sha256 over
 the metadata and every tensor but ``pair_rows``, which has its own in the metadata so that opening never reads it).
@@ -46,6 +54,11 @@ _DTYPES = {
     "pair_starts": np.int64,
     "pair_others": np.int32,
     "texts": np.float32,
+    "generic_texts": np.float32,
+    "adapter_keys": np.float32,
+    "adapter_labels": np.int32,
+    "adapter_mean": np.float32,
+    "adapter_factor": np.float32,
 }
 _NEEDED = ("bank", "name_offsets", "name_weight")
 
@@ -63,6 +76,11 @@ class Weights:
     pair_starts: NDArray[np.int64] | None = None
     pair_others: NDArray[np.int32] | None = None
     texts: NDArray[np.float32] | None = None
+    generic_texts: NDArray[np.float32] | None = None
+    adapter_keys: NDArray[np.float32] | None = None
+    adapter_labels: NDArray[np.int32] | None = None
+    adapter_mean: NDArray[np.float32] | None = None
+    adapter_factor: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if problem := _shape_problem(self):
@@ -146,13 +164,13 @@ def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]
 
 
 def update_weights(
-    path: str | PathLike[str], *, tensors: Mapping[str, NDArray[Any]] | None = None, **changes: Any
+    path: str | PathLike[str], *, tensors: Mapping[str, NDArray[Any] | None] | None = None, **changes: Any
 ) -> Weights:
     """Write a weight file anew with some tensors or metadata changed, atomically; returns it as it is now.
 
     Args:
         path: a weight file; engines that have it open keep what they loaded.
-        tensors: tensors of the module's table to add or replace.
+        tensors: tensors of the module's table to add or replace; None takes one out.
         changes: fields of ``Metadata`` and their new values.
 
     Raises:
@@ -161,7 +179,8 @@ def update_weights(
     found = load_weights(path)
     found.check_pairs()
     kept = {name: getattr(found, name) for name in _DTYPES if getattr(found, name) is not None}
-    save_weights(Path(path), replace(found.meta, **changes), {**kept, **(tensors or {})})
+    merged = {name: array for name, array in {**kept, **(tensors or {})}.items() if array is not None}
+    save_weights(Path(path), replace(found.meta, **changes), merged)
     return load_weights(path)
 
 
@@ -237,7 +256,7 @@ def _shape_problem(weights: Weights) -> str | None:
         if array is not None and array.dtype != dtype:
             return f"{name} must be {np.dtype(dtype)}, got {array.dtype}"
     classes = len(weights.meta.labels)
-    wanted: dict[str, tuple[int, ...]] = {"name_offsets": (classes + 1,), "name_weight": (classes,)}
+    wanted: dict[str, tuple[Any, ...]] = {"name_offsets": (classes + 1,), "name_weight": (classes,)}
     if weights.bank.ndim != 2 or weights.name_offsets.ndim != 1 or not len(weights.name_offsets):
         got = f"{weights.bank.shape} and {weights.name_offsets.shape}"
         return f"bank and name_offsets must be [C + R, D] and [C + 1], got {got}"
@@ -250,9 +269,28 @@ def _shape_problem(weights: Weights) -> str | None:
         wanted.update({"pair_starts": (classes + 1,), "pair_others": (pairs,)} if sparse else {})
     if weights.meta.sentences or weights.texts is not None:
         wanted["texts"] = (len(weights.meta.sentences), width)
+    if weights.meta.generic or weights.generic_texts is not None:
+        wanted["generic_texts"] = (weights.meta.generic.get("count"), width)
+    wanted.update(_adapter_shapes(weights, width))
     for name, shape in wanted.items():
         array = getattr(weights, name)
         if array is None or array.shape != shape:
             got = "none" if array is None else str(list(array.shape))
             return f"{name} must be {list(shape)} for {classes} classes, got {got}"
     return None
+
+
+def _adapter_shapes(weights: Weights, width: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the adapter's tensors; none of them is wanted where there is no adapter."""
+    tensors = (weights.adapter_keys, weights.adapter_labels, weights.adapter_mean, weights.adapter_factor)
+    if not weights.meta.adapter and all(tensor is None for tensor in tensors):
+        return {}
+    count = 0 if weights.adapter_labels is None else weights.adapter_labels.size
+    shapes: dict[str, tuple[int, ...]] = {
+        "adapter_keys": (count, width),
+        "adapter_labels": (count,),
+        "adapter_mean": (width,),
+    }
+    if weights.meta.adapter.get("norm") == "l2" or weights.adapter_factor is not None:
+        shapes["adapter_factor"] = (width, width)
+    return shapes

@@ -13,14 +13,17 @@ so does whatever is common to all k_i: their mean is taken off, which leaves sin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from os import PathLike
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coder_engine.errors import WeightsError
 from coder_engine.fewshot.arrays import check_features, check_labels
 from coder_engine.fewshot.spectrum import Form, Spectrum
+from coder_engine.weights import Weights, update_weights
 
 Norm = Literal["minmax", "l2"]
 NORMS: tuple[str, ...] = get_args(Norm)
@@ -47,6 +50,7 @@ class CoderAdapter:
         alpha, beta, temperature: of Eq. 19 and 20; ``temperature`` is its T.
         texts: T, how many texts G was made of.
         search: what chose the parameters, see ``search_adapter``; empty where they were given.
+        source: on what it was fitted, in plain values, for people.
     """
 
     keys: NDArray[np.float32]
@@ -61,6 +65,7 @@ class CoderAdapter:
     temperature: float = TEMPERATURE
     texts: int
     search: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_norm(self.norm)
@@ -68,6 +73,15 @@ class CoderAdapter:
             value = getattr(self, name)
             if not 0 < value < np.inf:
                 raise ValueError(f"{name} must be above 0 and finite, got {value}")
+        count, width = self.keys.shape
+        ids = check_labels(self.labels, "labels", count=count, classes=self.classes)
+        if (ids[1:] < ids[:-1]).any():
+            raise ValueError("labels must be in ascending order: the keys of a class lie together")
+        if (self.factor is None) != (self.norm == "minmax"):
+            raise ValueError(f"factor must be there for the l2 norm and only for it, got norm {self.norm!r}")
+        tensors = (self.keys, self.mean) if self.factor is None else (self.keys, self.mean, self.factor)
+        if self.mean.shape != (width,) or not all(np.isfinite(tensor).all() for tensor in tensors):
+            raise ValueError(f"keys, mean and factor must be finite and {width} wide")
 
     @classmethod
     def fit(
@@ -127,6 +141,50 @@ class CoderAdapter:
             texts=spectrum.count,
         )
 
+    def save(self, path: str | PathLike[str]) -> Weights:
+        """Write the adapter into a weight file, in place of any that is there; the rest of the file stays as it is.
+
+        Raises:
+            WeightsError: the file cannot be opened or written, or has other classes or another width.
+        """
+        tensors = {
+            "adapter_keys": self.keys,
+            "adapter_labels": self.labels,
+            "adapter_mean": self.mean,
+            "adapter_factor": self.factor,
+        }
+        parameters = {name: getattr(self, name) for name in _STORED}
+        meta = {**parameters, "form": asdict(self.form), "shots": self.shots.tolist()}
+        return update_weights(path, tensors=tensors, adapter=meta)
+
+    @classmethod
+    def load(cls, weights: Weights) -> CoderAdapter | None:
+        """The adapter of an open weight file; None where it has none.
+
+        Raises:
+            WeightsError: its parameters or tensors are damaged.
+        """
+        meta = weights.meta.adapter
+        keys, labels, mean = weights.adapter_keys, weights.adapter_labels, weights.adapter_mean
+        if keys is None or labels is None or mean is None:
+            return None
+        try:
+            adapter = cls(
+                keys=keys,
+                labels=labels,
+                mean=mean,
+                factor=weights.adapter_factor,
+                form=Form(**meta["form"]),
+                **{name: meta[name] for name in _STORED},
+            )
+            if adapter.classes != len(weights.meta.labels):
+                raise ValueError(f"it is for {adapter.classes} classes, the file has {len(weights.meta.labels)}")
+        except (KeyError, TypeError, ValueError) as err:
+            raise WeightsError(
+                f"{weights.path}: its few-shot adapter is malformed ({err}); fit it again with coder-fit"
+            ) from err
+        return adapter
+
     @property
     def width(self) -> int:
         """D."""
@@ -136,6 +194,14 @@ class CoderAdapter:
     def shots(self) -> NDArray[np.int64]:
         """Support images by class, int64 [C]."""
         return np.bincount(self.labels, minlength=self.classes)
+
+    @property
+    def shots_text(self) -> str:
+        """How many support images a class has, in words."""
+        least, most = int(self.shots.min()), int(self.shots.max())
+        if least < most:
+            return f"{least:,} to {most:,} shots"
+        return f"{most:,} shot{'s' if most > 1 else ''}"
 
     def closeness(self, features: ArrayLike) -> NDArray[np.float32]:
         """Norm(s S_train^T) of Eq. 19: features [B, D], unit length -> float32 [B, NM], columns as ``labels``.
@@ -147,7 +213,8 @@ class CoderAdapter:
             ValueError: the features are not as above.
         """
         centred = self.centred(check_features(features, "features", width=self.width))
-        return self.normalise(centred @ self.keys.T, centred)
+        lengths = None if self.factor is None else np.linalg.norm(centred @ self.factor, axis=1, keepdims=True)
+        return self.normalise(centred @ self.keys.T, lengths)
 
     def logits(self, features: ArrayLike, zero_shot: ArrayLike | None = None) -> NDArray[np.float32]:
         """Eq. 20, alpha A L + 100 * zero-shot: features [B, D], unit length -> float32 [B, C].
@@ -172,10 +239,10 @@ class CoderAdapter:
         """x - mu, float32 [B, D]: what is multiplied with ``keys``."""
         return np.ascontiguousarray(features, np.float32) - self.mean
 
-    def normalise(self, products: NDArray[np.float32], centred: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Products [B, NM] of ``centred`` [B, D] with the keys -> closeness [B, NM]."""
-        if self.factor is not None:
-            lengths = np.linalg.norm(centred @ self.factor, axis=1, keepdims=True)
+    def normalise(self, products: NDArray[np.float32], lengths: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """Products [B, NM] of ``centred`` with the keys, and the lengths |H(x - mu)| [B, 1] for the l2 norm, None for
+        min-max -> closeness [B, NM]."""
+        if lengths is not None:
             return np.asarray(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0))
         least = products.min(axis=1, keepdims=True)
         spread = products.max(axis=1, keepdims=True) - least
@@ -199,6 +266,9 @@ def class_sums(values: NDArray[np.float32], adapter: CoderAdapter) -> NDArray[np
     present, starts = np.unique(adapter.labels, return_index=True)
     sums[:, present] = np.add.reduceat(values, starts, axis=1)
     return sums
+
+
+_STORED = ("classes", "norm", "alpha", "beta", "temperature", "texts", "search", "source")
 
 
 def check_norm(norm: str) -> None:

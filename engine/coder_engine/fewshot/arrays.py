@@ -44,6 +44,8 @@ def check_labels(labels: ArrayLike, name: str, *, count: int, classes: int | Non
         ValueError: they are not ``count`` whole numbers from 0 to ``classes`` - 1.
     """
     found = np.asarray(labels)
+    if not count:
+        raise ValueError(f"{name} must be of at least one image, got none")
     if found.dtype.kind not in "iu" or found.shape != (count,):
         raise ValueError(f"{name} must be whole numbers [{count}], got {found.dtype} {list(found.shape)}")
     most = int(found.max()) if classes is None else classes - 1
