@@ -217,6 +217,19 @@ class Engine:
             parts.append(self._backend.encode(np.stack([self._pixels(image) for image in chunk])))
         return np.concatenate(parts)
 
+    @property
+    def logit_scale(self) -> float:
+        """What o of Eq. 8 is multiplied with before the softmax."""
+        return self._active.weights.meta.logit_scale
+
+    def stage_one(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """o of Eq. 8 for features that ``embed`` gave: float32 [B, D] -> float32 [B, C].
+
+        Raises:
+            EngineError: a feature is NaN or infinite.
+        """
+        return self._active.head.rank(np.ascontiguousarray(features), rerank=False).logits
+
     def predict_features(
         self, features: NDArray[np.float32], *, top: int = CANDIDATES, unknown_below: float | None = None
     ) -> list[Prediction]:

@@ -164,12 +164,17 @@ def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]
 
 
 def update_weights(
-    path: str | PathLike[str], *, tensors: Mapping[str, NDArray[Any] | None] | None = None, **changes: Any
+    path: str | PathLike[str],
+    *,
+    out: str | PathLike[str] | None = None,
+    tensors: Mapping[str, NDArray[Any] | None] | None = None,
+    **changes: Any,
 ) -> Weights:
     """Write a weight file anew with some tensors or metadata changed, atomically; returns it as it is now.
 
     Args:
         path: a weight file; engines that have it open keep what they loaded.
+        out: write the changed file there, and leave ``path`` as it is.
         tensors: tensors of the module's table to add or replace; None takes one out.
         changes: fields of ``Metadata`` and their new values.
 
@@ -180,8 +185,9 @@ def update_weights(
     found.check_pairs()
     kept = {name: getattr(found, name) for name in _DTYPES if getattr(found, name) is not None}
     merged = {name: array for name, array in {**kept, **(tensors or {})}.items() if array is not None}
-    save_weights(Path(path), replace(found.meta, **changes), merged)
-    return load_weights(path)
+    target = Path(path if out is None else out)
+    save_weights(target, replace(found.meta, **changes), merged)
+    return load_weights(target)
 
 
 def check_belongs(path: Path, weights: Weights) -> None:

@@ -141,8 +141,11 @@ class CoderAdapter:
             texts=spectrum.count,
         )
 
-    def save(self, path: str | PathLike[str]) -> Weights:
+    def save(self, path: str | PathLike[str], *, out: str | PathLike[str] | None = None) -> Weights:
         """Write the adapter into a weight file, in place of any that is there; the rest of the file stays as it is.
+
+        Args:
+            out: write the changed file there instead.
 
         Raises:
             WeightsError: the file cannot be opened or written, or has other classes or another width.
@@ -155,7 +158,7 @@ class CoderAdapter:
         }
         parameters = {name: getattr(self, name) for name in _STORED}
         meta = {**parameters, "form": asdict(self.form), "shots": self.shots.tolist()}
-        return update_weights(path, tensors=tensors, adapter=meta)
+        return update_weights(path, out=out, tensors=tensors, adapter=meta)
 
     @classmethod
     def load(cls, weights: Weights) -> CoderAdapter | None:

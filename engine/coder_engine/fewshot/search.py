@@ -71,8 +71,9 @@ class Validation:
 class Search:
     """The adapter with the chosen parameters, and how they were chosen: plain values, for JSON.
 
-    ``record`` has ``chosen_on`` ("validation", "folds" or "defaults"), ``images``, ``folds``, ``accuracy``, ``grid``
-    and ``forms``: each form tried, its best accuracy and that of every candidate, [alphas][betas][temperatures].
+    ``record`` has ``chosen_on`` ("validation", "folds" or "defaults"), ``images``, ``folds``, ``accuracy``, ``grid``,
+    ``zero_shot_accuracy`` where zero-shot cosines were given, and ``forms``: each form tried, its best accuracy and
+    that of every candidate, [alphas][betas][temperatures].
     """
 
     adapter: CoderAdapter
@@ -169,8 +170,11 @@ def search_adapter(
         temperature=grid.temperatures[t],
         **asdict(best.form),
     )
+    record = _record(found, best, grid)
+    if parts[0].zero_shot is not None:
+        record["zero_shot_accuracy"] = round(sum(map(_zero_shot_right, parts)) / best.images, 4)
     chosen_on = "validation" if validation is not None else "folds"
-    return _with_record(adapter, {"chosen_on": chosen_on, "folds": folds, **_record(found, best, grid)})
+    return _with_record(adapter, {"chosen_on": chosen_on, "folds": folds, **record})
 
 
 def _right(adapter: CoderAdapter, part: _Part, grid: Grid) -> NDArray[np.int64]:
@@ -188,6 +192,10 @@ def _right(adapter: CoderAdapter, part: _Part, grid: Grid) -> NDArray[np.int64]:
                 logits = sums if cosines is None else np.float32(alpha) * sums + cosines
                 right[a, b, t] += int((logits.argmax(axis=1) == wanted).sum())
     return right
+
+
+def _zero_shot_right(part: _Part) -> int:
+    return 0 if part.zero_shot is None else int((part.zero_shot.argmax(axis=1) == part.labels).sum())
 
 
 def _refit(adapter: CoderAdapter, part: _Part, spectrum: Spectrum, form: Form) -> CoderAdapter:
