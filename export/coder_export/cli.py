@@ -18,6 +18,8 @@ examples:
       with the text set in my-texts/; writes birds.onnx and birds.safetensors
   coder-export --model ViT-B/16 --pretrained openai --checkpoint open_clip_model.safetensors --labels labels.txt
       no network: the weights of that tag from a file
+  coder-export --model ViT-B/16 --labels labels.txt --support photos/ --shots 4 --general-texts generic
+      with a few-shot adapter for the images in photos/CLASS/
   coder-export --model ViT-B/16 --labels other.txt --engine model.onnx --out other
       another label set for an engine that exists; writes other.safetensors only
 """
@@ -67,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list-models", action="store_true", help="print the names that --model takes, and exit")
     _add_model_options(parser.add_argument_group("model"))
     _add_text_options(parser.add_argument_group("texts"))
+    _add_shot_options(parser.add_argument_group("few-shot"))
     _add_output_options(parser.add_argument_group("output"))
     return parser
 
@@ -87,7 +90,16 @@ def _add_text_options(group: argparse._ArgumentGroup) -> None:
     add("--texts", metavar="NAME|DIR", help=texts)
     add("--on-long", choices=ON_LONG, default="error", help="texts past the model's context length (default: error)")
     add("--keep-texts", action="store_true", help="store the general texts' features, for Engine.coder")
+    bank = "also store features of texts of no class, for the few-shot adapter: 'generic', or a file with one a line"
+    add("--general-texts", metavar="NAME|FILE", help=bank)
     add("--batch-size", type=int, default=64, metavar="N", help="texts encoded at once (default: 64)")
+
+
+def _add_shot_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    support = "a few labelled images a class, a folder each: fits an adapter as coder-fit does, which has more options"
+    add("--support", type=Path, metavar="DIR", help=support)
+    add("--shots", type=int, metavar="M", help="images taken a class (default: all)")
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:

@@ -50,6 +50,6 @@ def check_labels(labels: ArrayLike, name: str, *, count: int, classes: int | Non
         raise ValueError(f"{name} must be whole numbers [{count}], got {found.dtype} {list(found.shape)}")
     most = int(found.max()) if classes is None else classes - 1
     if found.min() < 0 or found.max() > most:
-        wanted = "from 0" if classes is None else f"from 0 to {most}, the classes,"
+        wanted = "from 0" if classes is None else f"from 0 to {most}, the classes"
         raise ValueError(f"{name} must be class ids {wanted}, got {found.min()} to {found.max()}")
     return found.astype(np.int32)
