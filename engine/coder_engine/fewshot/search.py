@@ -140,11 +140,12 @@ def search_adapter(
     spectrum = Spectrum(texts, centre=form.centre)
     first = CoderAdapter.fit(rows, ids, spectrum, norm=norm, classes=classes, **asdict(form))
     if validation is not None:
-        parts, folds = [_Part(rows, ids, *_checked(validation, rows.shape[1], classes))], 0
+        chosen_on, folds = "validation", 0
+        parts = [_Part(rows, ids, *_checked(validation, rows.shape[1], classes))]
     else:
         cosines = None if zero_shot is None else _cosines(zero_shot, len(rows), classes)
         parts = list(_folds(rows, ids, cosines))
-        folds = len(parts)
+        chosen_on, folds = "folds", len(parts)
     if not parts:
         return _with_record(first, {"chosen_on": "defaults", "images": 0, "folds": 0})
     if parts[0].zero_shot is None:  # the order of the classes is then the same for every alpha
@@ -158,22 +159,11 @@ def search_adapter(
     if found[0].images >= ENOUGH_IMAGES:
         found += [tried(candidate) for candidate in _around(first.form, grid)]
     best = _best(found)
-    a, b, t = _nearest_to_defaults(best.right, grid)
-    adapter = CoderAdapter.fit(
-        rows,
-        ids,
-        spectrum,
-        norm=norm,
-        classes=classes,
-        alpha=grid.alphas[a],
-        beta=grid.betas[b],
-        temperature=grid.temperatures[t],
-        **asdict(best.form),
-    )
+    chosen = _nearest_to_defaults(best.right, grid)
+    adapter = CoderAdapter.fit(rows, ids, spectrum, norm=norm, classes=classes, **chosen, **asdict(best.form))
     record = _record(found, best, grid)
     if parts[0].zero_shot is not None:
         record["zero_shot_accuracy"] = round(sum(map(_zero_shot_right, parts)) / best.images, 4)
-    chosen_on = "validation" if validation is not None else "folds"
     return _with_record(adapter, {"chosen_on": chosen_on, "folds": folds, **record})
 
 
@@ -232,12 +222,14 @@ def _best(found: Sequence[_Tried]) -> _Tried:
     return best if best.accuracy > first.accuracy + error else first
 
 
-def _nearest_to_defaults(right: NDArray[np.int64], grid: Grid) -> tuple[int, ...]:
+def _nearest_to_defaults(right: NDArray[np.int64], grid: Grid) -> dict[str, Any]:
+    """Of the candidates with the most right answers."""
     axes = ((grid.alphas, ALPHA), (grid.betas, BETA), (grid.temperatures, TEMPERATURE))
     far = [np.abs(np.log(np.asarray(values) / default)) for values, default in axes]
     distance = far[0][:, None, None] + far[1][:, None] + far[2]
     best = np.where(right == right.max(), distance, np.inf)
-    return tuple(int(i) for i in np.unravel_index(best.argmin(), best.shape))
+    a, b, t = np.unravel_index(best.argmin(), best.shape)
+    return {"alpha": grid.alphas[a], "beta": grid.betas[b], "temperature": grid.temperatures[t]}
 
 
 def _record(found: Sequence[_Tried], best: _Tried, grid: Grid) -> dict[str, Any]:

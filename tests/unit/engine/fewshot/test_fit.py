@@ -203,3 +203,25 @@ def test_the_command_with_texts_of_a_file(copied: Path, support: Path, tmp_path:
 def test_the_command_refuses(copied: Path, argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--engine", str(copied), *argv]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_real_images(engine: Engine, tiny: Path, copied: Path, cifar_test: Path, tmp_path: Path) -> None:
+    """Eight photographs a class that coder-tiny was not trained on, judged on others: no worse than its texts alone."""
+    rows, judged = [], []
+    for folder in sorted(path for path in cifar_test.iterdir() if path.is_dir()):
+        images = sorted(folder.glob("*.jpg"))
+        rows += [f"{image},{folder.name}\n" for image in images[:8]]
+        judged += [(str(image), folder.name) for image in images[100:130]]
+    (tmp_path / "support.csv").write_text("path,label\n" + "".join(rows), encoding="utf-8")
+    fitted, said = fit(engine, tiny, FitConfig(support=tmp_path / "support.csv", views=2))
+    assert said == []
+    assert fitted.search.adapter.shots.tolist() == [8] * 10
+    assert (fitted.search.record["chosen_on"], fitted.search.record["images"]) == ("folds", 80)
+    fitted.search.adapter.save(copied.with_suffix(".safetensors"))
+    features = engine.embed([path for path, _ in judged])
+    with_it = Engine(copied, backend="onnxruntime", device="cpu")
+    right = [
+        sum(found.label == label for found, (_, label) in zip(one.predict_features(features), judged, strict=True))
+        for one in (engine, with_it)
+    ]
+    assert right[1] >= right[0] - 9  # of 300: two standard errors are some 12
