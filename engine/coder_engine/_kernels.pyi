@@ -82,6 +82,20 @@ class Head:
                 unchanged.
         """
 
+    def product(self, rows: NDArray[np.float32], features: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        """out[i, r] = features[i] . rows[r], as ``coder`` with other rows than the bank's.
+
+        Args:
+            rows: [N, D].
+            features: [B, D]; B may be 0.
+            out: [B, N], written.
+
+        Raises:
+            TypeError: an array has another dtype or is strided.
+            ValueError: a shape is wrong, or ``out`` is read-only.
+            RuntimeError: a feature holds a NaN or an infinity. ``out`` is unchanged.
+        """
+
     def rank(
         self,
         features: NDArray[np.float32],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends import PassedOver, open_backend
-from coder_engine.backends.base import Ranker
 from coder_engine.batch import as_images, check_options
 from coder_engine.cpus import check_threads
 from coder_engine.errors import EngineError, ImageError, WeightsError
 from coder_engine.explain import TEXTS, Explanation, explain
-from coder_engine.head import CANDIDATES, Head, Ranking
+from coder_engine.fewshot import CoderAdapter
+from coder_engine.head import CANDIDATES
 from coder_engine.images import MAX_PIXELS, read_rgb
+from coder_engine.label_set import LabelSet
 from coder_engine.plans.record import SUFFIX as PLAN
 from coder_engine.prediction import Prediction, failed, prediction_of
 from coder_engine.preprocess import Preprocess
@@ -31,16 +31,6 @@ CHUNK = 32
 """Images run at once by ``predict`` and ``embed``, while the next ones are decoded: bounds memory for long lists."""
 
 Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _LabelSet:
-    """One weight file in use: swapped as a whole, so that a running call never sees half of another."""
-
-    weights: Weights
-    head: Head
-    preprocess: Preprocess
-    ranker: Ranker | None
 
 
 class Engine:
@@ -60,6 +50,8 @@ class Engine:
         margin: rerank only images whose two best stage-1 probabilities, before any temperature, differ by less than
             this. By default what the weight file says, which is to rerank every image unless somebody chose a margin.
         rerank: False stops after stage 1.
+        adapter: where the weight file has a few-shot adapter, rank by it (Eq. 20, over stage 1; no rerank); False goes
+            without it.
         max_pixels: images with more are refused from their header, before they are decoded.
         fast_decode: decode JPEG files that are large enough to a half, a quarter or an eighth, at least twice the
             model's size. Quicker, but not the pixels, and so not the features, that the model was measured with.
@@ -81,6 +73,7 @@ class Engine:
         threads: int | None = None,
         margin: float | None = None,
         rerank: bool = True,
+        adapter: bool = True,
         max_pixels: int = MAX_PIXELS,
         fast_decode: bool = False,
     ) -> None:
@@ -92,6 +85,7 @@ class Engine:
         self._threads = check_threads(threads)
         self._margin = margin
         self._rerank = rerank
+        self._adapter = adapter
         self._max_pixels = max_pixels
         self._fast_decode = fast_decode
         loaded = load_weights(weights if weights is not None else self.path.with_suffix(".safetensors"))
@@ -112,7 +106,7 @@ class Engine:
                 checked.result()  # where both fail, the wrong file explains that it cannot be loaded
         self._active = self._label_set(loaded)
         if self._active.ranker is not None:  # the label set goes to the device now, rather than at the first image
-            self._encode_and_rank(self._active, np.zeros((1, *self._backend.size, 3), np.uint8), CANDIDATES)
+            self._active.encode_and_rank(self._backend, np.zeros((1, *self._backend.size, 3), np.uint8), CANDIDATES)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -127,20 +121,7 @@ class Engine:
     @property
     def description(self) -> str:
         """One line: backend, device, precision, threads, weights, classes, and the better backends that do not work."""
-        rows = self._active.weights.pair_rows
-        duels = "no one-to-one texts" if rows is None else f"{len(rows):,} pairs"
-        meta = self._active.weights.meta
-        parts = [
-            self._backend.description,
-            f"{meta.model} ({meta.pretrained})",
-            f"{len(meta.labels):,} classes, {duels}",
-        ]
-        if self._active.ranker is not None:
-            parts.append(self._active.ranker.description)
-        if meta.temperature != 1:
-            parts.append(f"scores calibrated, temperature {meta.temperature:.3g}")
-        if meta.unknown_below is not None:
-            parts.append(f"unknown below {meta.unknown_below:.3g} unless told otherwise")
+        parts = [self._backend.description, self._active.description]
         if self.passed_over:
             parts.append(f"passed over: {', '.join(map(str, self.passed_over))}")
         return "; ".join(parts)
@@ -149,6 +130,12 @@ class Engine:
     def device(self) -> str:
         """What ``device`` would have to say to get the hardware it runs on: "cpu" or "cuda"."""
         return self._backend.device
+
+    @property
+    def adapter(self) -> CoderAdapter | None:
+        """The few-shot adapter that ranks the classes; None where there is none, or it was switched off."""
+        active = self._active
+        return None if active.adapter is None else active.adapter.adapter
 
     @property
     def passed_over(self) -> tuple[PassedOver, ...]:
@@ -218,6 +205,19 @@ class Engine:
                 parts.append(self._backend.encode(np.stack([pixels for _, pixels in chunk])))
         return np.concatenate(parts)
 
+    @property
+    def logit_scale(self) -> float:
+        """What o of Eq. 8 is multiplied with before the softmax."""
+        return self._active.weights.meta.logit_scale
+
+    def stage_one(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """o of Eq. 8 for features that ``embed`` gave: float32 [B, D] -> float32 [B, C].
+
+        Raises:
+            EngineError: a feature is NaN or infinite.
+        """
+        return self._active.head.rank(np.ascontiguousarray(features), rerank=False).logits
+
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
         """Classify black images of the batch sizes to come, so that no answer waits for what a first run prepares.
 
@@ -228,7 +228,7 @@ class Engine:
         if any(size < 1 for size in batch_sizes):
             raise ValueError(f"batch sizes must be at least 1, got {list(batch_sizes)}")
         for size in batch_sizes:
-            self._encode_and_rank(self._active, np.zeros((size, *self._backend.size, 3), np.uint8), CANDIDATES)
+            self._active.encode_and_rank(self._backend, np.zeros((size, *self._backend.size, 3), np.uint8), CANDIDATES)
 
     def predict_features(
         self, features: NDArray[np.float32], *, top: int = CANDIDATES, unknown_below: float | None = None
@@ -250,9 +250,9 @@ class Engine:
             raise ValueError(
                 f"features must be float32 [B, {width}], got {features.dtype} {list(features.shape)}; embed gives them"
             )
-        ranking = self._rank(active, np.ascontiguousarray(features), top)
+        ranking = active.rank(np.ascontiguousarray(features), top)
         labels = active.weights.meta.labels
-        threshold = _threshold(active, unknown_below)
+        threshold = active.unknown_below(unknown_below)
         return [prediction_of(None, ranking, row, labels, top, threshold) for row in range(len(features))]
 
     def coder(self, batch: Any) -> NDArray[np.float32]:
@@ -270,6 +270,8 @@ class Engine:
     def explain(self, image: Any, *, texts: int = TEXTS) -> Explanation:
         """Why one image gets its label: the texts that spoke for it, and the duels that decided its rerank.
 
+        A few-shot adapter has no texts to tell of: with one, this is the answer of the texts, and its note says so.
+
         Args:
             texts: how many texts to list of a class and of a duel's side; it names them where the weight file was
                 exported with --keep-texts.
@@ -279,8 +281,19 @@ class Engine:
         """
         active = self._active
         features = self._backend.encode(self._pixels(image)[None])
-        ranking = self._rank(active, features, CANDIDATES)
-        return explain(active.weights, features, ranking, margin=self._gate(active), rerank=self._rerank, texts=texts)
+        note = ""
+        if active.adapter is not None:
+            best = active.weights.meta.labels[int(active.rank(features, CANDIDATES).ids[0, 0])]
+            note = f"the few-shot adapter ranks here, and says {best}; below is what the texts say"
+        return explain(
+            active.weights,
+            features,
+            active.rank_by_texts(features, CANDIDATES),
+            margin=active.margin,
+            rerank=active.rerank,
+            texts=texts,
+            note=note,
+        )
 
     def use_labels(self, path: str | PathLike[str]) -> None:
         """Switch to another weight file of the same model, without touching the engine file.
@@ -298,21 +311,14 @@ class Engine:
         """
         self._active.weights.check_pairs()
 
-    def _label_set(self, weights: Weights) -> _LabelSet:
-        if weights.meta.tower != self._backend.tower or weights.width != self._backend.width:
-            raise WeightsError(
-                f"{weights.path} (from {weights.meta.model}, {weights.meta.pretrained}) and {self.path} come from "
-                "different image towers; export the labels with the model of the engine"
-            )
-        try:
-            preprocess = Preprocess.from_json(weights.meta.preprocess)
-        except ValueError as err:
-            raise WeightsError(f"{weights.path}: {err}") from err
-        return _LabelSet(
-            weights=weights,
-            head=Head(weights, threads=self._threads),
-            preprocess=preprocess,
-            ranker=self._backend.ranker(weights),
+    def _label_set(self, weights: Weights) -> LabelSet:
+        return LabelSet.open(
+            weights,
+            self._backend,
+            threads=self._threads,
+            margin=self._margin,
+            rerank=self._rerank,
+            adapter=self._adapter,
         )
 
     def _classify(
@@ -323,9 +329,9 @@ class Engine:
         unknown_below: float | None,
     ) -> list[Prediction]:
         active = self._active
-        labels, threshold = active.weights.meta.labels, _threshold(active, unknown_below)
+        labels, threshold = active.weights.meta.labels, active.unknown_below(unknown_below)
         good = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
-        ranking = self._encode_and_rank(active, np.stack(good), top) if good else None
+        ranking = active.encode_and_rank(self._backend, np.stack(good), top) if good else None
         rows = iter(range(len(good)))
         found = []
         for image, pixels in zip(images, decoded, strict=True):
@@ -335,21 +341,6 @@ class Engine:
             elif ranking is not None:
                 found.append(prediction_of(path, ranking, next(rows), labels, top, threshold))
         return found
-
-    def _encode_and_rank(self, active: _LabelSet, pixels: Pixels, top: int) -> Ranking:
-        """Both on the device where the backend can, which spares the way of the features to the CPU."""
-        if active.ranker is not None:
-            self._backend.check_pixels(pixels)
-            ranking = active.ranker.rank(pixels, top=top, margin=self._gate(active), rerank=self._rerank)
-            if ranking is not None:
-                return ranking
-        return self._rank(active, self._backend.encode(pixels), top)
-
-    def _rank(self, active: _LabelSet, features: NDArray[np.float32], top: int) -> Ranking:
-        return active.head.rank(features, top=top, margin=self._gate(active), rerank=self._rerank)
-
-    def _gate(self, active: _LabelSet) -> float | None:
-        return self._margin if self._margin is not None else active.weights.meta.margin
 
     def _pixels(self, image: Any) -> Pixels:
         if isinstance(image, np.ndarray) and image.shape == (*self._backend.size, 3) and image.dtype == np.uint8:
@@ -363,7 +354,3 @@ class Engine:
             return self._pixels(image)
         except ImageError as err:
             return err
-
-
-def _threshold(active: _LabelSet, asked: float | None) -> float | None:
-    return active.weights.meta.unknown_below if asked is None else asked

@@ -133,6 +133,19 @@ class Head:
         self._count(int(out.reranked.sum()))
         return out
 
+    def product(self, rows: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """features [B, D] times any other rows [N, D] of the same width, on the Head's threads -> float32 [B, N].
+
+        Raises:
+            EngineError: a feature is NaN or infinite.
+        """
+        out = np.empty((len(features), len(rows)), np.float32)
+        try:
+            self._kernel.product(rows, features, out)
+        except RuntimeError as err:
+            raise EngineError(f"{err}; the engine file is damaged: export it again") from err
+        return out
+
     def _count(self, reranked: int) -> None:
         # Not exact when threads race; it need not be.
         self._reranked += reranked

@@ -10,6 +10,7 @@ from typing import Any
 
 LATER = (
     "plans", "pair_text_digest", "temperature", "calibration", "unknown_below", "unknown_record", "margin_record",
+    "adapter", "generic",
 )  # fmt: skip
 """Fields that older files lack; their defaults are what those files meant."""
 
@@ -37,6 +38,8 @@ class Metadata:
         calibration: how the temperature was fitted: errors before and after, how many images and their content hash.
         unknown_below: answers that score less are unknown, unless the caller says otherwise; None: none are.
         unknown_record: how that was chosen, and ``margin_record`` how the margin was.
+        adapter: parameters of the few-shot adapter, see ``coder_engine.fewshot``; empty where none is fitted.
+        generic: name, source and count of the ``generic_texts``; empty where there are none.
     """
 
     labels: tuple[str, ...]
@@ -59,6 +62,8 @@ class Metadata:
     unknown_below: float | None = None
     unknown_record: Mapping[str, Any] = field(default_factory=dict)
     margin_record: Mapping[str, Any] = field(default_factory=dict)
+    adapter: Mapping[str, Any] = field(default_factory=dict)
+    generic: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -77,6 +82,9 @@ class Metadata:
         data["sentences"] = tuple((int(i), str(kind), str(text)) for i, kind, text in data["sentences"])
         data["logit_scale"] = float(data["logit_scale"])
         data["plans"] = {str(name): dict(record) for name, record in dict(data.get("plans", {})).items()}
+        for name in ("adapter", "generic"):
+            if not isinstance(data.setdefault(name, {}), dict):
+                raise TypeError(f"{name} must be an object, got {type(data[name]).__name__}")
         return cls(
             **{item.name: data[item.name] for item in fields(cls) if item.name in data or item.name not in LATER}
         )

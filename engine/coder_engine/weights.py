@@ -1,16 +1,6 @@
 """The weight file: what an engine needs beside its graph, frozen at export.
 
-One safetensors file. Tensors, little-endian:
-
-    bank          float32 [C + R, D]  rows q_j of Eq. 8 collapsed, then the name rows
-    name_offsets  int32   [C + 1]     class j's name rows are bank[C + off[j] : C + off[j + 1]]
-    name_weight   float32 [C]         w_j = 1 / (m_j + 1)
-    pair_rows     float16 [P, D]      g_ab of Eq. 11-14 collapsed, a < b; left out where there are none
-    pair_starts   int64   [C + 1]     with pair_others, the sparse index; left out where every pair has its row
-    pair_others   int32   [P]         the higher class of each row, ascending for each lower class
-    texts         float32 [T, D]      the general texts' features (Eq. 5); only where asked for
-
-    pair_texts, pair_text_starts, pair_sentences, pair_sentence_starts: see ``coder_engine.pair_texts``
+One safetensors file; ``coder_engine.weight_table`` lists its tensors.
 
 Metadata: ``format``, ``format_version``, ``coder`` (JSON, see ``coder_engine.metadata``) and ``digest`` (sha256 over
 the metadata and every tensor but ``pair_rows``, ``pair_texts`` and ``pair_sentences``, whose own are in the metadata so
@@ -37,6 +27,7 @@ from coder_engine import pair_texts
 from coder_engine.errors import EngineError, WeightsError
 from coder_engine.files import replacing, sha256_of
 from coder_engine.metadata import Metadata
+from coder_engine.weight_table import DTYPES, shape_problem
 
 FORMAT = "coder-engine weights"
 FORMAT_VERSION = 1
@@ -47,19 +38,6 @@ _MAPPED = {
     "pair_sentences": ("U8", 1, "uint8 [bytes]"),
 }
 """Tensors that are mapped and not read: their type in the file, axes, and both in words."""
-_DTYPES = {
-    "bank": np.float32,
-    "name_offsets": np.int32,
-    "name_weight": np.float32,
-    "pair_rows": np.float16,
-    "pair_starts": np.int64,
-    "pair_others": np.int32,
-    "texts": np.float32,
-    "pair_texts": np.float16,
-    "pair_text_starts": np.int64,
-    "pair_sentences": np.uint8,
-    "pair_sentence_starts": np.int64,
-}
 _NEEDED = ("bank", "name_offsets", "name_weight")
 
 
@@ -80,9 +58,14 @@ class Weights:
     pair_text_starts: NDArray[np.int64] | None = None
     pair_sentences: NDArray[np.uint8] | None = None
     pair_sentence_starts: NDArray[np.int64] | None = None
+    generic_texts: NDArray[np.float32] | None = None
+    adapter_keys: NDArray[np.float32] | None = None
+    adapter_labels: NDArray[np.int32] | None = None
+    adapter_mean: NDArray[np.float32] | None = None
+    adapter_factor: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        if problem := _shape_problem(self):
+        if problem := shape_problem(self):
             raise WeightsError(f"{self.path}: {problem}; export it again with coder-export")
 
     @property
@@ -130,7 +113,7 @@ def load_weights(path: str | PathLike[str]) -> Weights:
         with safe_open(path, framework="numpy") as file:
             header = dict(file.metadata() or {})
             _check_format(path, header)
-            names = [name for name in file.keys() if name in _DTYPES]  # noqa: SIM118 (safe_open is no mapping)
+            names = [name for name in file.keys() if name in DTYPES]  # noqa: SIM118 (safe_open is no mapping)
             arrays = {name: file.get_tensor(name) for name in names if name not in _MAPPED}
     # NumPy has no dtype for some that a header can name: TypeError for BF16, AttributeError for F8.
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as err:
@@ -153,12 +136,12 @@ def load_weights(path: str | PathLike[str]) -> Weights:
 
 
 def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write a weight file atomically; ``tensors`` as in the module's table.
+    """Write a weight file atomically; ``tensors`` as ``coder_engine.weight_table`` lists them.
 
     Raises:
         WeightsError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    ready = {name: np.ascontiguousarray(array, _DTYPES[name]) for name, array in tensors.items()}
+    ready = {name: np.ascontiguousarray(array, DTYPES[name]) for name, array in tensors.items()}
     rows, texts = _mapped_digests(ready)
     meta = replace(meta, pair_digest=rows, pair_text_digest=texts)
     Weights(path=path, meta=meta, **ready)
@@ -172,13 +155,18 @@ def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]
 
 
 def update_weights(
-    path: str | PathLike[str], *, tensors: Mapping[str, NDArray[Any]] | None = None, **changes: Any
+    path: str | PathLike[str],
+    *,
+    out: str | PathLike[str] | None = None,
+    tensors: Mapping[str, NDArray[Any] | None] | None = None,
+    **changes: Any,
 ) -> Weights:
     """Write a weight file anew with some tensors or metadata changed, atomically; returns it as it is now.
 
     Args:
         path: a weight file; engines that have it open keep what they loaded.
-        tensors: tensors of the module's table to add or replace.
+        out: write the changed file there, and leave ``path`` as it is.
+        tensors: tensors of ``coder_engine.weight_table`` to add or replace; None takes one out.
         changes: fields of ``Metadata`` and their new values.
 
     Raises:
@@ -186,9 +174,11 @@ def update_weights(
     """
     found = load_weights(path)
     found.check_pairs()
-    kept = {name: getattr(found, name) for name in _DTYPES if getattr(found, name) is not None}
-    save_weights(Path(path), replace(found.meta, **changes), {**kept, **(tensors or {})})
-    return load_weights(path)
+    kept = {name: getattr(found, name) for name in DTYPES if getattr(found, name) is not None}
+    merged = {name: array for name, array in {**kept, **(tensors or {})}.items() if array is not None}
+    target = Path(path if out is None else out)
+    save_weights(target, replace(found.meta, **changes), merged)
+    return load_weights(target)
 
 
 def check_belongs(path: Path, weights: Weights) -> None:
@@ -264,37 +254,6 @@ def _mapped(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
                 f"{path}: {name} must be {wanted}, got {entry['dtype']} {entry['shape']}; "
                 "export it again with coder-export"
             )
-        dtype = np.dtype(_DTYPES[name]).newbyteorder("<")
+        dtype = np.dtype(DTYPES[name]).newbyteorder("<")
         found[name] = np.memmap(path, dtype, mode="r", offset=8 + length + entry["data_offsets"][0], shape=shape)
     return found
-
-
-def _shape_problem(weights: Weights) -> str | None:
-    """What contradicts the table of this module, or None. The index's inside is checked by the kernels."""
-    for name, dtype in _DTYPES.items():
-        array = getattr(weights, name)
-        if array is not None and array.dtype != dtype:
-            return f"{name} must be {np.dtype(dtype)}, got {array.dtype}"
-    classes = len(weights.meta.labels)
-    wanted: dict[str, tuple[int, ...]] = {"name_offsets": (classes + 1,), "name_weight": (classes,)}
-    if weights.bank.ndim != 2 or weights.name_offsets.ndim != 1 or not len(weights.name_offsets):
-        got = f"{weights.bank.shape} and {weights.name_offsets.shape}"
-        return f"bank and name_offsets must be [C + R, D] and [C + 1], got {got}"
-    width = weights.bank.shape[1]
-    wanted["bank"] = (classes + int(weights.name_offsets[-1]), width)
-    if weights.pair_rows is not None:
-        sparse = weights.pair_starts is not None
-        pairs = len(weights.pair_rows) if sparse else classes * (classes - 1) // 2
-        wanted["pair_rows"] = (pairs, width)
-        wanted.update({"pair_starts": (classes + 1,), "pair_others": (pairs,)} if sparse else {})
-    if weights.meta.sentences or weights.texts is not None:
-        wanted["texts"] = (len(weights.meta.sentences), width)
-    texts = {name: getattr(weights, name) for name in pair_texts.TENSORS}
-    pairs = 0 if weights.pair_rows is None else len(weights.pair_rows)
-    wanted.update(pair_texts.shapes(texts, pairs, width))
-    for name, shape in wanted.items():
-        array = getattr(weights, name)
-        if array is None or array.shape != shape:
-            got = "none" if array is None else str(list(array.shape))
-            return f"{name} must be {list(shape)} for {classes} classes, got {got}"
-    return pair_texts.index_problem(texts)

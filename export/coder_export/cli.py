@@ -23,6 +23,8 @@ examples:
       int8, scaled on images of yours; refused where it costs too much or is no faster here
   coder-export --model ViT-B/16 --labels labels.txt --format plan
       model.plan in fp16 as well, for TensorRT; see also coder-infer --rebuild
+  coder-export --model ViT-B/16 --labels labels.txt --support photos/ --shots 4 --general-texts generic
+      with a few-shot adapter for the images in photos/CLASS/
   coder-export --model ViT-B/16 --labels other.txt --engine model.onnx --out other
       another label set for an engine that exists; writes other.safetensors only
 """
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list-models", action="store_true", help="print the names that --model takes, and exit")
     _add_model_options(parser.add_argument_group("model"))
     _add_text_options(parser.add_argument_group("texts"))
+    _add_shot_options(parser.add_argument_group("few-shot"))
     _add_output_options(parser.add_argument_group("output"))
     _add_precision_options(parser.add_argument_group("precision"))
     return parser
@@ -97,7 +100,16 @@ def _add_text_options(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="store the texts' features, for Engine.coder and for explanations that name texts",
     )
+    bank = "also store features of texts of no class, for the few-shot adapter: 'generic', or a file with one a line"
+    add("--general-texts", metavar="NAME|FILE", help=bank)
     add("--batch-size", type=int, default=64, metavar="N", help="texts encoded at once (default: 64)")
+
+
+def _add_shot_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    support = "a few labelled images a class, a folder each: fits an adapter as coder-fit does, which has more options"
+    add("--support", type=Path, metavar="DIR", help=support)
+    add("--shots", type=int, metavar="M", help="images taken a class (default: all)")
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:

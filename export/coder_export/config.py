@@ -33,6 +33,9 @@ class ExportConfig:
     engine: Path | None = None
     on_long: str = "error"
     keep_texts: bool = False
+    general_texts: str | None = None
+    support: Path | None = None
+    shots: int | None = None
     standalone: bool = False
     margin: float | None = None
     tolerance: float = 1e-4
@@ -67,6 +70,8 @@ class ExportConfig:
         self._check_plan()
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must be between 0 and 1, got {self.tolerance}")
+        if self.shots is not None and (self.support is None or self.shots < 1):
+            raise ValueError(f"shots must be at least 1, and goes with support, got {self.shots}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 

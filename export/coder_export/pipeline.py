@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.errors import EngineError, ModelError
+from coder_engine.evaluate.images import find_images
 from coder_engine.files import sha256_of
 from coder_engine.metadata import Metadata
 from coder_engine.plans.build import find_builder
@@ -30,7 +31,9 @@ from coder_export.collapse import (
 )
 from coder_export.config import NO_TEXTS, ExportConfig
 from coder_export.encode import TextEncoder
+from coder_export.few_shot import fit_adapter
 from coder_export.generate.wordnet.lexicon import names_and_synonyms
+from coder_export.generic import GenericTexts, open_generic
 from coder_export.labels import load_labels
 from coder_export.model import ClipModel, open_model
 from coder_export.narrow import narrow
@@ -52,6 +55,7 @@ class Texts:
     Attributes:
         sentences: the T general texts, by class.
         features: float32 [T, D].
+        generic: texts of no class, and ``generic_features`` theirs, float32 [G, D]; None where none were asked for.
     """
 
     textset: TextSet
@@ -60,6 +64,8 @@ class Texts:
     general: GeneralRows
     pairs: PairRows | None
     truncated: int
+    generic: GenericTexts | None = None
+    generic_features: NDArray[np.float32] | None = None
 
 
 def export(config: ExportConfig, report: Report) -> None:
@@ -70,9 +76,12 @@ def export(config: ExportConfig, report: Report) -> None:
     """
     labels = load_labels(config.labels)
     textset = choose_texts(config, labels, report)
+    generic = None if config.general_texts is None else open_generic(config.general_texts)
     _check_writable(config)
     if config.format == "plan":
         find_builder(config.engine_path, config.trt)
+    if config.support is not None:
+        find_images(config.support, labels)  # a folder that does not fit should not wait for the export
     clip = open_model(config.model, config.pretrained, checkpoint=config.checkpoint, seed=config.seed)
     report.say(f"{clip.name}: " + "; ".join(clip.notes))
     if textset is None:
@@ -81,12 +90,15 @@ def export(config: ExportConfig, report: Report) -> None:
             "  texts gave ViT-B/16 4 to 14 points top-1 more on the paper's nine datasets: "
             f"coder-texts --labels {config.labels} --out texts --llm MODEL writes some; then --texts texts"
         )
-    texts = embed_texts(textset, clip, config, report)
+    texts = embed_texts(textset, clip, config, report, generic)
     if config.engine is not None:
         save_weights(config.weights_path, _reused(config.engine, clip, texts, config), _tensors(texts, config))
         report.wrote(config.weights_path)
     else:
         _export_both(config, clip, texts, report)
+    if config.support is not None:
+        kept = [texts.features] if texts.generic_features is None else [texts.features, texts.generic_features]
+        fit_adapter(config, np.concatenate(kept), report)
     if config.standalone:
         pixels = photograph_pixels(config.verify_images, clip.preprocess)
         export_standalone(config.engine_path, config.weights_path, config.standalone_path, pixels, report)
@@ -109,8 +121,10 @@ def choose_texts(config: ExportConfig, labels: tuple[str, ...], report: Report) 
     return open_textset(shipped).for_labels(labels)
 
 
-def embed_texts(textset: TextSet, clip: ClipModel, config: ExportConfig, report: Report) -> Texts:
-    """Encode and collapse all texts of a text set."""
+def embed_texts(
+    textset: TextSet, clip: ClipModel, config: ExportConfig, report: Report, generic: GenericTexts | None = None
+) -> Texts:
+    """Encode and collapse all texts of a text set, and encode those of no class."""
     encoder = TextEncoder(
         model=clip.model, tokenizer=clip.tokenizer, batch_size=config.batch_size, on_long=config.on_long
     )
@@ -118,6 +132,10 @@ def embed_texts(textset: TextSet, clip: ClipModel, config: ExportConfig, report:
     flat = [sentence.text for own in sentences for sentence in own]
     with report.progress("general texts", len(set(flat))) as advance:
         features = encoder.encode(flat, advance)
+    generic_features = None
+    if generic is not None:
+        with report.progress(f"{generic.name} texts", len(generic.sentences)) as advance:
+            generic_features = encoder.encode(generic.sentences, advance)
     with report.progress("pairs", len(duelling_pairs(textset))) as advance:
         pairs = collapse_pairs(textset, encoder, advance, keep_texts=config.keep_texts)
     texts = Texts(
@@ -127,6 +145,8 @@ def embed_texts(textset: TextSet, clip: ClipModel, config: ExportConfig, report:
         general=collapse_general(features, sentences),
         pairs=pairs,
         truncated=encoder.truncated,
+        generic=generic,
+        generic_features=generic_features,
     )
     report.texts(_counts(texts), textset)
     if config.keep_texts and pairs is not None and not pairs.texts:
@@ -215,6 +235,7 @@ def _metadata(
         engine_files=engine_files,
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         fidelity=dict(fidelity),
+        generic={} if texts.generic is None else texts.generic.to_json(),
     )
 
 
@@ -226,6 +247,8 @@ def _tensors(texts: Texts, config: ExportConfig) -> dict[str, NDArray[Any]]:
             tensors.update(pair_starts=texts.pairs.starts, pair_others=texts.pairs.others)
     if config.keep_texts:
         tensors["texts"] = texts.features
+    if texts.generic_features is not None:
+        tensors["generic_texts"] = texts.generic_features
     return tensors
 
 

@@ -44,6 +44,16 @@ class PyHead {
     head_->coder(from, batch, to);
   }
 
+  void product(const Array<float>& rows, const Array<float>& features, Array<float> out) const {
+    const py::ssize_t count = rows.ndim() == 2 ? rows.shape(0) : 0,
+                      batch = features.ndim() == 2 ? features.shape(0) : 0;
+    const float* by = input(rows, "rows", "[N, D]", {-1, head_->width()});
+    const float* from = input(features, "features", "[B, D]", {-1, head_->width()});
+    float* to = output(out, "out", "[B, N]", {batch, count});
+    const Released released;
+    head_->product(by, count, from, batch, to);
+  }
+
   void rank(const Array<float>& features, const Array<float>& coder, double scale, double temperature,
             double margin, bool rerank, Array<float> logits, Array<int32_t> ids, Array<float> scores,
             Array<float> gaps, Array<float> duels, Array<bool> reranked) const {
@@ -91,6 +101,7 @@ PYBIND11_MODULE(_kernels, m) {
            fixed("pair_starts"), fixed("pair_others"), py::kw_only(), py::arg("threads") = 1,
            py::arg("isa") = "auto")
       .def("coder", &PyHead::coder, fixed("features"), fixed("out"))
+      .def("product", &PyHead::product, fixed("rows"), fixed("features"), fixed("out"))
       .def("rank", &PyHead::rank, fixed("features"), fixed("coder"), py::kw_only(), py::arg("scale"),
            py::arg("temperature"), py::arg("margin"), py::arg("rerank"), fixed("logits"), fixed("ids"),
            fixed("scores"), fixed("gaps"), fixed("duels"), fixed("reranked"))

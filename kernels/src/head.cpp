@@ -58,15 +58,18 @@ Isa Head::isa() const { return kernels_->isa; }
 int Head::threads() const { return pool_->threads(); }
 
 void Head::coder(const float* features, int64_t batch, float* out) const {
-  const int64_t rows = bank_.classes + bank_.names;
+  product(bank_.rows, bank_.classes + bank_.names, features, batch, out);
+}
+
+void Head::product(const float* rows, int64_t count, const float* features, int64_t batch, float* out) const {
   const int64_t width = bank_.width;
   for (int64_t i = 0; i < batch; ++i)
     if (!kernels_->all_finite(features + i * width, width)) fail_image(i, Fault::feature);
   if (batch == 0) return;
   const auto body = [&](int64_t begin, int64_t end) {
-    kernels_->dots(bank_.rows + begin * width, end - begin, features, batch, width, out + begin, rows);
+    kernels_->dots(rows + begin * width, end - begin, features, batch, width, out + begin, count);
   };
-  pool_->run(rows, panel_rows(width), batch * rows * width >= least_products, body);
+  pool_->run(count, panel_rows(width), batch * count * width >= least_products, body);
 }
 
 void Head::rank(const float* features, const float* coder, int64_t batch, const RankOptions& options,

@@ -72,6 +72,7 @@ def load_engine(args: argparse.Namespace) -> Engine:
             threads=args.threads,
             margin=args.margin,
             rerank=not args.no_rerank,
+            adapter=not args.no_adapter,
             max_pixels=args.max_pixels,
             fast_decode=args.fast_decode,
         )
@@ -265,6 +266,7 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
         metavar="P",
         help="mark answers less probable as unknown; 0: none (default: the weight file's threshold, if it has one)",
     )
+    add("--no-adapter", action="store_true", help="go without the weight file's few-shot adapter")
     rerank = group.add_mutually_exclusive_group()
     rerank.add_argument("--no-rerank", action="store_true", help="stop after stage 1")
     gate = "rerank only where the best two probabilities are closer than this"

@@ -70,6 +70,9 @@ class Head {
   // written.
   void coder(const float* features, int64_t batch, float* out) const;
 
+  // The same product with any other rows [count, D], which need not be finite: out [B, count].
+  void product(const float* rows, int64_t count, const float* features, int64_t batch, float* out) const;
+
   // features [B, D] and their coder [B, C + R] -> ranking.
   //   Stage 1 (Eq. 8)     o_j = coder[j] + w_j * max over the names n of j of coder[n]; o descending, ties by
   //                       lower class id. The first k are the candidates.

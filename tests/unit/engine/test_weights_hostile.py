@@ -247,6 +247,8 @@ def json_without(key: str) -> str:
         (changed_json(sentences=[["zero", "name", "cat"]]), "ValueError"),
         (changed_json(logit_scale="large"), "ValueError"),
         (changed_json(logit_scale=None), "TypeError"),
+        (changed_json(adapter=[1]), "TypeError('adapter must be an object, got list')"),
+        (changed_json(generic=None), "TypeError('generic must be an object, got NoneType')"),
         (changed_json(temperature=0), "ValueError('temperature must be positive and finite, got 0')"),
         (changed_json(temperature="warm"), "TypeError"),
         (changed_json(unknown_below=1.5), "ValueError('unknown_below must be a probability, 0 to 1, got 1.5')"),

@@ -354,3 +354,27 @@ def test_python_threads_share_a_head() -> None:
     for caller in callers:
         caller.join()
     assert wrong == []
+
+
+def test_product_takes_any_rows() -> None:
+    random = np.random.default_rng(2)
+    rows = random.normal(size=(37, D)).astype(np.float32)
+    features = random.normal(size=(5, D)).astype(np.float32)
+    out = np.full((5, 37), 77, np.float32)
+    head(threads=2).product(rows, features, out)
+    np.testing.assert_allclose(out, features.astype(np.float64) @ rows.T.astype(np.float64), rtol=1e-5, atol=1e-5)
+    head().product(rows[:0], features, np.empty((5, 0), np.float32))
+    head().product(rows, features[:0], np.empty((0, 37), np.float32))
+
+
+def test_product_refuses() -> None:
+    rows, features, out = np.zeros((4, D), np.float32), np.zeros((2, D), np.float32), np.zeros((2, 4), np.float32)
+    with pytest.raises(ValueError, match=r"rows must be \[N, D\] = \[any, 16\], got \[4, 3\]"):
+        head().product(np.zeros((4, 3), np.float32), features, out)
+    with pytest.raises(ValueError, match=r"out must be \[B, N\] = \[2, 4\], got \[2, 3\]"):
+        head().product(rows, features, np.zeros((2, 3), np.float32))
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        head().product(rows.astype(np.float64), features, out)
+    features[1, 0] = np.inf
+    with pytest.raises(RuntimeError, match="image row 1 cannot be ranked"):
+        head().product(rows, features, out)

@@ -464,6 +464,7 @@ def test_the_engine_gets_its_options(opened: list[dict[str, object]], photos: Pa
             "threads": 3,
             "margin": 0.2,
             "rerank": True,
+            "adapter": True,
             "max_pixels": MAX_PIXELS,
             "fast_decode": False,
         }
@@ -471,7 +472,8 @@ def test_the_engine_gets_its_options(opened: list[dict[str, object]], photos: Pa
 
 
 def test_no_rerank_and_a_limit(opened: list[dict[str, object]], photos: Path) -> None:
-    assert run("photos", "--no-rerank", "--max-pixels", "1000") == 0
+    assert run("photos", "--no-rerank", "--no-adapter", "--max-pixels", "1000") == 0
+    assert opened[0]["adapter"] is False
     assert (opened[0]["rerank"], opened[0]["max_pixels"], opened[0]["margin"]) == (False, 1000, None)
 
 
@@ -497,6 +499,7 @@ def test_load_engine_names_the_engine_error(opened: list[dict[str, object]]) -> 
         threads=None,
         margin=None,
         no_rerank=False,
+        no_adapter=False,
         max_pixels=1,
         fast_decode=False,
     )

@@ -1,0 +1,59 @@
+"""From image features to ranked classes where a few-shot adapter is fitted: Eq. 20 over stage 1's logits."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.fewshot import CoderAdapter
+from coder_engine.head import CANDIDATES, Head, Ranking
+
+
+class AdapterHead:
+    """The few-shot adapter over one weight file's Head. Safe to call from several threads.
+
+    The zero-shot part of Eq. 20 is logit scale * o, o of Eq. 8: CODER's own first stage, where the paper has CLIP's
+    cosines. There is no rerank, as in the paper's few-shot method.
+    """
+
+    def __init__(self, head: Head, adapter: CoderAdapter, *, logit_scale: float, temperature: float = 1.0) -> None:
+        self.adapter = adapter
+        self._head = head
+        self._scale = np.float32(logit_scale)
+        self._temperature = temperature
+
+    def rank(self, features: NDArray[np.float32], *, top: int = CANDIDATES) -> Ranking:
+        """Rank the classes of each image by Eq. 20; equal logits by the lower class id.
+
+        Args:
+            features: float32 [B, D], unit length.
+            top: how many classes to return at least.
+
+        Returns:
+            A Ranking whose ``logits`` are those of Eq. 20 over the logit scale, and whose ``scores`` are the softmax
+            of Eq. 20 by the temperature, so that both mean what they mean without an adapter; gaps and duels are 0.
+
+        Raises:
+            EngineError: a feature is NaN or infinite.
+        """
+        adapter = self.adapter
+        zero_shot = self._head.rank(features, top=top, rerank=False)
+        centred = adapter.centred(features)
+        products = self._head.product(adapter.keys, centred)
+        lengths = None
+        if adapter.factor is not None:
+            lengths = np.linalg.norm(self._head.product(adapter.factor, centred), axis=1, keepdims=True)
+        votes = adapter.votes(adapter.normalise(products, lengths))
+        logits = zero_shot.logits + votes / self._scale
+        ids = np.argsort(-logits, axis=1, kind="stable")[:, : zero_shot.ids.shape[1]].astype(np.int32)
+        below = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
+        powers = np.exp(self._scale / self._temperature * below)
+        scores = powers / powers.sum(axis=1, keepdims=True)
+        return Ranking(
+            logits=logits,
+            ids=ids,
+            scores=np.take_along_axis(scores, ids, axis=1).astype(np.float32),
+            gaps=zero_shot.gaps,
+            duels=zero_shot.duels,
+            reranked=zero_shot.reranked,
+        )

@@ -1,0 +1,150 @@
+"""coder-fit: a few labelled images a class -> a few-shot adapter in the engine's weight file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from coder_engine.cli.progress import Progress
+from coder_engine.errors import CoderError
+
+if TYPE_CHECKING:
+    from coder_engine.fewshot.fit import FitConfig
+
+OK, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
+
+EPILOG = """\
+examples:
+  coder-fit --engine model.onnx --support photos/             photos/CLASS/*.jpg; writes model.safetensors
+  coder-fit --engine model.onnx --support photos/ --shots 4 --val more/
+  coder-fit --engine model.onnx --support photos/ --out tuned.safetensors
+      leaves model.safetensors as it is; coder-infer --weights tuned.safetensors takes the other
+  coder-fit --engine model.onnx --support photos/ --exponent 1 --no-centre --ridge 0      the paper's CODER-Adapter
+
+exit codes: 0 all well, 1 the command could not run, 2 fitted without some unreadable images, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run coder-fit; returns its exit code. Wrong usage and --help end in SystemExit, as argparse does."""
+    args = _parser().parse_args(argv)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks about damaged metadata
+            return _run(args)
+    except (CoderError, ValueError) as err:
+        _say(str(err))
+        return FAILED
+    except OSError as err:
+        _say(f"{err.filename or args.support}: {err.strerror}; nothing was written")
+        return FAILED
+    except KeyboardInterrupt:
+        _say("interrupted; nothing was written")
+        return INTERRUPTED
+
+
+def _run(args: argparse.Namespace) -> int:
+    # Late, so that --help needs no compiled module.
+    from coder_engine.engine import Engine
+    from coder_engine.evaluate.feature_file import load_texts
+    from coder_engine.fewshot.fit import fit_engine, general_texts, summary
+    from coder_engine.weights import load_weights
+
+    config = _config(args)
+    path = args.weights or args.engine.with_suffix(".safetensors")
+    weights = load_weights(path)
+    texts = general_texts(weights) if args.general_texts is None else load_texts(args.general_texts)
+    engine = Engine(args.engine, weights=path, threads=args.threads, adapter=False)
+    say = _quiet if args.quiet else _say
+    say(engine.description)
+    progress = Progress(sys.stderr if sys.stderr.isatty() and not args.quiet else None)
+    try:
+        fitted = fit_engine(engine, texts, config, say=say, advance=progress.advance)
+    finally:
+        progress.clear()
+    for err in fitted.failed:
+        _say(str(err))
+    for line in summary(fitted):
+        say(line)
+    written = fitted.search.adapter.save(path, out=args.out)
+    say(f"wrote {written.path} ({written.path.stat().st_size / 1e6:,.1f} MB)")
+    other = f" --weights {written.path}" if args.out or args.weights else ""
+    say(f"next: coder-infer IMAGES --engine {args.engine}{other}")
+    return SOME_FAILED if fitted.failed else OK
+
+
+def _say(text: str) -> None:
+    print(f"coder-fit: {text}", file=sys.stderr, flush=True)
+
+
+def _quiet(text: str) -> None:
+    del text
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """argparse leaves with 2, which here means that some images failed."""
+        self.print_usage(sys.stderr)
+        self.exit(FAILED, f"coder-fit: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from coder_engine import __version__
+
+    parser = _Parser(
+        prog="coder-fit",
+        description="Fit a few-shot adapter (CODER-Adapter) to a few labelled images, without PyTorch.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--engine", required=True, type=Path, metavar="FILE", help="engine file that coder-export made")
+    add("--support", required=True, type=Path, metavar="DIR", help="a folder a class, or a csv of path,label")
+    add("--val", type=Path, metavar="DIR", help="validation images, never test (default: folds of the support)")
+    add("--weights", type=Path, metavar="FILE", help="weight file (default: engine's .safetensors)")
+    add("--out", type=Path, metavar="FILE", help="weight file to write (default: the one that was read)")
+    add("--version", action="version", version=f"coder-fit {__version__}")
+    _add_method_options(parser.add_argument_group("method"))
+    add("--threads", type=int, metavar="N", help="CPU threads (default: the usable CPUs)")
+    add("--quiet", "-q", action="store_true", help="only errors on stderr")
+    return parser
+
+
+def _add_method_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--shots", type=int, metavar="M", help="images taken a class (default: all)")
+    add("--views", type=int, default=8, metavar="N", help="crops and flips averaged an image (%(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="of the images and crops drawn (%(default)s)")
+    texts = "text features instead of the weight file's: float arrays [*, D]"
+    add("--general-texts", type=Path, metavar="NPZ", help=texts)
+    add("--norm", choices=("minmax", "l2"), default="minmax", help="Norm of Eq. 19 (%(default)s)")
+    exponent = "p: 0 image features, 1 CODER (default: 0.5, or better on the images held out)"
+    add("--exponent", type=float, metavar="P", help=exponent)
+    add("--ridge", type=float, metavar="R", help="of the spectral form (default: 0.1 where texts < D, else 0)")
+    add("--no-centre", action="store_true", help="as in the paper, take no means off")
+
+
+def _config(args: argparse.Namespace) -> FitConfig:
+    from coder_engine.fewshot import Form
+    from coder_engine.fewshot.fit import FitConfig
+
+    given = {} if args.exponent is None else {"exponent": args.exponent}
+    return FitConfig(
+        support=args.support,
+        val=args.val,
+        shots=args.shots,
+        views=args.views,
+        norm=args.norm,
+        form=Form(**given, ridge=args.ridge, centre=not args.no_centre),
+        fixed=args.exponent is not None or args.ridge is not None,
+        seed=args.seed,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

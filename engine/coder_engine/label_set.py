@@ -1,0 +1,126 @@
+"""One weight file in use by an Engine, and how the classes are ranked by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.adapter_head import AdapterHead
+from coder_engine.backends.base import Backend, Ranker
+from coder_engine.errors import WeightsError
+from coder_engine.fewshot import CoderAdapter
+from coder_engine.head import Head, Ranking
+from coder_engine.preprocess import Preprocess
+from coder_engine.weights import Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSet:
+    """Swapped as a whole, so that a running call never sees half of another.
+
+    Attributes:
+        weights: the open weight file.
+        preprocess: resize and crop of its model.
+        head: both stages of the texts, on the CPU.
+        adapter: what ranks instead where a few-shot adapter is in use.
+        ranker: encoder and texts in one go on the device; None where the backend only encodes, or an adapter ranks.
+        margin: rerank only images whose two best probabilities differ by less; None reranks always.
+        rerank: False stops after stage 1.
+    """
+
+    weights: Weights
+    preprocess: Preprocess
+    head: Head
+    adapter: AdapterHead | None
+    ranker: Ranker | None
+    margin: float | None
+    rerank: bool
+
+    @classmethod
+    def open(
+        cls,
+        weights: Weights,
+        backend: Backend,
+        *,
+        threads: int,
+        margin: float | None = None,
+        rerank: bool = True,
+        adapter: bool = True,
+    ) -> LabelSet:
+        """Put a weight file to use with an open engine file.
+
+        Args:
+            margin: None goes by the weight file.
+            adapter: use the weight file's few-shot adapter, where it has one.
+
+        Raises:
+            WeightsError: it was made for another model, or is malformed.
+        """
+        if weights.meta.tower != backend.tower or weights.width != backend.width:
+            raise WeightsError(
+                f"{weights.path} (from {weights.meta.model}, {weights.meta.pretrained}) and the engine come from "
+                "different image towers; export the labels with the model of the engine"
+            )
+        try:
+            preprocess = Preprocess.from_json(weights.meta.preprocess)
+        except ValueError as err:
+            raise WeightsError(f"{weights.path}: {err}") from err
+        head = Head(weights, threads=threads)
+        few_shot = _few_shot(weights, head) if adapter else None
+        return cls(
+            weights=weights,
+            preprocess=preprocess,
+            head=head,
+            adapter=few_shot,
+            ranker=None if few_shot is not None else backend.ranker(weights),
+            margin=weights.meta.margin if margin is None else margin,
+            rerank=rerank,
+        )
+
+    def rank(self, features: NDArray[np.float32], top: int) -> Ranking:
+        """Classes by features float32 [B, D]: by the adapter where one is in use, else by the texts."""
+        if self.adapter is not None:
+            return self.adapter.rank(features, top=top)
+        return self.rank_by_texts(features, top)
+
+    def rank_by_texts(self, features: NDArray[np.float32], top: int) -> Ranking:
+        """Both stages of CODER, whether or not an adapter is in use."""
+        return self.head.rank(features, top=top, margin=self.margin, rerank=self.rerank)
+
+    def encode_and_rank(self, backend: Backend, pixels: NDArray[np.uint8], top: int) -> Ranking:
+        """Both on the device where the backend can, which spares the way of the features to the CPU."""
+        if self.ranker is not None:
+            backend.check_pixels(pixels)
+            ranking = self.ranker.rank(pixels, top=top, margin=self.margin, rerank=self.rerank)
+            if ranking is not None:
+                return ranking
+        return self.rank(backend.encode(pixels), top)
+
+    def unknown_below(self, asked: float | None) -> float | None:
+        """The threshold asked for, else the weight file's."""
+        return self.weights.meta.unknown_below if asked is None else asked
+
+    @property
+    def description(self) -> str:
+        """Model, classes, and whatever makes answers other than the paper's."""
+        meta, rows = self.weights.meta, self.weights.pair_rows
+        duels = "no one-to-one texts" if rows is None else f"{len(rows):,} pairs"
+        parts = [f"{meta.model} ({meta.pretrained})", f"{len(meta.labels):,} classes, {duels}"]
+        if self.ranker is not None:
+            parts.append(self.ranker.description)
+        if self.adapter is not None:
+            parts.append(f"few-shot adapter, {self.adapter.adapter.shots_text}")
+        if meta.temperature != 1:
+            parts.append(f"scores calibrated, temperature {meta.temperature:.3g}")
+        if meta.unknown_below is not None:
+            parts.append(f"unknown below {meta.unknown_below:.3g} unless told otherwise")
+        return "; ".join(parts)
+
+
+def _few_shot(weights: Weights, head: Head) -> AdapterHead | None:
+    adapter = CoderAdapter.load(weights)
+    if adapter is None:
+        return None
+    return AdapterHead(head, adapter, logit_scale=weights.meta.logit_scale, temperature=weights.meta.temperature)

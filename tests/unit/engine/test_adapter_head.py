@@ -1,0 +1,76 @@
+"""Ranking by the few-shot adapter: Eq. 20 over stage 1, against plain NumPy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from numpy.typing import NDArray
+
+from coder_engine.adapter_head import AdapterHead
+from coder_engine.errors import EngineError
+from coder_engine.fewshot import CoderAdapter
+from coder_engine.head import Head
+from coder_engine.weights import Weights, load_weights, save_weights
+from helpers_weights import PLAIN, D, make_tensors
+
+RNG = np.random.default_rng(4)
+
+
+def unit(count: int) -> NDArray[np.float32]:
+    rows = RNG.normal(size=(count, D)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+SUPPORT, LABELS, TEXTS, IMAGES = unit(9), np.array([0, 3, 1, 2, 0, 1, 3, 3, 2]), unit(30), unit(6)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Weights:
+    path = tmp_path / "model.safetensors"
+    save_weights(path, replace(PLAIN, logit_scale=30.0), make_tensors("dense"))
+    return load_weights(path)
+
+
+@pytest.mark.parametrize("norm", ["minmax", "l2"])
+def test_equation_20_over_stage_one(weights: Weights, norm: str) -> None:
+    adapter = CoderAdapter.fit(SUPPORT, LABELS, TEXTS, norm=norm, alpha=4, beta=3)
+    head = Head(weights, threads=2)
+    found = AdapterHead(head, adapter, logit_scale=30.0).rank(IMAGES)
+    stage_one = head.rank(IMAGES, rerank=False).logits
+    logits = adapter.logits(IMAGES) + 30 * stage_one
+    assert_allclose(found.logits * 30, logits, rtol=1e-5, atol=1e-5)
+    assert np.array_equal(found.ids, np.argsort(-logits, axis=1, kind="stable"))
+    powers = np.exp(np.sort(logits, axis=1)[:, ::-1].astype(np.float64))
+    assert_allclose(found.scores, powers / powers.sum(axis=1, keepdims=True), rtol=1e-4, atol=1e-30)
+    assert not found.reranked.any()
+    assert not found.gaps.any()
+
+
+def test_an_image_does_not_depend_on_its_batch(weights: Weights) -> None:
+    head = AdapterHead(Head(weights), CoderAdapter.fit(SUPPORT, LABELS, TEXTS, norm="l2"), logit_scale=30.0)
+    together = head.rank(IMAGES)
+    for row in range(len(IMAGES)):
+        assert np.array_equal(head.rank(IMAGES[row : row + 1]).logits[0], together.logits[row])
+
+
+def test_equal_logits_by_the_lower_class_id(weights: Weights) -> None:
+    flat = replace(weights, bank=np.zeros_like(weights.bank))
+    same = np.repeat(SUPPORT[:1], 4, axis=0)
+    adapter = CoderAdapter.fit(same, np.arange(4), TEXTS, exponent=0, centre=False)
+    assert AdapterHead(Head(flat), adapter, logit_scale=30.0).rank(IMAGES).ids.tolist() == [[0, 1, 2, 3]] * 6
+
+
+def test_top_and_no_images(weights: Weights) -> None:
+    head = AdapterHead(Head(weights), CoderAdapter.fit(SUPPORT, LABELS, TEXTS), logit_scale=30.0)
+    assert head.rank(IMAGES, top=2).ids.shape == (6, 4)  # k = min(5, C)
+    assert head.rank(IMAGES[:0]).ids.shape == (0, 4)
+
+
+def test_a_feature_that_is_no_number(weights: Weights) -> None:
+    head = AdapterHead(Head(weights), CoderAdapter.fit(SUPPORT, LABELS, TEXTS), logit_scale=30.0)
+    with pytest.raises(EngineError, match="image row 1 cannot be ranked"):
+        head.rank(np.array([IMAGES[0], np.full(D, np.nan)], np.float32))
