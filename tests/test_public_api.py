@@ -24,6 +24,7 @@ def test_public_names() -> None:
         "BackendError",
         "Candidate",
         "CoderError",
+        "DataError",
         "Engine",
         "EngineError",
         "Explanation",

@@ -4,6 +4,7 @@ from coder_engine.engine import Engine
 from coder_engine.errors import (
     BackendError,
     CoderError,
+    DataError,
     EngineError,
     ImageError,
     ModelError,
@@ -19,6 +20,7 @@ __all__ = [
     "BackendError",
     "Candidate",
     "CoderError",
+    "DataError",
     "Engine",
     "EngineError",
     "Explanation",

@@ -6,6 +6,7 @@ CoderError
  ├─ BackendError   a runtime or device that was asked for is missing, or failed while running
  ├─ ImageError     one image cannot be read; ``kind`` says why in one word
  ├─ TextsError     a label file or a text set is malformed
+ ├─ DataError      labelled images, or a file of features, do not fit the labels or one another
  └─ ModelError     a model, its pretrained weights or its export is not usable
 
 Wrong arguments stay ``ValueError`` and ``TypeError``.
@@ -45,6 +46,10 @@ class ImageError(CoderError):
 
 class TextsError(CoderError):
     """A label file or a text set is malformed."""
+
+
+class DataError(CoderError):
+    """Labelled images, or a file of features, do not fit the labels or one another."""
 
 
 class ModelError(CoderError):

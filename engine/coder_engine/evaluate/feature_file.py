@@ -1,0 +1,131 @@
+"""Feature files: what somebody computed elsewhere, as .npz, without images and without an engine.
+
+    {val,test}_features [B, D], {val,test}_labels [B]     the splits; plain features and labels are the test split
+    support{M}_features [C * M, D], support{M}_labels     the support set of M shots, for any number of M
+    class_features [C, D]                                 a text feature a class, for the zero-shot term
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.errors import DataError
+from coder_engine.evaluate.labelled import Labelled, check_classes, check_support, check_width, labelled, unit_rows
+
+_SUPPORT = re.compile(r"support(\d+)_features")
+_LAYOUT = "{val,test}_features and _labels, support{M}_features and _labels, or features and labels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureFile:
+    """A feature file, open and checked; every array is of the same width and the same C classes.
+
+    Attributes:
+        test: the images to measure on.
+        val: the images to choose parameters on; None where the file has none.
+        supports: support sets by shots.
+        class_features: float32 [C, D], unit length; None where the file has none.
+        classes: C.
+    """
+
+    test: Labelled
+    val: Labelled | None = None
+    supports: Mapping[int, Labelled] = field(default_factory=dict)
+    class_features: NDArray[np.float32] | None = None
+    classes: int
+
+
+def load_features(path: Path) -> FeatureFile:
+    """Open a feature file.
+
+    Raises:
+        DataError: it is missing, no .npz, holds pickled objects, lacks an array, or its arrays do not fit together.
+    """
+    arrays = read_npz(path)
+    plain = "features" in arrays
+    test = _split(path, arrays, "" if plain else "test_")
+    val = _split(path, arrays, "val_") if "val_features" in arrays else None
+    shots = sorted(int(match.group(1)) for name in arrays if (match := _SUPPORT.fullmatch(name)))
+    supports = {m: _split(path, arrays, f"support{m}_") for m in shots}
+    texts = arrays.get("class_features")
+    class_features = None if texts is None else unit_rows(texts, where=f"{path}: class_features")
+    everything = [test, *([] if val is None else [val]), *supports.values()]
+    classes = max(int(one.labels.max()) for one in everything) + 1 if texts is None else len(texts)
+    found = FeatureFile(test=test, val=val, supports=supports, class_features=class_features, classes=classes)
+    _check_together(path, found)
+    return found
+
+
+def load_texts(path: Path, *, count: int | None = None, seed: int = 0) -> NDArray[np.float32]:
+    """The general texts W of a file of text features, float32 [T, D]: every float array [*, D] in it, in its order.
+
+    Args:
+        path: an .npz.
+        count: take only so many of them, drawn at random with ``seed``.
+
+    Raises:
+        DataError: as in :func:`load_features`, or there are fewer than ``count`` texts.
+    """
+    arrays = {name: array for name, array in read_npz(path).items() if array.dtype.kind == "f"}
+    if not arrays or len({array.shape[1:] for array in arrays.values()}) > 1:
+        got = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items()) or "no float array"
+        raise DataError(f"{path}: wanted text features as float arrays [*, D] of one width, got {got}")
+    texts = np.concatenate([unit_rows(array, where=f"{path}: {name}") for name, array in arrays.items()])
+    if count is None:
+        return texts
+    if not 1 <= count <= len(texts):
+        raise DataError(f"{path} has {len(texts):,} texts, cannot take {count:,}; ask for at most that many")
+    return texts[np.sort(np.random.default_rng(seed).permutation(len(texts))[:count])]
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an .npz; nothing in it is ever unpickled.
+
+    Raises:
+        DataError: it is missing, no .npz, truncated, or holds an array of objects.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise DataError(f"{path}: one bare array, wanted an .npz with {_LAYOUT}")
+            return {name: file[name] for name in file.files}
+    except ValueError as err:
+        if "allow_pickle" in str(err):
+            raise DataError(
+                f"{path}: holds pickled objects, which could run code and are never loaded; "
+                "save plain numeric arrays with numpy.savez"
+            ) from err
+        raise DataError(f"{path}: no whole .npz file ({err}); save it again with numpy.savez") from err
+    except (OSError, EOFError, zipfile.BadZipFile) as err:
+        raise DataError(f"{path}: no whole .npz file ({err}); save it again with numpy.savez") from err
+
+
+def _split(path: Path, arrays: Mapping[str, NDArray[Any]], prefix: str) -> Labelled:
+    for name in (f"{prefix}features", f"{prefix}labels"):
+        if name not in arrays:
+            raise DataError(f"{path}: no array {name!r}, got {', '.join(arrays) or 'none'}; wanted {_LAYOUT}")
+    where = f"{path}: {prefix.rstrip('_') or 'plain'}"
+    return labelled(arrays[f"{prefix}features"], arrays[f"{prefix}labels"], where=where)
+
+
+def _check_together(path: Path, found: FeatureFile) -> None:
+    width = found.test.features.shape[1]
+    named = {"test": found.test, "val": found.val, **{f"support{m}": one for m, one in found.supports.items()}}
+    for name, one in named.items():
+        if one is not None:
+            check_width(one.features, width, where=f"{path}: {name}", other="the test split")
+            check_classes(one, found.classes, where=f"{path}: {name}")
+    if found.class_features is not None:
+        check_width(found.class_features, width, where=f"{path}: class_features", other="the test split")
+    for shots, support in found.supports.items():
+        check_support(support, found.classes, where=f"{path}: support{shots}", shots=shots)

@@ -1,0 +1,182 @@
+"""Labelled images: a tree of class folders, or a csv of path and label, matched to the labels of an engine."""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from coder_engine.errors import DataError
+from coder_engine.images import SUFFIXES
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledPaths:
+    """Images that were found, before any is read.
+
+    Attributes:
+        paths: of the images, in order.
+        labels: their class ids.
+        unmatched: folders or csv labels that no label matches, with how many images each has: they are left out.
+        missing: labels that have no image.
+    """
+
+    paths: tuple[str, ...]
+    labels: tuple[int, ...]
+    unmatched: dict[str, int]
+    missing: tuple[str, ...]
+
+    def notes(self) -> list[str]:
+        """What a user should know, a line each."""
+        lines = []
+        if self.unmatched:
+            images = sum(self.unmatched.values())
+            names = _some([repr(name) for name in self.unmatched])
+            lines.append(f"{len(self.unmatched)} names match no label: {names}; their {images:,} images are left out")
+        if self.missing:
+            lines.append(f"{len(self.missing)} labels have no image: {_some([repr(name) for name in self.missing])}")
+        return lines
+
+
+def find_images(source: Path, labels: Sequence[str], *, by_order: bool = False) -> LabelledPaths:
+    """The labelled images of a class-folder tree, or of a csv with the columns path and label.
+
+    Args:
+        source: the folder or the csv. Relative paths in a csv start at the csv's folder.
+        labels: the C class names, in id order.
+        by_order: the folders in sorted order are the labels in order, whatever their names, as torchvision's ImageFolder
+            numbers them; folders whose names are all numbers are sorted as numbers.
+
+    Raises:
+        DataError: there is nothing there, the names match none of the labels, two labels are spelt alike once folded, or
+            ``by_order`` finds another number of folders than there are labels.
+    """
+    if source.is_dir():
+        named = _folders(source)
+        ids = _by_order(source, list(named), labels) if by_order else match_labels(list(named), labels)
+    elif source.is_file():
+        named = _csv(source)
+        ids = match_labels(list(named), labels)
+    else:
+        raise DataError(f"{source}: no such folder or file; give class folders, a csv of path,label or an .npz")
+    rows = [(path, ids[name]) for name, paths in named.items() if name in ids for path in paths]
+    if not rows:
+        tried = _some([repr(name) for name in named]) or "no folder with images"
+        raise DataError(
+            f"{source}: no images of these labels; found {tried}, wanted names like {_some(list(map(repr, labels)))}"
+            " (--by-order takes folders in sorted order instead)"
+        )
+    seen = {label for _, label in rows}
+    return LabelledPaths(
+        paths=tuple(path for path, _ in rows),
+        labels=tuple(label for _, label in rows),
+        unmatched={name: len(paths) for name, paths in named.items() if name not in ids},
+        missing=tuple(label for i, label in enumerate(labels) if i not in seen),
+    )
+
+
+def match_labels(names: Sequence[str], labels: Sequence[str]) -> dict[str, int]:
+    """Name -> class id for the names that are a label, letter by letter or but for case, underscores and accents.
+
+    Raises:
+        DataError: labels that differ only so, where a name needs telling them apart.
+    """
+    exact = {label: i for i, label in enumerate(labels)}
+    folded: dict[str, list[int]] = {}
+    for i, label in enumerate(labels):
+        folded.setdefault(fold(label), []).append(i)
+    found = {}
+    for name in names:
+        ids = [exact[name]] if name in exact else folded.get(fold(name), [])
+        if len(ids) > 1:
+            alike = ", ".join(repr(labels[i]) for i in ids)
+            raise DataError(f"{name!r} could be any of {alike}; name it exactly as one of them")
+        if ids:
+            found[name] = ids[0]
+    return found
+
+
+def fold(name: str) -> str:
+    """A name without what spelling varies in: case, accents, underscores, hyphens, slashes and spaces."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    return re.sub(r"[\s_/'.-]+", "", plain.casefold())
+
+
+def sample_shots(found: LabelledPaths, classes: int, shots: int, *, seed: int) -> list[int]:
+    """Rows of ``found``: ``shots`` random images of each of ``classes``, class by class; more shots of one seed begin
+    with the fewer, so that support sets grow as in the paper's Figure 4.
+
+    Raises:
+        DataError: a class has fewer images.
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.array(found.labels)
+    rows: list[int] = []
+    for label in range(classes):
+        own = np.flatnonzero(labels == label)
+        if len(own) < shots:
+            raise DataError(
+                f"class {label} has {len(own)} support images, {shots} shots need {shots}; add images or lower --shots"
+            )
+        rows += rng.permutation(own)[:shots].tolist()
+    return rows
+
+
+def image_files(folder: Path) -> list[str]:
+    """The images anywhere below ``folder``, hidden ones left out, in sorted order."""
+    return [
+        str(path)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
+def _folders(source: Path) -> dict[str, list[str]]:
+    folders = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = {path.name: image_files(path) for path in folders}
+    return {name: paths for name, paths in found.items() if paths}
+
+
+def _by_order(source: Path, names: list[str], labels: Sequence[str]) -> dict[str, int]:
+    if len(names) != len(labels):
+        raise DataError(f"{source}: --by-order wants a folder a label, {len(labels)}, got {len(names)} with images")
+    if all(name.isdecimal() for name in names):
+        names = sorted(names, key=int)
+    return {name: i for i, name in enumerate(names)}
+
+
+def _csv(source: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as stream:
+            for path, label in _csv_rows(stream, source):
+                found.setdefault(label, []).append(str(source.parent / path))
+    except (UnicodeDecodeError, csv.Error) as err:
+        raise DataError(f"{source}: no csv of path,label in UTF-8 ({err})") from err
+    return found
+
+
+def _csv_rows(stream: Iterator[str], source: Path) -> Iterator[tuple[str, str]]:
+    """(path, label) of each row; columns by name where there is a header, else the first two."""
+    places = (0, 1)
+    for number, row in enumerate(csv.reader(stream), 1):
+        names = [cell.strip().lower() for cell in row]
+        if number == 1 and {"path", "label"} <= set(names):
+            places = (names.index("path"), names.index("label"))
+        elif row:
+            if len(row) <= max(places):
+                raise DataError(f"{source}, line {number}: wanted path,label, got {','.join(row)!r}")
+            yield row[places[0]].strip(), row[places[1]].strip()
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
