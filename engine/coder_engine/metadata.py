@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+LATER = ("temperature", "calibration", "unknown_below", "unknown_record", "margin_record")
+"""Fields that older files lack; their defaults are what those files meant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,10 @@ class Metadata:
         versions: what made it.
         fidelity: what the export measured.
         pair_digest: sha256 of the ``pair_rows`` tensor; empty where there is none.
+        temperature: scores are softmax(logit_scale * o / temperature); the margin's gate goes without it.
+        calibration: how the temperature was fitted: errors before and after, how many images and their content hash.
+        unknown_below: answers that score less are unknown, unless the caller says otherwise; None: none are.
+        unknown_record: how that was chosen, and ``margin_record`` how the margin was.
     """
 
     labels: tuple[str, ...]
@@ -40,6 +48,17 @@ class Metadata:
     versions: Mapping[str, str] = field(default_factory=dict)
     fidelity: Mapping[str, Any] = field(default_factory=dict)
     pair_digest: str = ""
+    temperature: float = 1.0
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    unknown_below: float | None = None
+    unknown_record: Mapping[str, Any] = field(default_factory=dict)
+    margin_record: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature must be positive and finite, got {self.temperature}")
+        if self.unknown_below is not None and not 0 <= self.unknown_below <= 1:
+            raise ValueError(f"unknown_below must be a probability, 0 to 1, got {self.unknown_below}")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
@@ -51,4 +70,6 @@ class Metadata:
         data["labels"] = tuple(map(str, data["labels"]))
         data["sentences"] = tuple((int(i), str(kind), str(text)) for i, kind, text in data["sentences"])
         data["logit_scale"] = float(data["logit_scale"])
-        return cls(**{item.name: data[item.name] for item in fields(cls)})
+        return cls(
+            **{item.name: data[item.name] for item in fields(cls) if item.name in data or item.name not in LATER}
+        )

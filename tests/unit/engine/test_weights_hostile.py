@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from coder_engine.errors import WeightsError
+from coder_engine.metadata import LATER
 from coder_engine.weights import FORMAT, FORMAT_VERSION, Weights, load_weights, save_weights
 from helpers_weights import META, PLAIN, D, Tensors, header_of, join, make_tensors, normal, place, seal, sha256, split
 
@@ -230,7 +231,10 @@ def json_without(key: str) -> str:
         (changed_json(sentences=[["zero", "name", "cat"]]), "ValueError"),
         (changed_json(logit_scale="large"), "ValueError"),
         (changed_json(logit_scale=None), "TypeError"),
-        *[(json_without(name), f"KeyError('{name}')") for name in json.loads(PLAIN.to_json())],
+        (changed_json(temperature=0), "ValueError('temperature must be positive and finite, got 0')"),
+        (changed_json(temperature="warm"), "TypeError"),
+        (changed_json(unknown_below=1.5), "ValueError('unknown_below must be a probability, 0 to 1, got 1.5')"),
+        *[(json_without(name), f"KeyError('{name}')") for name in json.loads(PLAIN.to_json()) if name not in LATER],
     ],
 )
 def test_malformed_metadata(path: Path, coder: str, said: str) -> None:
@@ -238,6 +242,12 @@ def test_malformed_metadata(path: Path, coder: str, said: str) -> None:
     message = refusal(path)
     assert f"its metadata is malformed ({said}" in message
     assert message.endswith("; export it again with coder-export")
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_file_from_before_a_field_opens_with_its_default(path: Path, name: str) -> None:
+    seal(path, header_of(PLAIN, coder=json_without(name)), make_tensors("no pairs"))
+    assert load_weights(path).meta == PLAIN
 
 
 def test_no_metadata_object(path: Path) -> None:
