@@ -73,7 +73,7 @@ def answers_of(method: str, logits: Logits, scale: float) -> Answers:
 
 
 def best_first(logits: Logits, count: int = CANDIDATES) -> Ids:
-    """Class ids of the ``count`` largest logits [B, C], largest first, equal ones by the lower id: [B, min(count, C)]."""
+    """The ``count`` best classes of logits [B, C], equal ones by the lower id: ids [B, min(count, C)]."""
     return np.argsort(-logits, axis=1, kind="stable")[:, :count]
 
 
@@ -110,11 +110,11 @@ def measure(
             Measured(
                 method=one.method,
                 top_one=float(right[i].mean()),
-                interval=_interval(top[i]),
+                interval=interval(top[i]),
                 top_five=float((one.ids == labels[:, None]).any(axis=1).mean()),
                 macro=float(np.nanmean(by_class)),
-                macro_interval=_interval(macro[i]),
-                gain=(float(right[i].mean() - right[0].mean()), *_interval(gains[i])),
+                macro_interval=interval(macro[i]),
+                gain=(float(right[i].mean() - right[0].mean()), *interval(gains[i])),
                 calibration_error=calibration_error(one.confidence, right[i] > 0),
                 by_class=by_class,
                 confusion=confusion,
@@ -142,6 +142,7 @@ def bootstrap(
     return top, macro
 
 
-def _interval(drawn: NDArray[np.float64]) -> tuple[float, float]:
+def interval(drawn: NDArray[np.float64]) -> tuple[float, float]:
+    """The 95 % interval of resampled values."""
     low, high = np.quantile(drawn, (0.025, 0.975))
     return float(low), float(high)

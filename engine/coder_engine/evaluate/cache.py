@@ -1,8 +1,8 @@
 """Features computed once: image bytes -> feature, kept in the user's cache folder by content hash.
 
-A folder an engine, named by a hash of the engine file, its preprocessing and the backend that ran it; in it files of some
-hundred features each. Each is written whole or not at all, so two runs never harm one another and a run that was stopped
-goes on where it was. Deleting the folder costs time and nothing else.
+A folder an engine, named by a hash of the engine file, its preprocessing and the backend that ran it; in it files of
+some hundred features each. Each is written whole or not at all, so two runs never harm one another and a run that was
+stopped goes on where it was. Deleting the folder costs time and nothing else.
 """
 
 from __future__ import annotations

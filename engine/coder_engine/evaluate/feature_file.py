@@ -1,8 +1,8 @@
 """Feature files: what somebody computed elsewhere, as .npz, without images and without an engine.
 
-    {val,test}_features [B, D], {val,test}_labels [B]     the splits; plain features and labels are the test split
-    support{M}_features [C * M, D], support{M}_labels     the support set of M shots, for any number of M
-    class_features [C, D]                                 a text feature a class, for the zero-shot term
+{val,test}_features [B, D], {val,test}_labels [B]     the splits; plain features and labels are the test split
+support{M}_features [C * M, D], support{M}_labels     the support set of M shots, for any number of M
+class_features [C, D]                                 a text feature a class, for the zero-shot term
 """
 
 from __future__ import annotations

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from coder_engine.errors import DataError
 from coder_engine.images import SUFFIXES
 
@@ -51,12 +49,12 @@ def find_images(source: Path, labels: Sequence[str], *, by_order: bool = False) 
     Args:
         source: the folder or the csv. Relative paths in a csv start at the csv's folder.
         labels: the C class names, in id order.
-        by_order: the folders in sorted order are the labels in order, whatever their names, as torchvision's ImageFolder
-            numbers them; folders whose names are all numbers are sorted as numbers.
+        by_order: the folders in sorted order are the labels in order, whatever their names, as torchvision's
+            ImageFolder numbers them; folders whose names are all numbers are sorted as numbers.
 
     Raises:
-        DataError: there is nothing there, the names match none of the labels, two labels are spelt alike once folded, or
-            ``by_order`` finds another number of folders than there are labels.
+        DataError: there is nothing there, the names match none of the labels, a name could be either of two labels,
+            or ``by_order`` finds another number of folders than there are labels.
     """
     if source.is_dir():
         named = _folders(source)
@@ -107,26 +105,6 @@ def fold(name: str) -> str:
     """A name without what spelling varies in: case, accents, underscores, hyphens, slashes and spaces."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
     return re.sub(r"[\s_/'.-]+", "", plain.casefold())
-
-
-def sample_shots(found: LabelledPaths, classes: int, shots: int, *, seed: int) -> list[int]:
-    """Rows of ``found``: ``shots`` random images of each of ``classes``, class by class; more shots of one seed begin
-    with the fewer, so that support sets grow as in the paper's Figure 4.
-
-    Raises:
-        DataError: a class has fewer images.
-    """
-    rng = np.random.default_rng(seed)
-    labels = np.array(found.labels)
-    rows: list[int] = []
-    for label in range(classes):
-        own = np.flatnonzero(labels == label)
-        if len(own) < shots:
-            raise DataError(
-                f"class {label} has {len(own)} support images, {shots} shots need {shots}; add images or lower --shots"
-            )
-        rows += rng.permutation(own)[:shots].tolist()
-    return rows
 
 
 def image_files(folder: Path) -> list[str]:

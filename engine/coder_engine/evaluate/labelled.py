@@ -1,9 +1,8 @@
-"""Image features with their classes, checked once, so that nothing behind this module meets a NaN or a foreign label."""
+"""Image features with their classes, checked once: nothing behind this module meets a NaN or a foreign label."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,10 +82,12 @@ def unit_rows(rows: NDArray[Any], *, where: str) -> NDArray[np.float32]:
     if rows.ndim != 2 or 0 in rows.shape or rows.dtype.kind != "f":
         raise DataError(f"{where} must be floats [N, D] of at least one row, got {rows.dtype} {list(rows.shape)}")
     exact = rows.astype(np.float64)
-    if not (finite := np.isfinite(exact).all(axis=1)).all():
-        raise DataError(f"{where}: {_rows(~finite)} hold NaN or infinity; compute them again, or leave them out")
+    broken = np.asarray(~np.isfinite(exact).all(axis=1))
+    if broken.any():
+        raise DataError(f"{where}: {_rows(broken)} hold NaN or infinity; compute them again, or leave them out")
     lengths = np.linalg.norm(exact, axis=1, keepdims=True)
-    if (zero := lengths[:, 0] == 0).any():
+    zero = np.asarray(lengths[:, 0] == 0)
+    if zero.any():
         raise DataError(f"{where}: {_rows(zero)} are all zero and have no direction; leave them out")
     return np.asarray(exact / lengths, np.float32)
 
@@ -144,6 +145,6 @@ def _rows(bad: NDArray[np.bool_]) -> str:
     return f"{len(found):,} of {len(bad):,} rows (the first is row {found[0]})"
 
 
-def _some(ids: Sequence[int] | NDArray[np.int64]) -> str:
+def _some(ids: NDArray[np.int64]) -> str:
     shown = ", ".join(str(i) for i in ids[:_SHOWN])
     return f"{len(ids):,} classes ({shown}{', ...' if len(ids) > _SHOWN else ''})"

@@ -7,25 +7,26 @@ over all T texts, which is why they need a weight file that kept its texts.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.errors import DataError
-from coder_engine.evaluate.answers import Answers, answers_of, best_first, confidence_of
+from coder_engine.evaluate.answers import Answers, answers_of, confidence_of
+from coder_engine.evaluate.rerank import votes
 from coder_engine.head import CANDIDATES, Head, Ranking
 from coder_engine.weights import Weights
 
 Features = NDArray[np.float32]
 Logits = NDArray[np.float32]
+Ids = NDArray[np.int64]
 
 TITLES = {
     "clip": "CLIP",
     "clip-ensemble": "CLIP, ensemble",
     "vcd": "VCD",
     "coder": "CODER",
-    "coder*": "CODER*",
+    "coder-star": "CODER*",
     "votes": "CODER*, votes",
     "gated": "CODER*, gated",
 }
@@ -44,21 +45,6 @@ ABLATION = {
 _BLOCK = 1024
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rerank:
-    """What stage 2 did to the answers of stage 1, in images.
-
-    Attributes:
-        better, worse: answers that became right, or wrong. ``otherwise``: from one wrong class to another.
-        coverage: the share of candidate pairs that have one-to-one texts.
-    """
-
-    better: int
-    worse: int
-    otherwise: int
-    coverage: float
-
-
 def zero_shot(
     methods: Sequence[str], features: Features, weights: Weights, *, margin: float, threads: int = 1
 ) -> list[Answers]:
@@ -74,17 +60,14 @@ def zero_shot(
         DataError: a method needs texts that the weight file has not got.
     """
     head = Head(weights, threads=threads)
-    full: Ranking | None = None
     found = []
     for name in methods:
         if name in OF_TEXTS:
             found.append(_of_texts(name, features, weights))
-        elif name == "gated":
-            gated = head.rank(features, margin=margin)
-            found.append(_reranked(f"{TITLES[name]} {margin:g}", gated))
         else:
-            full = full if full is not None else head.rank(features)
-            found.append(_of_ranking(name, full))
+            ranking = head.rank(features, margin=margin if name == "gated" else None, rerank=name != "coder")
+            title = f"{TITLES[name]} {margin:g}" if name == "gated" else TITLES[name]
+            found.append(_of_ranking(title, ranking, weights, votes(ranking) if name == "votes" else None))
     return found
 
 
@@ -100,7 +83,7 @@ def ablation(features: Features, weights: Weights, *, threads: int = 1) -> list[
         logits = by_blocks(features, lambda block, kinds=kinds: stage_one(block, weights, kinds))  # type: ignore[misc]
         found.append(answers_of(title, logits, scale))
     if weights.pair_rows is not None:
-        found.append(_reranked("P+Att+Ana+Syn+1v1", Head(weights, threads=threads).rank(features)))
+        found.append(_of_ranking("P+Att+Ana+Syn+1v1", Head(weights, threads=threads).rank(features), weights))
     return found
 
 
@@ -134,41 +117,6 @@ def attribute_features(weights: Weights) -> NDArray[np.float32]:
     return np.stack([texts[own.get("attribute") or own["name"][:1]].mean(axis=0) for own in _columns(weights)])
 
 
-def votes(ranking: Ranking) -> NDArray[np.int64]:
-    """The first five by won duels, equal numbers by the stage-1 rank: what Eq. 15 is set against: ids [B, k]."""
-    k = ranking.gaps.shape[1]
-    wins = (ranking.duels > 0).sum(axis=2)
-    logits = np.take_along_axis(ranking.logits, ranking.ids[:, :k].astype(np.int64), axis=1)
-    order = np.lexsort((ranking.ids[:, :k], -logits, -wins), axis=1)
-    return np.take_along_axis(ranking.ids[:, :k], order, axis=1).astype(np.int64)
-
-
-def what_changed(ranking: Ranking, labels: NDArray[np.int64], weights: Weights) -> Rerank:
-    """Compare the answers before and after stage 2."""
-    before, after = best_first(ranking.logits, 1)[:, 0], ranking.ids[:, 0]
-    right, was_right = after == labels, before == labels
-    return Rerank(
-        better=int((right & ~was_right).sum()),
-        worse=int((was_right & ~right).sum()),
-        otherwise=int(((before != after) & ~right & ~was_right).sum()),
-        coverage=coverage(ranking, weights),
-    )
-
-
-def coverage(ranking: Ranking, weights: Weights) -> float:
-    """The share of the pairs of candidates, over all images, that have a row in the weight file."""
-    if weights.pair_rows is None:
-        return 0.0
-    if weights.pair_starts is None or weights.pair_others is None:
-        return 1.0
-    classes, k = len(weights.meta.labels), ranking.gaps.shape[1]
-    lower = np.repeat(np.arange(classes), np.diff(weights.pair_starts))
-    known = lower * classes + weights.pair_others
-    ids = np.sort(ranking.ids[:, :k].astype(np.int64), axis=1)
-    first, second = np.triu_indices(k, 1)
-    return float(np.isin(ids[:, first] * classes + ids[:, second], known).mean()) if k > 1 else 0.0
-
-
 def kept_texts(weights: Weights) -> NDArray[np.float32]:
     """The T general texts' features.
 
@@ -178,7 +126,7 @@ def kept_texts(weights: Weights) -> NDArray[np.float32]:
     if weights.texts is None:
         raise DataError(
             f"{weights.path}: has no general texts, which CLIP, VCD, the ablation and few-shot need; "
-            "export it with coder-export --keep-texts, or pass --methods coder,coder*"
+            "export it with coder-export --keep-texts, or pass --methods coder,coder-star"
         )
     return weights.texts
 
@@ -198,8 +146,11 @@ def _of_texts(name: str, features: Features, weights: Weights) -> Answers:
     return answers_of(TITLES[name], features @ rows.T, weights.meta.logit_scale)
 
 
-def _of_ranking(name: str, ranking: Ranking) -> Answers:
-    raise NotImplementedError
+def _of_ranking(title: str, ranking: Ranking, weights: Weights, ids: Ids | None = None) -> Answers:
+    """What the head says, or the same candidates in the order of ``ids``; scores are stage 1's, as a Prediction's."""
+    order = ranking.ids[:, :CANDIDATES].astype(np.int64) if ids is None else ids
+    scale = weights.meta.logit_scale / weights.meta.temperature
+    return Answers(method=title, ids=order, confidence=confidence_of(ranking.logits, order[:, 0], scale))
 
 
 def _columns(weights: Weights) -> list[dict[str, list[int]]]:
