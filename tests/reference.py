@@ -197,8 +197,7 @@ def coder_adapter(
     """Eq. 16-20, CODER-Adapter in its T-wide form: -> o [C] float64 for one image.
 
     x [D]; w [D, T]; support [NM, D]; labels [NM] class ids; zero_shot [C] cosines, added as logits, times
-    100. ``norm`` is Norm of Eq. 19: "minmax" moves the image's NM affinities to 0..1, "l2" cuts every CODER
-    to unit length first. Min-max of affinities that are all equal is not defined and raises ValueError.
+    100. ``norm`` is Norm of Eq. 19, see ``normalised_affinity``.
     """
     zero_shot = np.asarray(zero_shot, np.float64)
     s_train = coder(support, w)  # Eq. 16
@@ -210,12 +209,17 @@ def coder_adapter(
 
 
 def normalised_affinity(s: Array, s_train: Array, norm: str) -> Array:
-    """Norm(s S_train^T) of Eq. 19: s [T], S_train [NM, T] -> [NM] float64."""
-    if norm == "l2":
-        return np.asarray(unit(s_train) @ unit(s))
-    if norm != "minmax":
+    """Norm(s S_train^T) of Eq. 19: s [T], S_train [NM, T] -> [NM] float64.
+
+    Every CODER is cut to unit length first. The paper does not say so, its authors' code does; without it the longest
+    row of S_train is next to every image (1 % right on Caltech-101, in place of 79 %). "l2" is no more than that,
+    "minmax" then moves the image's NM affinities to 0..1, which is not defined where all are equal: ValueError.
+    """
+    if norm not in ("minmax", "l2"):
         raise ValueError(f"norm must be 'minmax' or 'l2', got {norm!r}")
-    affinity = s_train @ s
+    affinity = np.asarray(unit(s_train) @ unit(s))
+    if norm == "l2":
+        return affinity
     spread = affinity.max() - affinity.min()
     if spread == 0:
         raise ValueError("all affinities of the row are equal: min-max is not defined")

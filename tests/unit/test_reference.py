@@ -153,14 +153,21 @@ def test_the_gate_opens_where_the_lead_is_under_the_margin(margin: float, order:
 
 
 def test_adapter_with_min_max() -> None:
-    # W = identity with a third text (1, 1): s = (.6, .8, 1.4). Supports (1, 0), (0, 1), (-1, 0) have S rows
-    # (1, 0, 1), (0, 1, 1), (-1, 0, -1): affinities 2, 2.2, -2; min-max 4 / 4.2, 1, 0.
-    # alpha 10, beta 2, T 1: A = exp(-2 (1 - .)) = exp(-.4 / 4.2), 1, exp(-2). Labels 0, 1, 0; cosines .1, .2
-    w = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    # W = diag(1, 2): s = (.6, 1.6) / sqrt 2.92. Supports (1, 0), (0, 1), (-1, 0) have S rows (1, 0), (0, 2),
+    # (-1, 0), cut to length 1: affinities .6, 1.6, -.6 over sqrt 2.92; min-max 1.2 / 2.2, 1, 0.
+    # alpha 10, beta 2, T 1: A = exp(-2 (1 - .)) = exp(-2 / 2.2), 1, exp(-2). Labels 0, 1, 0; cosines .1, .2
     got = reference.coder_adapter(
-        X, w, [RIGHT, UP, LEFT], [0, 1, 0], [0.1, 0.2], alpha=10.0, beta=2.0, t=1.0, norm="minmax"
+        X,
+        np.diag([1.0, 2.0]),
+        [RIGHT, UP, LEFT],
+        [0, 1, 0],
+        [0.1, 0.2],
+        alpha=10.0,
+        beta=2.0,
+        t=1.0,
+        norm="minmax",
     )
-    assert_allclose(got, [10 * (math.exp(-0.4 / 4.2) + math.exp(-2)) + 10, 10 * 1 + 20])
+    assert_allclose(got, [10 * (math.exp(-2 / 2.2) + math.exp(-2)) + 10, 10 * 1 + 20])
 
 
 def test_adapter_with_l2() -> None:

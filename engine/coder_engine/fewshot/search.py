@@ -1,0 +1,262 @@
+"""alpha, beta, T, p and r, chosen on validation images or on held-out folds of the support. Never on test images.
+
+One of alpha, beta and T is free: exp(-beta (1 - n/T)) is exp(beta/T - beta) exp(-beta/T (1 - n)), and the first factor
+belongs to alpha. So the default grid leaves T at 1; it loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from coder_engine.fewshot.adapter import (
+    ALPHA,
+    BETA,
+    TEMPERATURE,
+    ZERO_SHOT_SCALE,
+    CoderAdapter,
+    Norm,
+    affinity,
+    class_sums,
+)
+from coder_engine.fewshot.arrays import check_features, check_labels
+from coder_engine.fewshot.spectrum import Form, Spectrum
+
+MOST_FOLDS = 5
+ENOUGH_IMAGES = 200
+"""With fewer images to choose on, p and r keep their defaults: two forms then differ by less than chance."""
+
+_CELLS_A_BLOCK = 1 << 22
+"""Affinities [B, NM] held at once: 16 MB of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The values tried. ``exponents`` and ``ridges`` are tried one at a time around the form asked for."""
+
+    alphas: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+    betas: tuple[float, ...] = (1.0, 1.5, 2.5, 4.0, 5.5, 8.0, 12.0, 18.0, 27.0, 40.0, 60.0, 90.0)
+    temperatures: tuple[float, ...] = (TEMPERATURE,)
+    exponents: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    ridges: tuple[float, ...] = (0.0, 0.01, 0.1, 1.0)
+
+    def __post_init__(self) -> None:
+        for name in ("alphas", "betas", "temperatures"):
+            values = getattr(self, name)
+            if not values or not all(0 < value < np.inf for value in values):
+                raise ValueError(f"grid: {name} must be one or more numbers above 0, got {values}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Labelled images that are neither support nor test.
+
+    Attributes:
+        features: floats [V, D], unit length.
+        labels: class ids [V].
+        zero_shot: cosines [V, C] as :meth:`CoderAdapter.logits` takes them; None to leave them out.
+    """
+
+    features: ArrayLike
+    labels: ArrayLike
+    zero_shot: ArrayLike | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """The adapter with the chosen parameters, and how they were chosen: plain values, for JSON.
+
+    ``record`` has ``chosen_on`` ("validation", "folds" or "defaults"), ``images``, ``folds``, ``accuracy``, ``grid``
+    and ``forms``: each form tried, its best accuracy and that of every candidate, [alphas][betas][temperatures].
+    """
+
+    adapter: CoderAdapter
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An adapter's support and the images it is judged on."""
+
+    support: NDArray[Any]
+    support_labels: NDArray[np.int32]
+    features: NDArray[Any]
+    labels: NDArray[np.int32]
+    zero_shot: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """One form: the right answers of every candidate [alphas, betas, temperatures], of ``images``."""
+
+    form: Form
+    right: NDArray[np.int64]
+    images: int
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.max() / self.images)
+
+
+def search_adapter(
+    support: ArrayLike,
+    labels: ArrayLike,
+    texts: ArrayLike,
+    *,
+    validation: Validation | None = None,
+    zero_shot: ArrayLike | None = None,
+    norm: Norm = "minmax",
+    form: Form | None = None,
+    grid: Grid | None = None,
+    classes: int | None = None,
+) -> Search:
+    """Fit an adapter with the parameters that do best on images it has not seen. Same input, same result.
+
+    Without ``validation`` the j-th image of a class is held out in fold j mod k, k the most images a class has and at
+    most 5; a class with one image is never held out. With one image in every class there is nothing to hold out, and
+    the defaults are kept. Of equal candidates the one nearest to the defaults is taken. p and r leave the form asked
+    for only where there are at least 200 images to choose on and the gain is above its standard error.
+
+    Args:
+        support, labels, texts, norm, classes: as in :meth:`CoderAdapter.fit`.
+        validation: see :class:`Validation`.
+        zero_shot: cosines [NM, C] of the support images, for the folds; not used with ``validation``.
+        form: where the search of p and r starts; the default is the spectral form.
+        grid: the values tried.
+
+    Raises:
+        ValueError: an argument is not as above.
+    """
+    form, grid = form or Form(), grid or Grid()
+    rows = check_features(support, "support")
+    ids = check_labels(labels, "labels", count=len(rows), classes=classes)
+    classes = int(ids.max()) + 1 if classes is None else classes
+    spectrum = Spectrum(texts, centre=form.centre)
+    first = CoderAdapter.fit(rows, ids, spectrum, norm=norm, classes=classes, **asdict(form))
+    if validation is not None:
+        parts, folds = [_Part(rows, ids, *_checked(validation, rows.shape[1], classes))], 0
+    else:
+        cosines = None if zero_shot is None else _cosines(zero_shot, len(rows), classes)
+        parts = list(_folds(rows, ids, cosines))
+        folds = len(parts)
+    if not parts:
+        return _with_record(first, {"chosen_on": "defaults", "images": 0, "folds": 0})
+    if parts[0].zero_shot is None:  # the order of the classes is then the same for every alpha
+        grid = replace(grid, alphas=(ALPHA,))
+
+    def tried(candidate: Form) -> _Tried:
+        right = sum(_right(_refit(first, part, spectrum, candidate), part, grid) for part in parts)
+        return _Tried(candidate, np.asarray(right), sum(len(part.labels) for part in parts))
+
+    found = [tried(first.form)]
+    if found[0].images >= ENOUGH_IMAGES:
+        found += [tried(candidate) for candidate in _around(first.form, grid)]
+    best = _best(found)
+    a, b, t = _nearest_to_defaults(best.right, grid)
+    adapter = CoderAdapter.fit(
+        rows,
+        ids,
+        spectrum,
+        norm=norm,
+        classes=classes,
+        alpha=grid.alphas[a],
+        beta=grid.betas[b],
+        temperature=grid.temperatures[t],
+        **asdict(best.form),
+    )
+    chosen_on = "validation" if validation is not None else "folds"
+    return _with_record(adapter, {"chosen_on": chosen_on, "folds": folds, **_record(found, best, grid)})
+
+
+def _right(adapter: CoderAdapter, part: _Part, grid: Grid) -> NDArray[np.int64]:
+    """Right answers of each candidate, [alphas, betas, temperatures]; the affinities are computed once."""
+    right = np.zeros((len(grid.alphas), len(grid.betas), len(grid.temperatures)), np.int64)
+    rows = max(1, _CELLS_A_BLOCK // len(adapter.labels))
+    for start in range(0, len(part.labels), rows):
+        block = slice(start, start + rows)
+        closeness = adapter.closeness(part.features[block])
+        wanted = part.labels[block]
+        cosines = None if part.zero_shot is None else np.float32(ZERO_SHOT_SCALE) * part.zero_shot[block]
+        for (b, beta), (t, temperature) in product(enumerate(grid.betas), enumerate(grid.temperatures)):
+            sums = class_sums(affinity(closeness, beta, temperature), adapter)
+            for a, alpha in enumerate(grid.alphas):
+                logits = sums if cosines is None else np.float32(alpha) * sums + cosines
+                right[a, b, t] += int((logits.argmax(axis=1) == wanted).sum())
+    return right
+
+
+def _refit(adapter: CoderAdapter, part: _Part, spectrum: Spectrum, form: Form) -> CoderAdapter:
+    return CoderAdapter.fit(
+        part.support, part.support_labels, spectrum, norm=adapter.norm, classes=adapter.classes, **asdict(form)
+    )
+
+
+def _folds(rows: NDArray[Any], ids: NDArray[np.int32], cosines: NDArray[np.float32] | None) -> Iterator[_Part]:
+    """Every image of a class with two or more is held out once, and its class keeps some in every fold."""
+    counts = np.bincount(ids)
+    if counts.max() < 2:
+        return
+    folds = min(MOST_FOLDS, int(counts.max()))
+    place = np.empty(len(ids), np.int64)
+    for label in np.flatnonzero(counts):
+        place[ids == label] = np.arange(counts[label])
+    held = np.where(counts[ids] > 1, place % folds, -1)
+    for fold in range(folds):
+        out = held == fold
+        yield _Part(rows[~out], ids[~out], rows[out], ids[out], None if cosines is None else cosines[out])
+
+
+def _around(form: Form, grid: Grid) -> list[Form]:
+    exponents = [replace(form, exponent=exponent) for exponent in grid.exponents]
+    ridges = [replace(form, ridge=ridge) for ridge in grid.ridges]
+    return [candidate for candidate in exponents + ridges if candidate != form]
+
+
+def _best(found: Sequence[_Tried]) -> _Tried:
+    """The first form, unless another is better by more than the standard error of its accuracy."""
+    first, best = found[0], max(found, key=lambda one: one.accuracy)
+    error = np.sqrt(first.accuracy * (1 - first.accuracy) / first.images)
+    return best if best.accuracy > first.accuracy + error else first
+
+
+def _nearest_to_defaults(right: NDArray[np.int64], grid: Grid) -> tuple[int, ...]:
+    axes = ((grid.alphas, ALPHA), (grid.betas, BETA), (grid.temperatures, TEMPERATURE))
+    far = [np.abs(np.log(np.asarray(values) / default)) for values, default in axes]
+    distance = far[0][:, None, None] + far[1][:, None] + far[2]
+    best = np.where(right == right.max(), distance, np.inf)
+    return tuple(int(i) for i in np.unravel_index(best.argmin(), best.shape))
+
+
+def _record(found: Sequence[_Tried], best: _Tried, grid: Grid) -> dict[str, Any]:
+    forms = []
+    for one in found:
+        candidates = (one.right / one.images).round(4).tolist()
+        forms.append({**asdict(one.form), "accuracy": round(one.accuracy, 4), "candidates": candidates})
+    return {"images": best.images, "accuracy": round(best.accuracy, 4), "grid": asdict(grid), "forms": forms}
+
+
+def _with_record(adapter: CoderAdapter, record: dict[str, Any]) -> Search:
+    return Search(adapter=replace(adapter, search=record), record=record)
+
+
+def _checked(
+    validation: Validation, width: int, classes: int
+) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.float32] | None]:
+    features = check_features(validation.features, "validation features", width=width)
+    labels = check_labels(validation.labels, "validation labels", count=len(features), classes=classes)
+    zero_shot = validation.zero_shot
+    return features, labels, None if zero_shot is None else _cosines(zero_shot, len(features), classes)
+
+
+def _cosines(zero_shot: ArrayLike, count: int, classes: int) -> NDArray[np.float32]:
+    found = np.asarray(zero_shot, np.float32)
+    if found.shape != (count, classes):
+        raise ValueError(f"zero_shot must be [images, C] = [{count}, {classes}], got {list(found.shape)}")
+    if not np.isfinite(found).all():
+        raise ValueError("zero_shot holds a NaN or an infinity; leave those images out")
+    return found
