@@ -88,6 +88,7 @@ class Head:
         coder: NDArray[np.float32],
         *,
         scale: float,
+        temperature: float,
         margin: float,
         rerank: bool,
         logits: NDArray[np.float32],
@@ -110,11 +111,12 @@ class Head:
             features: [B, D]; B may be 0.
             coder: [B, C + R], from ``coder`` or from the engine's graph.
             scale: logit scale of the softmax, positive.
+            temperature: what scores are calibrated by, positive; 1 = not. The margin goes without it.
             margin: rerank only images whose softmax(scale * o) top-1 minus top-2 is below it; negative = all.
             rerank: False = stage 1 only.
             logits: [B, C], written: o_j.
             ids: [B, n] with k <= n <= C, written: class ids, best first.
-            scores: [B, n], written: softmax(scale * o) of ``ids``.
+            scores: [B, n], written: softmax(scale * o / temperature) of ``ids``.
             gaps: [B, k], written: S_c of the first k of ``ids``; 0 where not reranked.
             duels: [B, k, k], written: gap of candidate i over candidate j of ``ids``; 0 on the diagonal,
                 where texts are missing and where not reranked.
@@ -123,8 +125,8 @@ class Head:
 
         Raises:
             TypeError: an array has another dtype or is strided.
-            ValueError: a shape, ``scale`` or ``margin`` is wrong, or an output is read-only. Nothing is
-                written.
+            ValueError: a shape, ``scale``, ``temperature`` or ``margin`` is wrong, or an output is read-only.
+                Nothing is written.
             RuntimeError: a feature, a coder row or a pair row needed holds a NaN or an infinity; the message
                 names the first such image row, and the outputs' contents are unspecified.
         """

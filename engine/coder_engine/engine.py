@@ -123,6 +123,10 @@ class Engine:
             f"{meta.model} ({meta.pretrained})",
             f"{len(meta.labels):,} classes, {duels}",
         ]
+        if meta.temperature != 1:
+            parts.append(f"scores calibrated, temperature {meta.temperature:.3g}")
+        if meta.unknown_below is not None:
+            parts.append(f"unknown below {meta.unknown_below:.3g} unless told otherwise")
         if self.passed_over:
             parts.append(f"passed over: {', '.join(map(str, self.passed_over))}")
         return "; ".join(parts)
@@ -138,7 +142,8 @@ class Engine:
         Args:
             batch: images, see the class.
             top: classes listed a prediction (the first five are the reranked ones).
-            unknown_below: mark predictions whose score is under this probability as unknown.
+            unknown_below: mark predictions whose score is under this probability as unknown. None goes by the weight
+                file, which has no such threshold unless one was chosen on images; 0 marks none.
 
         Raises:
             TypeError, ValueError: the batch is no sequence of images, or an argument is out of range.
@@ -224,7 +229,8 @@ class Engine:
             )
         ranking = self._rank(active, np.ascontiguousarray(features), top)
         labels = active.weights.meta.labels
-        return [prediction_of(None, ranking, row, labels, top, unknown_below) for row in range(len(features))]
+        threshold = _threshold(active, unknown_below)
+        return [prediction_of(None, ranking, row, labels, top, threshold) for row in range(len(features))]
 
     def coder(self, batch: Any) -> NDArray[np.float32]:
         """General CODER s = x W (Eq. 6): the cosines with all T general texts, float32 [B, T].
@@ -284,7 +290,7 @@ class Engine:
         unknown_below: float | None,
     ) -> list[Prediction]:
         active = self._active
-        labels = active.weights.meta.labels
+        labels, threshold = active.weights.meta.labels, _threshold(active, unknown_below)
         good = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
         ranking = self._rank(active, self._backend.encode(np.stack(good)), top) if good else None
         rows = iter(range(len(good)))
@@ -294,7 +300,7 @@ class Engine:
             if isinstance(pixels, ImageError):
                 found.append(failed(path, pixels))
             elif ranking is not None:
-                found.append(prediction_of(path, ranking, next(rows), labels, top, unknown_below))
+                found.append(prediction_of(path, ranking, next(rows), labels, top, threshold))
         return found
 
     def _rank(self, active: _LabelSet, features: NDArray[np.float32], top: int) -> Ranking:
@@ -313,3 +319,7 @@ class Engine:
             return self._pixels(image)
         except ImageError as err:
             return err
+
+
+def _threshold(active: _LabelSet, asked: float | None) -> float | None:
+    return active.weights.meta.unknown_below if asked is None else asked

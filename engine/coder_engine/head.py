@@ -31,7 +31,7 @@ class Ranking:
     Attributes:
         logits: o of Eq. 8, float32 [B, C].
         ids: class ids, best first, int32 [B, n].
-        scores: softmax(logit scale * o) of those classes, float32 [B, n].
+        scores: softmax(logit scale * o / temperature) of those classes, float32 [B, n].
         gaps: S of Eq. 15 for the first k, float32 [B, k]; 0 where the image was not reranked.
         duels: gap of the i-th over the j-th class of ``ids`` (Eq. 14), float32 [B, k, k].
         reranked: whether stage 2 ran, bool [B].
@@ -54,6 +54,7 @@ class Head:
         self._reranked = 0
         self._rows, self._width = weights.bank.shape
         self._scale = weights.meta.logit_scale
+        self._temperature = weights.meta.temperature
         try:
             self._kernel = _kernels.Head(
                 weights.bank,
@@ -80,7 +81,8 @@ class Head:
         Args:
             features: float32 [B, D], unit length.
             top: how many classes to return at least; those past the fifth keep their stage-1 order.
-            margin: rerank only where the two best probabilities differ by less than this; None reranks always.
+            margin: rerank only where the two best of softmax(logit scale * o) differ by less than this, whatever the
+                temperature; None reranks always.
             rerank: False stops after stage 1.
 
         Raises:
@@ -100,7 +102,15 @@ class Head:
         try:
             self._kernel.coder(features, coder)
             gate = -1.0 if margin is None else margin
-            self._kernel.rank(features, coder, scale=self._scale, margin=gate, rerank=rerank, **out.__dict__)
+            self._kernel.rank(
+                features,
+                coder,
+                scale=self._scale,
+                temperature=self._temperature,
+                margin=gate,
+                rerank=rerank,
+                **out.__dict__,
+            )
         except RuntimeError as err:
             raise EngineError(
                 f"{err}; the engine file is damaged or overflows in its precision: export it again"

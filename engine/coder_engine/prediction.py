@@ -16,7 +16,8 @@ class Candidate:
 
     Attributes:
         label: the class name.
-        score: its probability by stage 1: softmax of the scaled o of Eq. 8.
+        score: its probability by stage 1, softmax(logit scale * o / temperature), o of Eq. 8. After a rerank another
+            class of ``top`` may have a higher one.
         gap: S of Eq. 15, the sum of its one-to-one gaps over the other candidates; 0.0 where not reranked.
     """
 
@@ -39,12 +40,13 @@ class Prediction:
 
     Attributes:
         label: the best class; None where ``error`` is set.
-        score: its probability; None where ``error`` is set.
+        score: its probability, calibrated where a temperature was fitted; None where ``error`` is set.
         top: the best classes in order, ``label`` first; empty where ``error`` is set.
         reranked: whether stage 2 ran.
         path: where the image came from; None for images that were no paths.
         error: why there is no answer.
-        unknown: the score is below the threshold asked for; ``label`` is still the best guess.
+        unknown: the score is below the threshold, the weight file's or the one asked for; ``label`` is still the best
+            guess.
     """
 
     label: str | None

@@ -4,13 +4,13 @@ Input: ``pixels`` uint8 [B, H, W, 3], resized and cropped as ``coder.preprocess`
 class first, k = min(5, C):
 
     ids     int64   [B, k]  the candidates, reranked
-    scores  float32 [B, k]  their stage-1 probabilities, softmax(logit scale * o)
+    scores  float32 [B, k]  their stage-1 probabilities, softmax(logit scale * o / temperature)
     gaps    float32 [B, k]  their S of Eq. 15; 0 where the image was not reranked
 
 The graph is the engine's own, with the frozen texts as initializers and the head of ``kernels/include/coder/head.h``
 behind it, in standard operators. Ties fall as there: TopK promises the lower index first, which is the lower class id
-in stage 1 and the better stage-1 rank in stage 2. The margin is the weight file's. A graph cannot raise: where
-``Engine`` reports a feature that is not finite, this one gives NaN scores.
+in stage 1 and the better stage-1 rank in stage 2. Margin and temperature are the weight file's as it is at export. A
+graph cannot raise: where ``Engine`` reports a feature that is not finite, this one gives NaN scores.
 
 Metadata, all strings: ``coder.standalone`` (version of this interface), ``coder.labels`` (JSON list in id order),
 ``coder.preprocess`` (JSON, see ``coder_engine.preprocess``), ``coder.model``, ``coder.pretrained``, ``coder.tower``.
@@ -154,10 +154,9 @@ def _append_head(to: _Builder, weights: Weights) -> None:
     k = min(CANDIDATES, len(weights.meta.labels))
     best, candidates = to.top(logits, k)
     leader = to.pick(best, [0])
-    scale = to.constant(np.array(weights.meta.logit_scale, np.float32))
     # From the leader, as in the kernels: scale * o alone would round away part of what a small difference says.
-    powers = to.node("Exp", to.node("Mul", to.node("Sub", logits, leader), scale))
-    total = to.node("ReduceSum", powers, to.constant(np.array([1])), keepdims=1)
+    behind = to.node("Sub", logits, leader)
+    powers, total = _softmax(to, behind, weights.meta.logit_scale / weights.meta.temperature)
     probabilities = to.node("Div", to.node("GatherElements", powers, candidates, axis=1), total)
     if weights.pair_rows is None or k == 1:
         to.node("Identity", candidates, output="ids")
@@ -166,7 +165,7 @@ def _append_head(to: _Builder, weights: Weights) -> None:
         return
     sums = _sums(to, _gaps(to, weights, candidates, k), k)
     if weights.meta.margin is not None:
-        sums = to.node("Where", _gate(to, weights.meta, best, total), sums, to.constant(np.float32(0)))
+        sums = to.node("Where", _gate(to, weights.meta, best, behind), sums, to.constant(np.float32(0)))
     gaps, places = to.top(sums, k)
     to.node("Identity", gaps, output="gaps")
     to.node("GatherElements", candidates, places, axis=1, output="ids")
@@ -264,8 +263,18 @@ def _sums(to: _Builder, gaps: str, k: int) -> str:
     return to.node("Sum", *(to.pick(either, turn) for turn in turns))
 
 
-def _gate(to: _Builder, meta: Metadata, best: str, total: str) -> str:
-    """Whether the two best probabilities differ by less than the margin: bool [B, 1], in float64 as in the kernels."""
+def _softmax(to: _Builder, behind: str, scale: float) -> tuple[str, str]:
+    """exp(scale * (o - best o)) and its sum over the classes: [B, C] -> [B, C], [B, 1]."""
+    powers = to.node("Exp", to.node("Mul", behind, to.constant(np.array(scale, np.float32))))
+    return powers, to.node("ReduceSum", powers, to.constant(np.array([1])), keepdims=1)
+
+
+def _gate(to: _Builder, meta: Metadata, best: str, behind: str) -> str:
+    """Whether softmax(scale * o) top-1 minus top-2 is less than the margin: bool [B, 1], in float64 as in the kernels.
+
+    Without the temperature, as there.
+    """
+    _, total = _softmax(to, behind, meta.logit_scale)
     lead = to.node("Cast", to.node("Sub", to.pick(best, [1]), to.pick(best, [0])), to=TensorProto.DOUBLE)
     second = to.node("Exp", to.node("Mul", lead, to.constant(np.float64(meta.logit_scale))))
     over = to.node("Sub", to.constant(np.float64(1)), second)

@@ -58,9 +58,9 @@ class PyHead {
     head_->coder(from, batch, to);
   }
 
-  void rank(const Array<float>& features, const Array<float>& coder, double scale, double margin, bool rerank,
-            Array<float> logits, Array<int32_t> ids, Array<float> scores, Array<float> gaps,
-            Array<float> duels, Array<bool> reranked) const {
+  void rank(const Array<float>& features, const Array<float>& coder, double scale, double temperature,
+            double margin, bool rerank, Array<float> logits, Array<int32_t> ids, Array<float> scores,
+            Array<float> gaps, Array<float> duels, Array<bool> reranked) const {
     const py::ssize_t c = head_->classes(), k = c < max_candidates ? c : max_candidates;
     const py::ssize_t b = features.ndim() == 2 ? features.shape(0) : 0,
                       n = ids.ndim() == 2 ? ids.shape(1) : 0;
@@ -74,7 +74,7 @@ class PyHead {
                      output(reranked, "reranked", "[B]", {b}),
                      n};
     const Released released;
-    head_->rank(x, s, b, {scale, margin, rerank}, to);
+    head_->rank(x, s, b, {scale, temperature, margin, rerank}, to);
   }
 
   std::string isa() const { return name(head_->isa()); }
@@ -106,8 +106,8 @@ PYBIND11_MODULE(_kernels, m) {
            py::arg("isa") = "auto")
       .def("coder", &PyHead::coder, fixed("features"), fixed("out"))
       .def("rank", &PyHead::rank, fixed("features"), fixed("coder"), py::kw_only(), py::arg("scale"),
-           py::arg("margin"), py::arg("rerank"), fixed("logits"), fixed("ids"), fixed("scores"),
-           fixed("gaps"), fixed("duels"), fixed("reranked"))
+           py::arg("temperature"), py::arg("margin"), py::arg("rerank"), fixed("logits"), fixed("ids"),
+           fixed("scores"), fixed("gaps"), fixed("duels"), fixed("reranked"))
       .def_property_readonly("isa", &PyHead::isa)
       .def_property_readonly("threads", &PyHead::threads);
 }

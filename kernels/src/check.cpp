@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -88,6 +89,10 @@ void check_pairs(const Pairs& pairs, int64_t classes) {
 void check_options(const RankOptions& options, int64_t top, int64_t classes) {
   if (!std::isfinite(options.scale) || options.scale <= 0.0)
     throw std::invalid_argument("scale must be positive and finite, got " + to_string(options.scale));
+  const double sharpness = options.scale / options.temperature;  // the kernels take it as a float
+  if (!(sharpness > 0.0 && sharpness <= static_cast<double>(std::numeric_limits<float>::max())))
+    throw std::invalid_argument("temperature must be positive and finite, as must scale / temperature, got " +
+                                to_string(options.temperature));
   if (std::isnan(options.margin))
     throw std::invalid_argument("margin must be a number (negative = always rerank), got nan");
   const int64_t least = std::min<int64_t>(max_candidates, classes);

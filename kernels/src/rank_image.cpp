@@ -44,6 +44,35 @@ int64_t pair_row(const Pairs& pairs, int64_t classes, int64_t a, int64_t b) {
   return at != end && *at == b ? at - pairs.others : -1;
 }
 
+// softmax(scale * logits) of single classes.
+class Softmax {
+ public:
+  Softmax(const Problem& problem, const float* logits, int32_t best, double scale)
+      : logits_(logits),
+        top_(logits[best]),
+        scale_(scale),
+        sum_(problem.kernels.exp_sum(logits, problem.bank.classes, static_cast<float>(scale), logits[best])) {
+  }
+  double operator()(int32_t id) const {
+    return std::exp(scale_ * (static_cast<double>(logits_[id]) - static_cast<double>(top_))) / sum_;
+  }
+
+ private:
+  const float* logits_;
+  float top_;
+  double scale_, sum_;
+};
+
+// Whether stage 2 is asked for. The margin was chosen on softmax(scale * o), so calibrating scores by a
+// temperature must not move it.
+bool gate_opens(const Problem& problem, const ImageRows& image) {
+  const RankOptions& options = problem.options;
+  if (!options.rerank || problem.pairs.rows == nullptr || problem.candidates < 2) return false;
+  if (options.margin < 0.0) return true;
+  const Softmax softmax(problem, image.logits, image.ids[0], options.scale);
+  return softmax(image.ids[0]) - softmax(image.ids[1]) < options.margin;
+}
+
 struct Duels {
   const uint16_t* row[max_candidates][max_candidates] = {};  // i < j in stage-1 order; nullptr = no texts
   float gap[max_candidates][max_candidates] = {};            // of i over j
@@ -119,22 +148,13 @@ Fault rank_image(const Problem& problem, const ImageRows& image) {
   if (!kernels.all_finite(image.logits, bank.classes)) return Fault::coder;
   select_top(image.logits, bank.classes, image.ids, problem.top);
 
-  const float best = image.logits[image.ids[0]];
-  const double scale = problem.options.scale;
-  const double sum = kernels.exp_sum(image.logits, bank.classes, static_cast<float>(scale), best);
-  const auto score = [&](int64_t i) {
-    return std::exp(scale * (static_cast<double>(image.logits[image.ids[i]]) - static_cast<double>(best))) /
-           sum;
-  };
-  const int k = problem.candidates;
-  const double margin = problem.options.margin;
-  const bool open = problem.options.rerank && problem.pairs.rows != nullptr && k > 1 &&
-                    (margin < 0.0 || score(0) - score(1) < margin);
+  const Softmax score(problem, image.logits, image.ids[0],
+                      problem.options.scale / problem.options.temperature);
   Duels duels;
-  *image.reranked = open && find_rows(problem, image.ids, duels);
+  *image.reranked = gate_opens(problem, image) && find_rows(problem, image.ids, duels);
   if (*image.reranked && !fight(problem, image.feature, image.ids, duels)) return Fault::pair;
-  write_order(k, duels, image);
-  for (int64_t i = 0; i < problem.top; ++i) image.scores[i] = static_cast<float>(score(i));
+  write_order(problem.candidates, duels, image);
+  for (int64_t i = 0; i < problem.top; ++i) image.scores[i] = static_cast<float>(score(image.ids[i]));
   return Fault::none;
 }
 

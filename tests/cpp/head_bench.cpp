@@ -111,7 +111,7 @@ int main(int argc, char** argv) {
   const coder::Bank view{bank.data(), offsets.data(), weight.data(), C, R, D};
   const coder::Head head(view, pairs, threads, coder::usable_isas().front());
   const coder::Head plain(view, pairs, 1, coder::Isa::scalar);
-  const coder::RankOptions options{100.0, -1.0, true};
+  const coder::RankOptions options{100.0, 1.0, -1.0, true};
   std::printf("%s, C=%d R=%d D=%d\n", coder::name(head.isa()), int{C}, int{R}, int{D});
   // Coder rows of as many images as there are, as a processor soon knows the way through one alone.
   std::vector<float> rows(4096 * (C + R));

@@ -22,7 +22,7 @@ std::atomic<int64_t> allocations{0};
 
 namespace {
 
-constexpr coder::RankOptions gated{30.0, 0.9, true};
+constexpr coder::RankOptions gated{30.0, 2.0, 0.9, true};
 
 // Big enough for both calls to be shared between threads.
 struct Case {

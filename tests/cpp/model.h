@@ -127,9 +127,9 @@ struct Answer {
 };
 
 struct Expected {
-  std::vector<double> logits, softmax, sums;  // [C], [C], [k] in output order
-  std::vector<int64_t> ids;                   // [C]
-  std::vector<std::vector<double>> duels;     // [k][k] in output order
+  std::vector<double> logits, softmax, gate, sums;  // [C], [C], [C] without the temperature, [k]
+  std::vector<int64_t> ids;                         // [C]
+  std::vector<std::vector<double>> duels;           // [k][k] in output order
   bool reranked = false;
 };
 
@@ -145,8 +145,16 @@ inline double gap(const Model& model, const float* x, int64_t a, int64_t b) {
   return row < 0 ? 0.0 : dot(model.rows.data() + row * model.width, x, model.width);
 }
 
-inline void stage_one(const Model& model, const float* coder, double scale, Expected& to) {
+inline std::vector<double> softmax(const std::vector<double>& logits, double scale, double top) {
   double total = 0.0;
+  std::vector<double> found;
+  for (double o : logits) total += std::exp(scale * (o - top));
+  for (double o : logits) found.push_back(std::exp(scale * (o - top)) / total);
+  return found;
+}
+
+inline void stage_one(const Model& model, const float* coder, double scale, double temperature,
+                      Expected& to) {
   for (int64_t j = 0; j < model.classes; ++j) {
     const auto at = static_cast<size_t>(j);
     double best = -1e300;
@@ -156,8 +164,8 @@ inline void stage_one(const Model& model, const float* coder, double scale, Expe
     to.ids.push_back(j);
   }
   const double top = *std::max_element(to.logits.begin(), to.logits.end());
-  for (double o : to.logits) total += std::exp(scale * (o - top));
-  for (double o : to.logits) to.softmax.push_back(std::exp(scale * (o - top)) / total);
+  to.gate = softmax(to.logits, scale, top);
+  to.softmax = softmax(to.logits, scale / temperature, top);
   std::stable_sort(to.ids.begin(), to.ids.end(), [&](int64_t a, int64_t b) {
     return to.logits[static_cast<size_t>(a)] > to.logits[static_cast<size_t>(b)];
   });
@@ -166,11 +174,11 @@ inline void stage_one(const Model& model, const float* coder, double scale, Expe
 inline Expected expect(const Model& model, const float* x, const float* coder,
                        const coder::RankOptions& options) {
   Expected to;
-  stage_one(model, coder, options.scale, to);
+  stage_one(model, coder, options.scale, options.temperature, to);
   const auto k = static_cast<size_t>(std::min<int64_t>(5, model.classes));
   to.duels.assign(k, std::vector<double>(k, 0.0));
   to.sums.assign(k, 0.0);
-  const auto probability = [&](size_t i) { return to.softmax[static_cast<size_t>(to.ids[i])]; };
+  const auto probability = [&](size_t i) { return to.gate[static_cast<size_t>(to.ids[i])]; };
   if (!options.rerank || k < 2) return to;
   if (options.margin >= 0.0 && probability(0) - probability(1) >= options.margin) return to;
   std::vector<std::pair<double, int64_t>> order;

@@ -7,7 +7,7 @@ namespace {
 using coder::Isa;
 using coder::RankOptions;
 
-constexpr RankOptions always{100.0, -1.0, true};
+constexpr RankOptions always{100.0, 1.0, -1.0, true};
 
 Answer run(const Model& model, const coder::Head& head, const std::vector<float>& features, int64_t top,
            const RankOptions& options) {
@@ -50,8 +50,9 @@ void every_shape(Isa isa) {
       for (int64_t top :
            {std::min<int64_t>(5, classes), (std::min<int64_t>(5, classes) + classes) / 2, classes}) {
         for (const RankOptions& options :
-             {always, RankOptions{100.0, -1.0, false}, RankOptions{3.0, 0.2, true},
-              RankOptions{1.0, INFINITY, true}, RankOptions{1.0, 0.0, true}}) {
+             {always, RankOptions{100.0, 1.0, -1.0, false}, RankOptions{3.0, 1.0, 0.2, true},
+              RankOptions{1.0, 0.3, INFINITY, true}, RankOptions{1.0, 1.0, 0.0, true},
+              RankOptions{3.0, 4.0, 0.2, true}}) {
           const Answer got = run(model, head, features, top, options);
           for (int64_t i = 0; i < 6; ++i) compare(model, got, features, i, options);
         }
@@ -60,12 +61,20 @@ void every_shape(Isa isa) {
   }
 }
 
-// The gate must open for some images and stay shut for others, else the comparison above says little.
+// The gate must open for some images and stay shut for others, else the comparison above says little; and
+// the same ones at every temperature.
 void gate_splits() {
   const Model model(6, 37, PairKind::dense, 6);
-  const Answer got = run(model, model.head(Isa::scalar), model.images(64), 5, {3.0, 0.2, true});
-  const auto open = std::count(got.reranked.get(), got.reranked.get() + 64, true);
-  CHECK(open > 4 && open < 60);
+  const auto opened = [&](double temperature) {
+    const Answer got =
+        run(model, model.head(Isa::scalar), model.images(64), 5, {3.0, temperature, 0.2, true});
+    return std::vector<bool>(got.reranked.get(), got.reranked.get() + 64);
+  };
+  const std::vector<bool> open = opened(1.0);
+  const auto count = std::count(open.begin(), open.end(), true);
+  CHECK(count > 4 && count < 60);
+  CHECK(opened(0.1) == open);
+  CHECK(opened(10.0) == open);
 }
 
 // All classes alike: every stage ties, so ids ascend.

@@ -42,6 +42,7 @@ class Case:
     layout: str = "sparse"
     threads: int = 1
     scale: float = 100.0
+    temperature: float = 1.0
     margin: float = -1.0
     rerank: bool = True
     places: int
@@ -107,6 +108,7 @@ def cases(draw: st.DrawFn, *, dyadic: bool) -> Case:
         layout=layout,
         threads=draw(st.integers(1, 3)),
         scale=draw(st.sampled_from((100.0, 14.0, 1.0))),
+        temperature=draw(st.sampled_from((1.0, 1.0, 0.8, 1.7, 5.0))),
         margin=draw(st.sampled_from(MARGINS)),
         rerank=draw(st.sampled_from((True, True, True, False))),
         places=draw(st.integers(min(5, classes), classes)),

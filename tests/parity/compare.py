@@ -56,7 +56,9 @@ def run(case: Case, isa: str, weights: Collapsed) -> Answer:
     )
     head.coder(case.features, answer.coder)
     outputs = {name: buffer for name, buffer in answer._asdict().items() if name != "coder"}
-    switches = {"scale": case.scale, "margin": case.margin, "rerank": case.rerank}
+    switches = {
+        "scale": case.scale, "temperature": case.temperature, "margin": case.margin, "rerank": case.rerank
+    }  # fmt: skip
     head.rank(case.features, answer.coder, **switches, **outputs)
     return answer
 
@@ -120,7 +122,7 @@ def check_image(case: Case, weights: Collapsed, answer: Answer, i: int) -> bool:
     assert len(set(ids)) == len(ids), f"image {i}: an id twice in {ids}"
     logits = reference.stage_one(x, case.class_texts)
     np.testing.assert_allclose(answer.logits[i], logits, rtol=0, atol=LOGIT)
-    scores = reference.softmax(logits, case.scale)[ids]
+    scores = reference.softmax(logits, case.scale / case.temperature)[ids]
     np.testing.assert_allclose(answer.scores[i], scores, rtol=0, atol=SCORE)
 
     stored = stored_gaps(x, ids[:k], weights)
@@ -152,7 +154,7 @@ def check_exactly(case: Case, answer: Answer) -> None:
         np.testing.assert_array_equal(answer.ids[i], want.order[: case.places])
         np.testing.assert_array_equal(answer.gaps[i], want.gaps)
         np.testing.assert_array_equal(answer.duels[i], want.duels)
-        scores = reference.softmax(logits, case.scale)[answer.ids[i]]
+        scores = reference.softmax(logits, case.scale / case.temperature)[answer.ids[i]]
         np.testing.assert_allclose(answer.scores[i], scores, rtol=0, atol=SCORE)
         if case.layout != "dense" or want.duels.any():
             assert bool(answer.reranked[i]) == want.reranked, f"image {i}: reranked is not {want.reranked}"

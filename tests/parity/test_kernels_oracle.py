@@ -127,6 +127,15 @@ def test_gate(isa: str, margin: float) -> None:
 
 
 @every_isa
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 8.0])
+def test_the_temperature_moves_scores_and_not_the_gate(isa: str, temperature: float) -> None:
+    case = grid_case(6, 9, "all", seed=4, scale=0.1, margin=0.01, temperature=temperature)
+    answer = run(case, isa, collapse(case.class_texts, case.pairs, "sparse"))
+    assert answer.reranked.sum() == 4
+    check_exactly(case, answer)
+
+
+@every_isa
 @pytest.mark.parametrize(("margin", "opens"), [(0.0, False), (1e-3, True)])
 def test_a_full_tie_is_under_every_margin_but_0(isa: str, margin: float, opens: bool) -> None:
     case = grid_case(6, 9, "all", seed=2, margin=margin)

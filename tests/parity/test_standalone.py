@@ -66,7 +66,9 @@ def as_pixels(features: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.stack([whole >> 16, whole >> 8 & 255, whole & 255], axis=-1).astype(np.uint8)[:, None]
 
 
-def weights_of(texts: Collapsed, *, scale: float = 100.0, margin: float | None = None) -> Weights:
+def weights_of(
+    texts: Collapsed, *, scale: float = 100.0, temperature: float = 1.0, margin: float | None = None
+) -> Weights:
     meta = Metadata(
         labels=tuple(f"class {i}" for i in range(len(texts.name_weight))),
         model="numbers",
@@ -74,6 +76,7 @@ def weights_of(texts: Collapsed, *, scale: float = 100.0, margin: float | None =
         tower="numbers",
         preprocess=PREPROCESS,
         logit_scale=scale,
+        temperature=temperature,
         margin=margin,
     )
     return Weights(path=Path("drawn.safetensors"), meta=meta, **texts.__dict__)
@@ -104,7 +107,8 @@ def check(weights: Weights, features: NDArray[np.float32]) -> int:
 
 def drawn(case: Case) -> Weights:
     margin = None if case.margin < 0 else case.margin
-    return weights_of(collapse(case.class_texts, case.pairs, case.layout), scale=case.scale, margin=margin)
+    texts = collapse(case.class_texts, case.pairs, case.layout)
+    return weights_of(texts, scale=case.scale, temperature=case.temperature, margin=margin)
 
 
 @settings(max_examples=60, deadline=None)
@@ -169,10 +173,11 @@ def test_many_classes_names_and_pairs(classes: int, pairs: int | None, names: in
     assert check(weights, features[:1]) == 0
 
 
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
 @pytest.mark.parametrize("margin", [0.0, 0.02, 0.3, 1.0])
-def test_margin_gates_the_same_images(margin: float) -> None:
+def test_margin_gates_the_same_images(margin: float, temperature: float) -> None:
     features = unit_rows(np.random.default_rng(2), 200, 16).astype(np.float32)
-    weights = weights_of(random_texts(40, 16, pairs=None, names=2), scale=14.0, margin=margin)
+    weights = weights_of(random_texts(40, 16, pairs=None, names=2), scale=14.0, margin=margin, temperature=temperature)
     ranking, (_, _, gaps) = answers(weights, features)
     assert len(set(ranking.reranked.tolist())) == (2 if 0 < margin < 1 else 1)
     np.testing.assert_array_equal((gaps != 0).any(axis=1), ranking.reranked)

@@ -247,7 +247,12 @@ def _add_input_options(group: argparse._ArgumentGroup) -> None:
 def _add_method_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--top", type=_count, default=5, metavar="N", help="classes listed an image (%(default)s)")
-    add("--unknown-below", type=_fraction, metavar="P", help="mark answers less probable as unknown")
+    add(
+        "--unknown-below",
+        type=_fraction,
+        metavar="P",
+        help="mark answers less probable as unknown; 0: none (default: the weight file's threshold, if it has one)",
+    )
     rerank = group.add_mutually_exclusive_group()
     rerank.add_argument("--no-rerank", action="store_true", help="stop after stage 1")
     gate = "rerank only where the best two probabilities are closer than this"

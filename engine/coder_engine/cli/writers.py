@@ -108,7 +108,7 @@ class Table(Format):
         return self._line(path, label + marks, score, rest)
 
     def footer(self) -> str:
-        words = {"*": "the rerank changed the first place", "?": "unknown: scored below --unknown-below"}
+        words = {"*": "the rerank changed the first place", "?": "unknown: the score is under the threshold"}
         return "".join(f"{mark} {meaning}\n" for mark, meaning in words.items() if mark in self._marks)
 
     def _line(self, path: str, label: str, score: str, rest: str) -> str:

@@ -35,8 +35,9 @@ struct Pairs {
 };
 
 struct RankOptions {
-  double scale;   // logit scale of the softmax, > 0
-  double margin;  // rerank only where softmax top-1 minus top-2 is below it; negative = always
+  double scale;        // logit scale of the softmax, > 0
+  double temperature;  // what scores are calibrated by, > 0; the margin goes without it
+  double margin;  // rerank only where softmax(scale * o) top-1 minus top-2 is below it; negative = always
   bool rerank;    // false = stage 1 only
 };
 
@@ -44,7 +45,7 @@ struct RankOptions {
 struct Ranking {
   float* logits;  // [B, C], o_j of Eq. 8
   int32_t* ids;   // [B, n], best first
-  float* scores;  // [B, n], softmax(scale * o) of ids
+  float* scores;  // [B, n], softmax(scale * o / temperature) of ids
   float* gaps;    // [B, k], S_c of Eq. 15 of the first k of ids; 0 where not reranked
   float* duels;  // [B, k, k], gap of candidate i over candidate j of ids; 0 on the diagonal and where missing
   bool* reranked;  // [B]

@@ -134,6 +134,33 @@ def test_unknown(engine: Engine, photographs: list[Path]) -> None:
     ] == [False, True]
 
 
+def test_unknown_by_the_weight_files_threshold_unless_told_otherwise(
+    tiny: Path, tmp_path: Path, photographs: list[Path]
+) -> None:
+    strict = Engine(tiny, weights=rewritten(tiny, tmp_path, unknown_below=1.0))
+    features = strict.embed(photographs)
+    for found in (
+        strict.predict(photographs),
+        list(strict.predict_stream(photographs)),
+        strict.predict_features(features),
+    ):
+        assert all(item.unknown for item in found)
+    assert not any(item.unknown for item in strict.predict(photographs, unknown_below=0.0))
+    assert "; unknown below 1 unless told otherwise" in strict.description
+
+
+def test_the_temperature_moves_scores_and_nothing_else(tiny: Path, tmp_path: Path, photographs: list[Path]) -> None:
+    plain = Engine(tiny, margin=0.3)
+    mild = Engine(tiny, weights=rewritten(tiny, tmp_path, temperature=3.0), margin=0.3)
+    before, after = plain.predict(photographs, top=10), mild.predict(photographs, top=10)
+    assert [(item.label, item.reranked) for item in before] == [(item.label, item.reranked) for item in after]
+    for old, new in zip(before, after, strict=True):
+        powers = np.array([item.score for item in old.top]) ** (1 / 3)
+        np.testing.assert_allclose([item.score for item in new.top], powers / powers.sum(), rtol=1e-4)
+    assert "; scores calibrated, temperature 3" in mild.description
+    assert "temperature" not in plain.description
+
+
 def test_stage_one_only_and_gate(tiny: Path, photographs: list[Path]) -> None:
     plain = Engine(tiny, rerank=False).predict(photographs)
     assert not any(item.reranked for item in plain)

@@ -96,6 +96,7 @@ def test_metadata_has_defaults(path: Path) -> None:
     found = load_weights(path).meta
     assert found == meta
     assert (found.margin, found.sentences, found.pair_digest) == (None, (), "")
+    assert (found.temperature, found.calibration, found.unknown_below) == (1.0, {}, None)
 
 
 @pytest.mark.parametrize("kind", ["no pairs", "sparse"])

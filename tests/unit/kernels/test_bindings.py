@@ -62,7 +62,7 @@ OUTPUTS = ("logits", "ids", "scores", "gaps", "duels", "reranked")
 
 
 def rank(kernel: _kernels.Head, arrays: Arrays, **options: Any) -> Arrays:
-    given: dict[str, Any] = {"scale": 30.0, "margin": -1.0, "rerank": True, **arrays, **options}
+    given: dict[str, Any] = {"scale": 30.0, "temperature": 1.0, "margin": -1.0, "rerank": True, **arrays, **options}
     kernel.rank(**given)
     return {name: arrays[name] for name in OUTPUTS}
 
@@ -171,6 +171,12 @@ def test_rank_refuses_a_scale(scale: float) -> None:
         rank(head(), call(), scale=scale)
 
 
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf, 1e-300])
+def test_rank_refuses_a_temperature(temperature: float) -> None:
+    with pytest.raises(ValueError, match=r"temperature must be positive and finite, as must scale / temperature, got"):
+        rank(head(), call(), temperature=temperature)
+
+
 def test_rank_refuses_a_margin() -> None:
     with pytest.raises(ValueError, match=r"margin must be a number"):
         rank(head(), call(), margin=np.nan)
@@ -184,7 +190,9 @@ def test_rank_refuses_read_only_outputs(name: str) -> None:
         rank(head(), arrays)
 
 
-@pytest.mark.parametrize("change", [{"scale": 0.0}, {"margin": np.nan}, {"reranked": np.zeros(4, np.bool_)}])
+@pytest.mark.parametrize(
+    "change", [{"scale": 0.0}, {"temperature": 0.0}, {"margin": np.nan}, {"reranked": np.zeros(4, np.bool_)}]
+)
 def test_rank_writes_nothing_when_it_refuses(change: dict[str, Any]) -> None:
     arrays = call()
     with pytest.raises(ValueError, match=r"must be"):

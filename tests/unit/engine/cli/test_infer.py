@@ -84,7 +84,7 @@ def test_a_table_to_a_terminal(engine: FakeEngine, photos: Path, monkeypatch: py
     assert lines[0].split() == ["path", "label", "score", "next"]
     assert lines[1].split()[:3] == ["photos/a.png", "red", "0.800"]
     assert lines[3].split()[:2] == ["photos/c.png", "blue?"]
-    assert lines[4] == "? unknown: scored below --unknown-below"
+    assert lines[4] == "? unknown: the score is under the threshold"
 
 
 def test_csv_has_as_many_columns_as_there_are_classes(

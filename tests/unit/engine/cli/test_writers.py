@@ -143,7 +143,7 @@ def test_marks_and_their_meaning() -> None:
     assert "cat* " in form.row(answer("cat", "dog", cat=0.2, dog=0.6))
     assert form.footer() == "* the rerank changed the first place\n"
     assert "cat*? " in form.row(answer("cat", "dog", cat=0.2, dog=0.6, unknown=True))
-    assert "? unknown: scored below --unknown-below\n" in form.footer()
+    assert "? unknown: the score is under the threshold\n" in form.footer()
 
 
 def test_a_fault_is_told_whole_and_names_its_file_once() -> None:
