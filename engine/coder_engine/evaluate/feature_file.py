@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,19 +95,17 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: no whole .npz file; save one with numpy.savez, with {_LAYOUT}")
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: one bare array, wanted an .npz with {_LAYOUT}")
             return {name: file[name] for name in file.files}
-    except ValueError as err:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as err:
         if "allow_pickle" in str(err):
             raise DataError(
                 f"{path}: holds pickled objects, which could run code and are never loaded; "
                 "save plain numeric arrays with numpy.savez"
             ) from err
-        raise DataError(f"{path}: no whole .npz file ({err}); save it again with numpy.savez") from err
-    except (OSError, EOFError, zipfile.BadZipFile) as err:
         raise DataError(f"{path}: no whole .npz file ({err}); save it again with numpy.savez") from err
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from coder_engine.errors import DataError
 from coder_engine.evaluate.answers import ROUNDS, bootstrap, interval
 from coder_engine.evaluate.labelled import Labelled, check_support
-from coder_engine.evaluate.tip_x import class_means, search_tip_x
+from coder_engine.evaluate.tip_x import BETAS, class_means, search_tip_x
 from coder_engine.fewshot import Form, Grid, Validation, search_adapter
 
 Array = NDArray[np.float32]
@@ -39,7 +39,8 @@ _FORMS = {
     "coder-adapter": Form(exponent=1.0, centre=False, ridge=0.0),
     "spectral": Form(),
 }
-_FIXED = Grid(exponents=(), ridges=())  # the published methods have no other form to go to
+_GRID = Grid(betas=BETAS)
+_FIXED = Grid(betas=BETAS, exponents=(), ridges=())  # the published methods have no other form to go to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +205,7 @@ def _adapter(
         zero_shot=None if task.zero_shot is None else task.zero_shot(support.features),
         norm="l2" if norm == "l2" else "minmax",
         form=_FORMS[name],
-        grid=Grid() if name == "spectral" else _FIXED,
+        grid=_GRID if name == "spectral" else _FIXED,
         classes=task.classes,
     )
     adapter = search.adapter

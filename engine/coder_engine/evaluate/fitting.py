@@ -86,6 +86,6 @@ def fit(
         changes |= chosen.changes()
         lines.append(
             f"unknown below {chosen.unknown_below:.4f}: lets {chosen.accepted_in:.1%} of {chosen.images_in:,} images "
-            f"of the classes through and {chosen.accepted_out:.1%} of {chosen.images_out:,} others, the ones it was chosen on"
+            f"of the classes through and {chosen.accepted_out:.1%} of {chosen.images_out:,} others, those it was chosen on"
         )
     return Fitted(changes=changes, lines=tuple(lines))
