@@ -97,7 +97,7 @@ def test_images_that_cannot_be_read_are_told_and_left_out(tmp_path: Path) -> Non
 
 
 def test_nothing_that_can_be_read(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none of 1 images could be read; the first: .*gone"):
+    with pytest.raises(DataError, match=r"none of 1 images could be read; the first: .*gone"):
         run(Colours(), [str(tmp_path / "gone.png")], FeatureCache(None))
 
 
@@ -113,7 +113,7 @@ def test_a_damaged_cache_file_is_computed_again(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="features cannot be kept .*pass --no-cache"):
+    with pytest.raises(DataError, match=r"features cannot be kept .*pass --no-cache"):
         run(Colours(), pictures(tmp_path, 1), FeatureCache(tmp_path / "file" / "cache"))
 
 

@@ -44,10 +44,17 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
         ("clip", "coder", "coder-star"), data, texts.weights, margin=0.2, with_ablation=True, rounds=50
     )
     few = [
-        FewShot(method=method, norm=norm, shots=m, by_seed=(0.5 + m / 20, 0.6), interval=(0.4, 0.7), chosen=({"beta": 1.0},) * 2)
+        FewShot(
+            method=method,
+            norm=norm,
+            shots=m,
+            by_seed=(0.5 + m / 20, 0.6),
+            interval=(0.4, 0.7),
+            chosen=({"beta": 1.0},) * 2,
+        )
         for method, norm in (("spectral", "minmax"), ("spectral", "l2"), ("TIP-X", ""))
         for m in (1, 4)
-    ]  # fmt: skip
+    ]
     return Evaluation(
         source="photos <script>alert(1)</script>",
         engine="an engine",
@@ -169,7 +176,7 @@ def test_a_missing_extra_names_its_command() -> None:
             DataError, match=r"plots need nonesuch, which is not installed: pip install 'coder-engine\[eval\]'"
         ),
         needs_extra("plots"),
-    ):  # noqa: E501
+    ):
         builtins.__import__("nonesuch")
 
 
