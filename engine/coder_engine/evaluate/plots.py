@@ -78,7 +78,7 @@ def curves(rows: Sequence[FewShot], *, level: float | None = None, title: str = 
             own = sorted((row for row in rows if row.method == method), key=lambda row: row.shots)
             x = np.log2([row.shots for row in own])
             low, high = 100 * np.array([row.interval for row in own]).T
-            axes.fill_between(x, low, high, color=_COLOURS[i % 7], alpha=0.12, linewidth=0)
+            axes.fill_between(x, low, high, color=_COLOURS[i % 7], alpha=0.07, linewidth=0)
             y = [100 * row.accuracy for row in own]
             axes.plot(x, y, marker=_MARKERS[i % 7], color=_COLOURS[i % 7], label=method, linewidth=1.8, markersize=5)
         if level is not None:
@@ -147,6 +147,7 @@ def scatter(places: Sequence[NDArray[np.float64]], titles: Sequence[str], ids: N
             axes.set_title(title, fontsize=11)
             axes.set_xticks([])
             axes.set_yticks([])
+            axes.spines[:].set_visible(False)
             axes.grid(False)
         return _svg(figure)
 

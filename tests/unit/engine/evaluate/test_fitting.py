@@ -56,7 +56,5 @@ def test_a_stored_temperature_is_what_a_threshold_is_on(tmp_path: Path) -> None:
 
 def test_a_threshold_that_cannot_be(tmp_path: Path) -> None:
     found = label_set(tmp_path, classes=1)
-    with pytest.raises(
-        DataError, match=r"no threshold keeps false accepts at 0.05: 5 of 5 out-of-set images score 1.0"
-    ):
+    with pytest.raises(DataError, match=r"no threshold keeps false accepts at 0.05: 5 of 5 out-of-set images"):
         fit(images_of(found, 5), found.weights, outside=images_of(found, 5).features)
