@@ -85,7 +85,7 @@ def fit(
             raise DataError(str(err)) from err
         changes |= chosen.changes()
         lines.append(
-            f"unknown below {chosen.unknown_below:.4f}: lets {chosen.accepted_in:.1%} of {chosen.images_in:,} images of "
-            f"the classes and {chosen.accepted_out:.1%} of {chosen.images_out:,} others through, that it was chosen on"
+            f"unknown below {chosen.unknown_below:.4f}: {chosen.accepted_in:.1%} of {chosen.images_in:,} images of the "
+            f"classes pass, and {chosen.accepted_out:.1%} of {chosen.images_out:,} others, on which it was chosen"
         )
     return Fitted(changes=changes, lines=tuple(lines))
