@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from coder_engine.cli.eval import main
+from coder_engine.cli.eval_options import parse
+from coder_engine.cli.eval_task import open_task
 from coder_engine.weights import load_weights
 from helpers_evaluate import clusters, images_of, label_set
 from parity.cases import unit_rows
@@ -94,6 +96,16 @@ def test_support_is_drawn_from_the_val_split_or_another_file(
     np.savez(tmp_path / "pool.npz", features=arrays["test_features"], labels=arrays["test_labels"])
     got = result(capsys, path, *options, "--support", str(tmp_path / "pool.npz"))
     assert "test images are in the support too, by hash (such as test row" in got["notes"][0]
+
+
+def test_what_is_support_is_not_validation(files: tuple[str, str], tmp_path: Path) -> None:
+    arrays = {name: array for name, array in np.load(files[0]).items() if not name.startswith("support")}
+    np.savez(tmp_path / "bare.npz", **arrays)
+    opened = open_task(parse([str(tmp_path / "bare.npz"), "--shots", "2", "--seeds", "3"]), lambda _: None)
+    support = {digest for one in opened.task.supports[2] for digest in one.digests}
+    assert opened.task.val is not None
+    assert not support & set(opened.task.val.digests)
+    assert len(support) + len(opened.task.val) == len(arrays["val_labels"])
 
 
 def test_a_number_of_shots_that_is_not_there(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,8 @@ def answers(first: list[int], classes: int = 3) -> Answers:
 def test_classes_are_ranked_with_ties_by_id() -> None:
     assert best_first(LOGITS).tolist() == [[0, 2, 1, 3, 4], [1, 2, 5, 4, 3], [0, 1, 2, 3, 4]]
     assert best_first(LOGITS[:, :2]).tolist() == [[0, 1], [1, 0], [0, 1]]
+    many = np.tile(np.array([0, 1], np.float32), (1, 500))  # enough for a sort that is not stable to show
+    assert best_first(many).tolist() == [[1, 3, 5, 7, 9]]
 
 
 def test_confidence_is_the_softmax_of_the_answer() -> None:
