@@ -64,7 +64,8 @@ def bare_site(tmp_path: Path) -> Path:
 
 def test_run_side_imports_in_a_bare_environment(bare_site: Path) -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(bare_site)!r}); import coder_engine, coder_engine.cli.eval, coder_engine.cli.infer; "
+        f"import sys; sys.path.insert(0, {str(bare_site)!r}); "
+        "import coder_engine, coder_engine.cli.eval, coder_engine.cli.infer; "
         f"print(coder_engine.__file__); print(*sorted(set(sys.modules) & set({BUILD_SIDE!r})))"
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)

@@ -138,10 +138,11 @@ def _supports_of(
             has = ", ".join(map(str, file.supports))
             raise DataError(f"{args.data}: no array support{missing[0]}_features; it has supports of {has} shots")
         return {m: [file.supports[m]] for m in args.shots or file.supports}, val
+    names = [str(i) for i in range(classes)]
     pool = file.val if args.support is None else load_features(args.support).test
     if pool is None:
         raise DataError(f"{args.data}: no support{{M}} arrays and no val split to draw from; give --support FILE.npz")
-    drawn = {m: [sample_support(pool.labels, classes, m, seed=seed) for seed in range(args.seeds)] for m in args.shots}
+    drawn = {m: [sample_support(pool.labels, names, m, seed=seed) for seed in range(args.seeds)] for m in args.shots}
     if pool is val:  # what is support cannot choose
         used = {row for sets in drawn.values() for own in sets for row in own}
         rest = np.array([row for row in range(len(pool)) if row not in used], np.int64)

@@ -155,8 +155,16 @@ def answers_with(name: str, norm: str, support: Labelled, task: Task) -> tuple[N
     return logits.argmax(axis=1), chosen
 
 
-def sample_support(labels: Sequence[int] | NDArray[np.int64], classes: int, shots: int, *, seed: int) -> list[int]:
+def sample_support(
+    labels: Sequence[int] | NDArray[np.int64], names: Sequence[str], shots: int, *, seed: int
+) -> list[int]:
     """Rows of ``shots`` random images of each class. More shots of one seed contain the fewer, so curves are nested.
+
+    Args:
+        labels: class ids of the images to draw from.
+        names: of the C classes.
+        shots: images a class.
+        seed: of the draw.
 
     Raises:
         DataError: a class has fewer images.
@@ -164,11 +172,11 @@ def sample_support(labels: Sequence[int] | NDArray[np.int64], classes: int, shot
     rng = np.random.default_rng(seed)
     ids = np.asarray(labels)
     rows: list[int] = []
-    for label in range(classes):
+    for label, name in enumerate(names):
         own = np.flatnonzero(ids == label)
         if len(own) < shots:
             raise DataError(
-                f"class {label} has {len(own)} support images, {shots} shots need {shots}; add images or lower --shots"
+                f"class {name!r} has {len(own)} support images, {shots} shots need {shots}; add images or lower --shots"
             )
         rows += rng.permutation(own)[:shots].tolist()
     return rows

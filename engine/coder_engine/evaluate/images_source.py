@@ -38,7 +38,7 @@ class ImageSource:
     def __init__(
         self, engine: Engine, cache: FeatureCache, *, by_order: bool = False, workers: int = 1, advance: Advance
     ) -> None:
-        self.notes: list[str] = []
+        self.notes = [f"{path}: damaged, computed again; delete it" for path in cache.damaged]
         self.failed: list[tuple[str, str]] = []
         self._engine = engine
         self._cache = cache
@@ -58,8 +58,9 @@ class ImageSource:
             DataError: a class has too few images, or one that was drawn cannot be read.
         """
         found = self._find(source)
-        classes = len(self._engine.labels)
-        drawn = {m: [sample_support(found.labels, classes, m, seed=seed) for seed in range(seeds)] for m in shots}
+        drawn = {
+            m: [sample_support(found.labels, self._engine.labels, m, seed=seed) for seed in range(seeds)] for m in shots
+        }
         rows = sorted({row for sets in drawn.values() for own in sets for row in own})
         got = self._embed([found.paths[row] for row in rows], [found.labels[row] for row in rows])
         if got.failed:

@@ -16,6 +16,7 @@ from coder_engine.errors import DataError
 from coder_engine.evaluate import embed
 from coder_engine.evaluate.cache import FeatureCache, cache_folder
 from coder_engine.evaluate.embed import embed_images
+from coder_engine.evaluate.images_source import ImageSource
 
 
 class Colours:
@@ -108,6 +109,8 @@ def test_a_damaged_cache_file_is_computed_again(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
     cache = FeatureCache(folder)
     assert cache.damaged == [file]
+    source: Any = ImageSource(engine, cache, advance=lambda _: lambda: None)
+    assert source.notes == [f"{file}: damaged, computed again; delete it"]
     assert run(engine, paths, cache).computed == 4
 
 

@@ -16,6 +16,7 @@ from parity.cases import unit_rows
 
 TEXTS = unit_rows(np.random.default_rng(5), 40, 16).astype(np.float32)
 CLASSES = 5
+NAMES = ("cat", "dog", "elk")
 
 
 def task(**changes: object) -> Task:
@@ -131,13 +132,15 @@ def test_support_that_lacks_a_class_or_is_unequal() -> None:
 
 def test_samples_are_of_each_class_nested_and_by_seed() -> None:
     labels = np.repeat(np.arange(3), 10)
-    one, four = (sample_support(labels, 3, shots, seed=0) for shots in (1, 4))
+    one, four = (sample_support(labels, NAMES, shots, seed=0) for shots in (1, 4))
     assert [labels[row] for row in four] == [0] * 4 + [1] * 4 + [2] * 4
     assert len(set(four)) == 12
     assert set(one) <= set(four)
-    assert four != sample_support(labels, 3, 4, seed=1)
-    with pytest.raises(DataError, match="class 0 has 10 support images, 11 shots need 11; add images or lower --shots"):
-        sample_support(labels, 3, 11, seed=0)
+    assert four != sample_support(labels, NAMES, 4, seed=1)
+    with pytest.raises(
+        DataError, match="class 'cat' has 10 support images, 11 shots need 11; add images or lower --shots"
+    ):
+        sample_support(labels, NAMES, 11, seed=0)
 
 
 def test_a_table_cell_tells_the_spread_over_seeds() -> None:
