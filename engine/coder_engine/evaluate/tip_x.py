@@ -24,8 +24,8 @@ Ids = NDArray[np.int64]
 
 SIGNATURE_TEMPERATURE = 0.5
 BETAS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
-"""Coarse, and the same for every method that is compared: accuracy is flat around the best beta, and a finer grid only
-follows the chance of the validation images."""
+"""The same for every method that is compared. What another grid gives, and how this one was taken, is in
+docs/evidence.md."""
 
 ALPHAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 GAMMAS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
