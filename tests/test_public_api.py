@@ -64,7 +64,8 @@ def bare_site(tmp_path: Path) -> Path:
 
 def test_run_side_imports_in_a_bare_environment(bare_site: Path) -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(bare_site)!r}); import coder_engine, coder_engine.cli.infer; "
+        f"import sys; sys.path.insert(0, {str(bare_site)!r}); "
+        "import coder_engine, coder_engine.cli.eval, coder_engine.cli.infer; "
         f"print(coder_engine.__file__); print(*sorted(set(sys.modules) & set({BUILD_SIDE!r})))"
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
@@ -102,7 +103,7 @@ def test_wheel_contents(tmp_path: Path) -> None:
     packages = {name.split("/")[0] for name in names}
     assert packages == {"coder_engine", "coder_export", f"coder_engine-{coder_engine.__version__}.dist-info"}
     kinds = {Path(name).suffix for name in names if ".dist-info/" not in name}
-    assert kinds == {".py", ".pyi", ".typed", ".so", ".json", ".jsonl", ".txt", ".safetensors"}
+    assert kinds == {".html", ".py", ".pyi", ".typed", ".so", ".json", ".jsonl", ".txt", ".safetensors"}
     assert {"coder_export/textsets/cifar10/pairs.jsonl", "coder_export/tiny/coder-tiny.safetensors"} <= set(names)
 
 

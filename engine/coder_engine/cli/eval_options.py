@@ -1,0 +1,157 @@
+"""The options of coder-eval."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from coder_engine.evaluate import few_shot, zero_shot
+from coder_engine.evaluate.tables import FORMATS
+
+FAILED = 1
+METHODS = (*zero_shot.TITLES, *few_shot.TITLES)
+
+EPILOG = f"""\
+methods:
+  zero-shot  {", ".join(zero_shot.TITLES)}
+  few-shot   {", ".join(few_shot.TITLES)}
+
+examples:
+  coder-eval photos/ --engine model.onnx                          one folder a class: the paper's Table 1 for your data
+  coder-eval photos/ --engine model.onnx --texts-ablation --report report.html
+  coder-eval photos/ --engine model.onnx --support train/ --shots 1,2,4,8,16 --seeds 3
+  coder-eval val/ --engine model.onnx --fit-temperature --unknown-from others/ --false-accepts 0.05
+  coder-eval FEATURES.npz --texts TEXTS.npz --shots 1,4,16        no images, no engine
+
+exit codes: 0 all well, 1 the command could not run, 2 some images could not be read, 130 interrupted
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """argparse leaves with 2, which here means that some images failed."""
+        self.print_usage(sys.stderr)
+        self.exit(FAILED, f"coder-eval: {message}\n")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options, checked against one another. Wrong usage and --help end in SystemExit, as argparse does."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    args.features_only = args.data.suffix.lower() == ".npz"
+    if not args.features_only and args.engine is None:
+        parser.error("images need --engine FILE; a features file (.npz) goes without")
+    fits = args.fit_temperature or args.fit_margin or args.unknown_from is not None
+    if fits and args.engine is None and args.weights is None:
+        parser.error("what is fitted is stored in a weight file: give --engine or --weights")
+    if args.unknown_from is not None and args.engine is None:
+        parser.error("--unknown-from reads images: give --engine")
+    if args.support is not None and not args.shots:
+        parser.error("--support needs --shots, such as --shots 1,2,4,8,16")
+    if args.shots and not args.features_only and args.support is None:
+        parser.error("--shots on images needs --support FOLDER of labelled images that are not in DATA")
+    return args
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="coder-eval",
+        description="Measure CLIP, VCD, CODER and few-shot adapters on labelled images, or on features of them.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("data", type=Path, metavar="DATA", help="folder of class folders, csv of path,label, or features .npz")
+    add("--engine", type=Path, metavar="FILE", help="engine file that coder-export made")
+    add("--weights", type=Path, metavar="FILE", help="weight file (default: engine's .safetensors)")
+    add("--by-order", action="store_true", help="folders in sorted order are the labels in order, as in ImageFolder")
+    add("--no-cache", action="store_true", help="neither use nor keep features in the user's cache folder")
+    _add_measure(parser.add_argument_group("what is measured"))
+    _add_few_shot(parser.add_argument_group("few-shot"))
+    _add_fits(
+        parser.add_argument_group("fitting (DATA is what is fitted on: give validation images, never test images)")
+    )
+    _add_output(parser.add_argument_group("output"))
+    _add_engine(parser.add_argument_group("engine"))
+    return parser
+
+
+def _add_measure(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--methods", type=_methods, metavar="LIST", help="comma-separated, see below (default: all that can run)")
+    add("--texts-ablation", action="store_true", help="also stage 1 as the kinds of text come in (the paper's Table 2)")
+    gate = (
+        "of the method gated: rerank only below this difference of probabilities (default: the weight file's, else 0.2)"
+    )
+    add("--margin", type=_fraction, metavar="M", help=gate)
+    add("--bootstrap", type=_count, default=1000, metavar="N", help="resamples for the intervals (%(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="of resamples, text draws and t-SNE (%(default)s)")
+
+
+def _add_few_shot(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--shots", type=_shots, default=(), metavar="LIST", help="support images a class, such as 1,2,4,8,16")
+    add("--support", type=Path, metavar="DATA", help="labelled images to draw support from (.npz: plain features)")
+    add("--seeds", type=_count, default=1, metavar="N", help="support sets drawn for each number (%(default)s)")
+    val = "labelled images to choose parameters on (default: the .npz's val split, else held-out support)"
+    add("--val", type=Path, metavar="DATA", help=val)
+    add("--norm", choices=("minmax", "l2", "both"), default="both", help="Norm of Eq. 19 (%(default)s)")
+    add("--texts", type=Path, metavar="TEXTS.npz", help="general texts W: every float array [*, D] in it")
+    add("--text-count", type=_count, metavar="N", help="draw only N of the general texts")
+    add("--no-zero-shot", action="store_true", help="leave the zero-shot term out of the adapters")
+
+
+def _add_fits(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--fit-temperature", action="store_true", help="scores that mean what they say; stored in the weight file")
+    add("--fit-margin", action="store_true", help="the margin below which reranking pays; stored in the weight file")
+    unknown = "images of none of the classes: choose the score below which an answer is unknown, and store it"
+    add("--unknown-from", type=Path, metavar="FOLDER", help=unknown)
+    add("--false-accepts", type=_fraction, default=0.05, metavar="P", help="share of them let through (%(default)s)")
+
+
+def _add_output(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--format", choices=FORMATS, default="table", help="(%(default)s)")
+    add("--out", metavar="FILE", help="write there; the file appears when all is done")
+    add("--report", type=Path, metavar="FILE.html", help="one HTML file with plots; needs the [eval] extra")
+    add("--quiet", "-q", action="store_true", help="only errors on stderr")
+
+
+def _add_engine(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--backend", default="auto", metavar="NAME", help="as coder-infer has it")
+    add("--device", default="auto", metavar="NAME", help="as coder-infer has it")
+    add("--precision", default="auto", metavar="NAME", help="as coder-infer has it")
+    add("--threads", type=_count, metavar="N", help="CPU threads (default: the usable CPUs)")
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if unknown := [name for name in names if name not in METHODS]:
+        raise argparse.ArgumentTypeError(f"must be among {', '.join(METHODS)}, got {unknown[0]!r}")
+    return names
+
+
+def _shots(text: str) -> tuple[int, ...]:
+    return tuple(sorted({_count(part) for part in text.split(",")}))
+
+
+def _count(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be whole numbers, at least 1, got {text!r}")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text!r}")
+    return value

@@ -1,0 +1,200 @@
+"""The options of coder-eval -> opened data: images through an engine, or features from files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.cli.progress import Progress
+from coder_engine.cpus import check_threads
+from coder_engine.engine import Engine
+from coder_engine.errors import CoderError, DataError
+from coder_engine.evaluate.cache import FeatureCache, cache_folder
+from coder_engine.evaluate.feature_file import FeatureFile, load_features, load_texts
+from coder_engine.evaluate.few_shot import Task, ZeroShot, sample_support
+from coder_engine.evaluate.images_source import ImageSource
+from coder_engine.evaluate.labelled import Labelled, check_classes, check_width
+from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE
+from coder_engine.head import Head
+from coder_engine.weights import Weights, load_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """Everything that is read, before anything is measured.
+
+    Attributes:
+        task: the features, with supports by shots; no supports where no shots were asked for.
+        labels: the C class names.
+        engine: one line about what made the features; empty where they came from a file.
+        weights: the label set; None without an engine.
+        class_features: float32 [C, D] of a features file; None where it has none.
+        outside: float32 [N, D], features of images of no class; None where none were given.
+        notes: what a user should know of the data, and ``failed`` (path, why) of images that could not be read.
+        threads: CPU threads.
+    """
+
+    task: Task
+    labels: tuple[str, ...]
+    engine: str = ""
+    weights: Weights | None = None
+    class_features: NDArray[np.float32] | None = None
+    outside: NDArray[np.float32] | None = None
+    notes: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    threads: int = 1
+
+
+def open_task(args: argparse.Namespace, say: Callable[[str], object]) -> Opened:
+    """Read all that the options name.
+
+    Raises:
+        CoderError: something cannot be read, or does not fit together.
+    """
+    try:
+        threads = check_threads(args.threads)
+    except ValueError as err:
+        raise CoderError(str(err)) from err
+    return _features(args, threads, say) if args.features_only else _images(args, threads, say)
+
+
+def _images(args: argparse.Namespace, threads: int, say: Callable[[str], object]) -> Opened:
+    engine, weights = _engine(args, threads)
+    say(engine.description)
+    source = _image_source(args, engine, weights, threads)
+    test = source.labelled(args.data)
+    val = source.labelled(args.val) if args.val is not None else None
+    supports = source.supports(args.support, list(args.shots), args.seeds) if args.shots else {}
+    return Opened(
+        task=Task(
+            test=test,
+            val=val,
+            supports=supports,
+            texts=_texts(args, weights),
+            zero_shot=None if args.no_zero_shot else _stage_one(weights, threads),
+            classes=len(engine.labels),
+        ),
+        labels=engine.labels,
+        engine=engine.description,
+        weights=weights,
+        outside=source.unlabelled(args.unknown_from) if args.unknown_from is not None else None,
+        notes=source.notes,
+        failed=source.failed,
+        threads=threads,
+    )
+
+
+def _features(args: argparse.Namespace, threads: int, say: Callable[[str], object]) -> Opened:
+    file = load_features(args.data)
+    weights, outside, notes, failed = None, None, list[str](), list[tuple[str, str]]()
+    if args.unknown_from is not None:
+        engine, weights = _engine(args, threads)
+        source = _image_source(args, engine, weights, threads)
+        outside, notes, failed = source.unlabelled(args.unknown_from), source.notes, source.failed
+    elif args.weights is not None or args.engine is not None:
+        weights = load_weights(args.weights if args.weights is not None else args.engine.with_suffix(".safetensors"))
+    classes = file.classes
+    if weights is not None:
+        check_width(file.test.features, weights.width, where=str(args.data), other=str(weights.path))
+        classes = len(weights.meta.labels)
+        check_classes(file.test, classes, where=str(args.data))
+    supports, val = _supports_of(args, file, classes)
+    zero_shot = _stage_one(weights, threads) if weights is not None else _cosines(file.class_features)
+    texts = _texts(args, weights)
+    if texts is not None:
+        check_width(texts, file.test.features.shape[1], where=str(args.texts or weights), other=str(args.data))
+    return Opened(
+        task=Task(
+            test=file.test,
+            val=val,
+            supports=supports,
+            texts=texts,
+            zero_shot=None if args.no_zero_shot else zero_shot,
+            classes=classes,
+        ),
+        labels=weights.meta.labels if weights is not None else tuple(map(str, range(classes))),
+        engine="" if weights is None else f"{weights.meta.model} ({weights.meta.pretrained}), features from a file",
+        weights=weights,
+        class_features=file.class_features,
+        outside=outside,
+        notes=notes,
+        failed=failed,
+        threads=threads,
+    )
+
+
+def _supports_of(
+    args: argparse.Namespace, file: FeatureFile, classes: int
+) -> tuple[dict[int, list[Labelled]], Labelled | None]:
+    """Support sets and validation images: the file's own, else drawn from --support, else from the file's val split."""
+    val = file.val if args.val is None else load_features(args.val).test
+    if args.support is None and (file.supports or not args.shots):
+        if missing := [m for m in args.shots if m not in file.supports]:
+            has = ", ".join(map(str, file.supports))
+            raise DataError(f"{args.data}: no array support{missing[0]}_features; it has supports of {has} shots")
+        return {m: [file.supports[m]] for m in args.shots or file.supports}, val
+    names = [str(i) for i in range(classes)]
+    pool = file.val if args.support is None else load_features(args.support).test
+    if pool is None:
+        raise DataError(f"{args.data}: no support{{M}} arrays and no val split to draw from; give --support FILE.npz")
+    drawn = {m: [sample_support(pool.labels, names, m, seed=seed) for seed in range(args.seeds)] for m in args.shots}
+    if pool is val:  # what is support cannot choose
+        used = {row for sets in drawn.values() for own in sets for row in own}
+        rest = np.array([row for row in range(len(pool)) if row not in used], np.int64)
+        val = pool.take(rest) if len(rest) else None
+    return {m: [pool.take(np.array(own, np.int64)) for own in sets] for m, sets in drawn.items()}, val
+
+
+def _engine(args: argparse.Namespace, threads: int) -> tuple[Engine, Weights]:
+    path = args.weights if args.weights is not None else args.engine.with_suffix(".safetensors")
+    try:
+        engine = Engine(
+            args.engine,
+            weights=path,
+            backend=args.backend,
+            device=args.device,
+            precision=args.precision,
+            threads=threads,
+        )
+    except ValueError as err:
+        raise CoderError(str(err)) from err
+    return engine, load_weights(path)
+
+
+def _image_source(args: argparse.Namespace, engine: Engine, weights: Weights, threads: int) -> ImageSource:
+    cache = FeatureCache(None if args.no_cache else cache_folder(engine, weights))
+
+    def advance(total: int) -> Callable[[], object]:
+        progress = Progress(sys.stderr if sys.stderr.isatty() and not args.quiet else None)
+
+        def one() -> None:
+            progress.advance(total)
+            if progress.done == total:
+                progress.clear()
+
+        return one
+
+    return ImageSource(engine, cache, by_order=args.by_order, workers=threads, advance=advance)
+
+
+def _texts(args: argparse.Namespace, weights: Weights | None) -> NDArray[np.float32] | None:
+    """The general texts W: of --texts, else of the weight file; ``--text-count`` of them."""
+    if args.texts is not None:
+        return load_texts(args.texts, count=args.text_count, seed=args.seed)
+    return None if weights is None else weights.texts
+
+
+def _stage_one(weights: Weights, threads: int) -> ZeroShot:
+    """o of Eq. 8 in the place of the zero-shot cosines, so that Eq. 20's 100 becomes the model's logit scale."""
+    head = Head(weights, threads=threads)
+    factor = np.float32(weights.meta.logit_scale / ZERO_SHOT_SCALE)
+    return lambda features: factor * head.rank(features, rerank=False).logits
+
+
+def _cosines(class_features: NDArray[np.float32] | None) -> ZeroShot | None:
+    return None if class_features is None else lambda features: features @ class_features.T

@@ -1,0 +1,117 @@
+"""One evaluation: what was measured on which images, and what the tables and the report are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.evaluate.answers import ROUNDS, Answers, Measured, measure
+from coder_engine.evaluate.few_shot import FewShot, Task
+from coder_engine.evaluate.labelled import Labelled, shared_images
+from coder_engine.evaluate.rerank import Rerank, what_changed
+from coder_engine.evaluate.zero_shot import ablation, zero_shot
+from coder_engine.head import Head
+from coder_engine.weights import Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        source: the data, as the user named it.
+        engine: one line about what made the features; empty where they came from a file.
+        labels: the C class names; their numbers where only features are known.
+        test: the images.
+        notes: what a user should know of the data, a line each.
+        failed: (path, why) of images that could not be read.
+        answers: of the zero-shot methods, and ``zero_shot`` how good they are, in the same order.
+        ablation: stage 1 as the kinds of text come in.
+        rerank: what stage 2 changed; None where it did not run.
+        few_shot: every method, norm and number of shots.
+        fitted: what was fitted and stored, a line each.
+        weights: the label set; None where only features are known.
+        texts: W, float32 [T, D]; None where there are none.
+    """
+
+    source: str
+    engine: str
+    labels: tuple[str, ...]
+    test: Labelled
+    notes: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
+    answers: tuple[Answers, ...] = ()
+    zero_shot: tuple[Measured, ...] = ()
+    ablation: tuple[Measured, ...] = ()
+    rerank: Rerank | None = None
+    few_shot: tuple[FewShot, ...] = ()
+    fitted: tuple[str, ...] = ()
+    weights: Weights | None = None
+    texts: NDArray[np.float32] | None = None
+
+    @property
+    def images(self) -> int:
+        """B."""
+        return len(self.test)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotResult:
+    """The zero-shot part of an ``Evaluation``, whose attributes these are."""
+
+    answers: tuple[Answers, ...]
+    zero_shot: tuple[Measured, ...]
+    ablation: tuple[Measured, ...]
+    rerank: Rerank | None
+
+
+def evaluate_zero_shot(
+    methods: Sequence[str],
+    test: Labelled,
+    weights: Weights,
+    *,
+    margin: float,
+    with_ablation: bool = False,
+    rounds: int = ROUNDS,
+    seed: int = 0,
+    threads: int = 1,
+) -> ZeroShotResult:
+    """Zero-shot methods on labelled features; arguments as in ``zero_shot`` and ``measure``."""
+    answers = zero_shot(methods, test.features, weights, margin=margin, threads=threads)
+    classes = len(weights.meta.labels)
+    rows = ablation(test.features, weights, threads=threads) if with_ablation else []
+    rerank = None
+    if weights.pair_rows is not None:
+        ranking = Head(weights, threads=threads).rank(test.features)
+        rerank = what_changed(ranking, test.labels, weights)
+    return ZeroShotResult(
+        answers=tuple(answers),
+        zero_shot=tuple(measure(answers, test.labels, classes, rounds=rounds, seed=seed)) if answers else (),
+        ablation=tuple(measure(rows, test.labels, classes, rounds=rounds, seed=seed)) if rows else (),
+        rerank=rerank,
+    )
+
+
+def duplicate_notes(task: Task) -> list[str]:
+    """Images that are in the test split and elsewhere too, by hash: what they score says nothing."""
+    support = {digest for sets in task.supports.values() for one in sets for digest in one.digests}
+    notes = []
+    found = sum(digest in support for digest in task.test.digests)
+    if found:
+        notes.append(f"{found:,} test images are in the support too, by hash{_example(task)}; leave them out of one")
+    if task.val is not None and (shared := shared_images(task.test, task.val)):
+        notes.append(f"{len(shared):,} test images are in the validation images too, by hash; leave them out of one")
+    return notes
+
+
+def _example(task: Task) -> str:
+    for sets in task.supports.values():
+        for support in sets:
+            for row, other in shared_images(task.test, support)[:1]:
+                if task.test.paths and support.paths:
+                    return f" (such as {task.test.paths[row]} and {support.paths[other]})"
+                return f" (such as test row {row} and support row {other})"
+    return ""

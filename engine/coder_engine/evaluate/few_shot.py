@@ -1,0 +1,251 @@
+"""Few-shot methods on the same features and the same support sets (the paper's Figure 4), test labels kept out of it.
+
+Parameters are chosen on validation images where there are any, else on held-out images of the support, else they stay
+at their published values. Test labels come in once, when the answers are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.errors import DataError
+from coder_engine.evaluate.answers import ROUNDS, bootstrap, interval
+from coder_engine.evaluate.labelled import Labelled, check_support
+from coder_engine.evaluate.tip_x import BETAS, class_means, search_tip_x
+from coder_engine.fewshot import Form, Grid, Validation, search_adapter
+
+Array = NDArray[np.float32]
+ZeroShot = Callable[[Array], Array]
+"""Features [B, D] -> zero-shot cosines [B, C]."""
+
+Norm = Literal["minmax", "l2"]
+NORMS: tuple[Norm, ...] = ("minmax", "l2")
+
+TITLES = {
+    "nearest-mean": "nearest class mean",
+    "tip-adapter": "Tip-Adapter",
+    "tip-x": "TIP-X",
+    "coder-adapter": "CODER-Adapter",
+    "spectral": "spectral",
+}
+OF_TEXTS = ("tip-x", "coder-adapter", "spectral")
+_FORMS = {
+    "tip-adapter": Form(exponent=0.0, centre=False, ridge=0.0),
+    "coder-adapter": Form(exponent=1.0, centre=False, ridge=0.0),
+    "spectral": Form(),
+}
+_GRID = Grid(betas=BETAS)
+_FIXED = Grid(betas=BETAS, exponents=(), ridges=())  # the published methods have no other form to go to
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShot:
+    """One method at one number of shots.
+
+    Attributes:
+        method: its name in tables, and ``norm`` the Norm of Eq. 19; "" where it has none.
+        shots: support images a class.
+        by_seed: top-1 accuracy with each support set, 0 to 1.
+        interval: 95 % bootstrap interval of their mean, over test images.
+        chosen: the parameters for each support set, and what they were chosen on.
+    """
+
+    method: str
+    norm: str
+    shots: int
+    by_seed: tuple[float, ...]
+    interval: tuple[float, float]
+    chosen: tuple[Mapping[str, Any], ...]
+
+    @property
+    def accuracy(self) -> float:
+        """The mean over support sets."""
+        return float(np.mean(self.by_seed))
+
+    def short(self) -> str:
+        """For a table cell: percent, with the standard deviation over support sets where there are several."""
+        spread = f" ±{100 * np.std(self.by_seed, ddof=1):.1f}" if len(self.by_seed) > 1 else ""
+        return f"{100 * self.accuracy:.1f}{spread}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "method": self.method,
+            "norm": self.norm,
+            "shots": self.shots,
+            "top1": self.accuracy,
+            "by_seed": list(self.by_seed),
+            "interval": list(self.interval),
+            "chosen": [dict(one) for one in self.chosen],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What the methods are measured on.
+
+    Attributes:
+        test: images to measure on.
+        val: images to choose parameters on; None to use held-out support.
+        supports: by shots, one support set a seed.
+        texts: W, float32 [T, D]; None leaves out the methods that need it.
+        zero_shot: the zero-shot term of Eq. 20; None leaves it out.
+        classes: C.
+    """
+
+    test: Labelled
+    val: Labelled | None
+    supports: Mapping[int, Sequence[Labelled]]
+    texts: Array | None
+    zero_shot: ZeroShot | None
+    classes: int
+
+
+def few_shot(
+    methods: Sequence[str],
+    task: Task,
+    *,
+    norms: Sequence[Norm] = NORMS,
+    rounds: int = ROUNDS,
+    seed: int = 0,
+    advance: Callable[[str], object] = lambda _: None,
+) -> list[FewShot]:
+    """Every method, norm and number of shots.
+
+    Args:
+        methods: keys of ``TITLES``.
+        task: the data.
+        norms: of Eq. 19, for the methods that have one.
+        rounds, seed: of the bootstrap.
+        advance: told what is about to run.
+
+    Raises:
+        DataError: a method needs texts and there are none, or a support set does not fit the classes.
+    """
+    found = []
+    for name in methods:
+        if name in OF_TEXTS and task.texts is None:
+            raise DataError(
+                f"{TITLES[name]} needs general texts; give --texts TEXTS.npz, or an engine that kept its own"
+            )
+        for norm in norms if name in _FORMS else ("",):
+            for shots, supports in task.supports.items():
+                advance(f"{TITLES[name]}, {norm + ', ' if norm else ''}{shots} shots")
+                found.append(_one(name, norm, shots, supports, task, rounds, seed))
+    return found
+
+
+def answers_with(name: str, norm: str, support: Labelled, task: Task) -> tuple[NDArray[np.int64], Mapping[str, Any]]:
+    """The answers of one method with one support set, class ids [B], and its parameters. No test label is read."""
+    check_support(support, task.classes, where="support")
+    test = task.test.features
+    cosines = None if task.zero_shot is None else task.zero_shot(test)
+    if name == "nearest-mean":
+        logits = test @ class_means(support.features, support.labels, task.classes).T
+        chosen: Mapping[str, Any] = {"chosen_on": "nothing to choose"}
+    elif name == "tip-x":
+        logits, chosen = _tip_x(support, task, cosines)
+    else:
+        logits, chosen = _adapter(name, norm, support, task, cosines)
+    return logits.argmax(axis=1), chosen
+
+
+def sample_support(
+    labels: Sequence[int] | NDArray[np.int64], names: Sequence[str], shots: int, *, seed: int
+) -> list[int]:
+    """Rows of ``shots`` random images of each class. More shots of one seed contain the fewer, so curves are nested.
+
+    Args:
+        labels: class ids of the images to draw from.
+        names: of the C classes.
+        shots: images a class.
+        seed: of the draw.
+
+    Raises:
+        DataError: a class has fewer images.
+    """
+    rng = np.random.default_rng(seed)
+    ids = np.asarray(labels)
+    rows: list[int] = []
+    for label, name in enumerate(names):
+        own = np.flatnonzero(ids == label)
+        if len(own) < shots:
+            raise DataError(
+                f"class {name!r} has {len(own)} support images, {shots} shots need {shots}; add images or lower --shots"
+            )
+        rows += rng.permutation(own)[:shots].tolist()
+    return rows
+
+
+def _one(name: str, norm: str, shots: int, supports: Sequence[Labelled], task: Task, rounds: int, seed: int) -> FewShot:
+    runs = [answers_with(name, norm, support, task) for support in supports]
+    right = np.stack([answers == task.test.labels for answers, _ in runs]).astype(np.float64)
+    top, _ = bootstrap(right.mean(axis=0, keepdims=True), task.test.labels, task.classes, rounds=rounds, seed=seed)
+    return FewShot(
+        method=TITLES[name],
+        norm=norm,
+        shots=shots,
+        by_seed=tuple(right.mean(axis=1).tolist()),
+        interval=interval(top[0]),
+        chosen=tuple(chosen for _, chosen in runs),
+    )
+
+
+def _adapter(
+    name: str, norm: str, support: Labelled, task: Task, cosines: Array | None
+) -> tuple[Array, Mapping[str, Any]]:
+    width = support.features.shape[1]
+    texts = np.eye(width, dtype=np.float32) if task.texts is None else task.texts  # G^0 is the identity for any texts
+    validation = None
+    if task.val is not None:
+        zero_shot = None if task.zero_shot is None else task.zero_shot(task.val.features)
+        validation = Validation(features=task.val.features, labels=task.val.labels, zero_shot=zero_shot)
+    search = search_adapter(
+        support.features,
+        support.labels,
+        texts,
+        validation=validation,
+        zero_shot=None if task.zero_shot is None else task.zero_shot(support.features),
+        norm="l2" if norm == "l2" else "minmax",
+        form=_FORMS[name],
+        grid=_GRID if name == "spectral" else _FIXED,
+        classes=task.classes,
+    )
+    adapter = search.adapter
+    chosen = {
+        "chosen_on": search.record["chosen_on"],
+        "alpha": adapter.alpha,
+        "beta": adapter.beta,
+        "exponent": adapter.form.exponent,
+        "ridge": adapter.form.ridge,
+    }
+    return adapter.logits(task.test.features, cosines), chosen
+
+
+def _tip_x(support: Labelled, task: Task, cosines: Array | None) -> tuple[Array, Mapping[str, Any]]:
+    texts = task.texts
+    if texts is None:
+        raise DataError("TIP-X needs general texts; give --texts TEXTS.npz")
+    val, kept = (task.val, support) if task.val is not None else _hold_out(support)
+    zero_shot = None if task.zero_shot is None else task.zero_shot(val.features)
+    found = search_tip_x(
+        kept, val, texts, classes=task.classes, zero_shot=zero_shot, search=task.val is not None or kept is not support
+    )
+    chosen_on = "validation" if task.val is not None else "defaults" if kept is support else "held-out support"
+    chosen = {"chosen_on": chosen_on, "alpha": found.alpha, "beta": found.beta, "gamma": found.gamma}
+    return found.with_support(support).logits(task.test.features, cosines), chosen
+
+
+def _hold_out(support: Labelled) -> tuple[Labelled, Labelled]:
+    """(held out, kept): the last image of each class that has several; the support itself twice where none has."""
+    last = {int(label): row for row, label in enumerate(support.labels)}
+    several = np.bincount(support.labels) > 1
+    held = np.array([row for label, row in last.items() if several[label]], np.int64)
+    if not len(held):
+        return support, support
+    return support.take(held), support.take(np.setdiff1d(np.arange(len(support)), held))

@@ -1,0 +1,132 @@
+"""TIP-X (SuS-X, section 3.2) and the nearest class mean: what CODER-Adapter is set against besides Tip-Adapter.
+
+TIP-X adds to Tip-Adapter how alike two images' texts are. The signature of an image is the softmax of its text cosines,
+and two images are as far apart as the KL divergence of their signatures:
+
+    o = 100 zero-shot + alpha exp(-beta (1 - x F^T)) L + gamma psi(-KL(x || F)) L
+
+psi brings the divergences to the range of the cosines. The authors take both ranges from the whole test split; here
+they come from the images that the parameters are chosen on, so that an answer does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.evaluate.labelled import Labelled
+
+Array = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
+SIGNATURE_TEMPERATURE = 0.5
+BETAS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+"""The same for every method that is compared. What another grid gives, and how this one was taken, is in
+docs/evidence.md."""
+
+ALPHAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+GAMMAS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+_SCALE = 100.0
+
+
+def log_signatures(features: Array, texts: Array, temperature: float = SIGNATURE_TEMPERATURE) -> Array:
+    """log softmax(x W / temperature): features [B, D], texts [T, D] -> [B, T]."""
+    scaled = features @ texts.T / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    return np.asarray(scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True)))
+
+
+def divergences(one: Array, other: Array) -> Array:
+    """KL(p || q) = sum p (log p - log q) of every pair: log p [B, T], log q [N, T] -> [B, N]."""
+    p = np.exp(one)
+    return np.asarray((p * one).sum(axis=1, keepdims=True) - p @ other.T)
+
+
+def class_means(support: Array, labels: Ids, classes: int) -> Array:
+    """The mean support feature of each class, [C, D], unit length: its cosines are the nearest-class-mean logits."""
+    sums = np.zeros((classes, support.shape[1]), np.float64)
+    np.add.at(sums, labels, support)
+    return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TipX:
+    """TIP-X with its parameters.
+
+    Attributes:
+        support: float32 [NM, D], and ``one_hot`` [NM, C] of its labels.
+        texts: W, float32 [T, D], that signatures are taken over.
+        spread: lowest and highest divergence, lowest and highest cosine of the images it was chosen on.
+        alpha, beta, gamma: see the module.
+    """
+
+    support: Array
+    one_hot: Array
+    texts: Array
+    spread: tuple[float, float, float, float]
+    alpha: float = 1.0
+    beta: float = 5.5
+    gamma: float = 1.0
+
+    def logits(self, features: Array, zero_shot: Array | None = None) -> Array:
+        """Features [B, D], zero-shot cosines [B, C] or None -> [B, C]."""
+        cosines, far = relations(features, self.support, self.texts)
+        cache = _cache(cosines, self.beta) @ self.one_hot
+        return _sum(self.alpha * cache + self.gamma * self.alike(far), zero_shot)
+
+    def alike(self, far: Array) -> Array:
+        """psi(-KL) L: divergences [B, NM] -> [B, C]."""
+        low, high, least, most = self.spread
+        scaled = (far - low) / max(high - low, 1e-12) * (most - least) + least
+        return np.asarray(-scaled @ self.one_hot)
+
+    def with_support(self, support: Labelled) -> TipX:
+        """The same parameters over other support images."""
+        one_hot = np.eye(self.one_hot.shape[1], dtype=np.float32)[support.labels]
+        return replace(self, support=support.features, one_hot=one_hot)
+
+
+def search_tip_x(
+    support: Labelled, val: Labelled, texts: Array, *, classes: int, zero_shot: Array | None = None, search: bool = True
+) -> TipX:
+    """TIP-X with alpha, beta and gamma of the best accuracy on validation images; equal ones go to the smaller.
+
+    Args:
+        support, val: images of C classes.
+        texts: W, float32 [T, D].
+        classes: C.
+        zero_shot: cosines of ``val`` [V, C]; without them alpha stays 1, since only its ratio to gamma counts.
+        search: False keeps the parameters at their defaults.
+    """
+    cosines, far = relations(val.features, support.features, texts)
+    spread = (float(far.min()), float(far.max()), float(cosines.min()), float(cosines.max()))
+    one_hot = np.eye(classes, dtype=np.float32)[support.labels]
+    first = TipX(support=support.features, one_hot=one_hot, texts=texts, spread=spread)
+    if not search:
+        return first
+    alike = first.alike(far)
+    best, chosen = -1.0, first
+    for beta in BETAS:
+        cache = _cache(cosines, beta) @ one_hot
+        for alpha, gamma in product((1.0,) if zero_shot is None else ALPHAS, GAMMAS):
+            logits = _sum(alpha * cache + gamma * alike, zero_shot)
+            accuracy = float((logits.argmax(axis=1) == val.labels).mean())
+            if accuracy > best:
+                best, chosen = accuracy, replace(first, alpha=alpha, beta=beta, gamma=gamma)
+    return chosen
+
+
+def relations(features: Array, support: Array, texts: Array) -> tuple[Array, Array]:
+    """Cosines and divergences of every image [B, D] and support image [NM, D]: [B, NM] each."""
+    return features @ support.T, divergences(log_signatures(features, texts), log_signatures(support, texts))
+
+
+def _cache(cosines: Array, beta: float) -> Array:
+    return np.asarray(np.exp(-beta * (1.0 - cosines)))
+
+
+def _sum(adapted: Array, zero_shot: Array | None) -> Array:
+    return adapted if zero_shot is None else adapted + np.float32(_SCALE) * zero_shot

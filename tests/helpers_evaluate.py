@@ -1,0 +1,80 @@
+"""A random label set with all its texts, as the oracle reads it and as a weight file has it, and labelled features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.evaluate.labelled import Labelled, labelled
+from coder_engine.metadata import Metadata
+from coder_engine.weights import Weights, load_weights, save_weights
+from parity.cases import one_to_one, unit_rows
+from parity.collapsed import collapse
+from reference import KINDS
+
+Array = NDArray[np.float64]
+COUNTS = {"name": 2, "attribute": 3, "analogous": 2, "synonym": 1}
+SCALE = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSet:
+    """C classes: ``class_texts`` and ``pairs`` for the oracle, ``weights`` the same as a weight file."""
+
+    class_texts: list[dict[str, Array]]
+    pairs: dict[tuple[int, int], Array]
+    weights: Weights
+
+
+def label_set(
+    folder: Path,
+    *,
+    classes: int = 7,
+    width: int = 12,
+    pairs: str = "all",
+    counts: Mapping[str, int] = COUNTS,
+    seed: int = 0,
+) -> LabelSet:
+    """Write a weight file with texts kept; ``pairs`` as ``parity.cases.one_to_one`` has it."""
+    rng = np.random.default_rng(seed)
+    texts = [{kind: unit_rows(rng, counts[kind], width) for kind in KINDS} for _ in range(classes)]
+    duels = one_to_one(rng, unit_rows, classes, width, pairs)
+    collapsed = collapse(texts, duels, "none" if not duels else "dense" if pairs == "all" else "sparse")
+    rows = [(j, kind, row) for j in range(classes) for kind in KINDS for row in texts[j][kind]]
+    tensors = {
+        name: array
+        for name in ("bank", "name_offsets", "name_weight", "pair_rows", "pair_starts", "pair_others")
+        if (array := getattr(collapsed, name)) is not None
+    }
+    tensors["texts"] = np.stack([row for _, _, row in rows]).astype(np.float32)
+    meta = Metadata(
+        labels=tuple(f"class {j}" for j in range(classes)),
+        model="random",
+        pretrained="none",
+        tower="ab" * 32,
+        preprocess={},
+        logit_scale=SCALE,
+        sentences=tuple((j, kind, f"{kind} {n}") for n, (j, kind, _) in enumerate(rows)),
+    )
+    save_weights(folder / "random.safetensors", meta, tensors)
+    return LabelSet(class_texts=texts, pairs=duels, weights=load_weights(folder / "random.safetensors"))
+
+
+def images_of(found: LabelSet, count: int, *, seed: int = 1, noise: float = 0.35) -> Labelled:
+    """Features near the mean text of their class, so that methods are mostly right."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, len(found.class_texts), count)
+    means = np.stack([np.concatenate(list(own.values())).mean(axis=0) for own in found.class_texts])
+    return labelled(means[labels] + noise * rng.standard_normal((count, means.shape[1])), labels, where="images")
+
+
+def clusters(classes: int, each: int, *, width: int = 16, seed: int = 0, noise: float = 0.25) -> Labelled:
+    """``each`` features around each of ``classes`` random centres; the same centres whatever the seed."""
+    centres = unit_rows(np.random.default_rng(99), classes, width)
+    labels = np.repeat(np.arange(classes), each)
+    noise_rows = np.random.default_rng(seed).standard_normal((len(labels), width))
+    return labelled(centres[labels] + noise * noise_rows, labels, where="clusters")

@@ -1,0 +1,216 @@
+"""coder-eval from the command line: files without an engine, images with one, and usage that is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from coder_engine.cli.eval import main
+from coder_engine.cli.eval_options import parse
+from coder_engine.cli.eval_task import open_task
+from coder_engine.weights import load_weights
+from helpers_evaluate import clusters, images_of, label_set
+from parity.cases import unit_rows
+
+CLASSES = 4
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    """A features file with supports of 1 and 2 shots, and a texts file."""
+    arrays: dict[str, Any] = {}
+    sets = {"test": (20, 1), "val": (10, 2), "support1": (1, 3), "support2": (2, 4)}
+    for name, (each, seed) in sets.items():
+        data = clusters(CLASSES, each, seed=seed, noise=0.5)
+        arrays |= {f"{name}_features": data.features.astype(np.float16), f"{name}_labels": data.labels}
+    np.savez(tmp_path / "features.npz", **arrays)
+    np.savez(tmp_path / "texts.npz", a=unit_rows(np.random.default_rng(5), 40, 16).astype(np.float16))
+    return str(tmp_path / "features.npz"), str(tmp_path / "texts.npz")
+
+
+def result(capsys: pytest.CaptureFixture[str], *args: str, code: int = 0) -> Any:
+    assert main([*args, "--format", "json", "--bootstrap", "20"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_features_alone(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    got = result(capsys, files[0], "--texts", files[1], "--shots", "1,2", "--norm", "minmax")
+    assert {(one["method"], one["shots"]) for one in got["few_shot"]} == {
+        (method, shots)
+        for method in ("nearest class mean", "Tip-Adapter", "TIP-X", "CODER-Adapter", "spectral")
+        for shots in (1, 2)
+    }
+    assert got["zero_shot"] == []
+    assert got["labels"] == ["0", "1", "2", "3"]
+
+
+def test_without_texts_what_needs_none_runs(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    got = result(capsys, files[0], "--norm", "both")  # all supports of the file
+    assert {(one["method"], one["norm"], one["shots"]) for one in got["few_shot"]} == {
+        *(("nearest class mean", "", m) for m in (1, 2)),
+        *(("Tip-Adapter", norm, m) for norm in ("minmax", "l2") for m in (1, 2)),
+    }
+
+
+def test_class_features_bring_the_zero_shot_term(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = dict(np.load(files[0]))
+    arrays["class_features"] = clusters(CLASSES, 1, noise=0.0).features
+    np.savez(tmp_path / "classes.npz", **arrays)
+    path = str(tmp_path / "classes.npz")
+    got = result(capsys, path, "--methods", "clip,tip-adapter", "--norm", "l2")
+    assert [one["method"] for one in got["zero_shot"]] == ["CLIP"]
+    plain = result(capsys, path, "--methods", "tip-adapter", "--norm", "l2", "--no-zero-shot")
+    assert got["few_shot"][0]["top1"] > plain["few_shot"][0]["top1"]
+
+
+def test_test_labels_reach_no_parameter(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = dict(np.load(files[0]))
+    arrays["test_labels"] = np.random.default_rng(0).permutation(arrays["test_labels"])
+    np.savez(tmp_path / "shuffled.npz", **arrays)
+    one = result(capsys, files[0], "--texts", files[1])
+    other = result(capsys, str(tmp_path / "shuffled.npz"), "--texts", files[1])
+    assert [row["chosen"] for row in one["few_shot"]] == [row["chosen"] for row in other["few_shot"]]
+    assert [row["top1"] for row in one["few_shot"]] != [row["top1"] for row in other["few_shot"]]
+
+
+def test_support_is_drawn_from_the_val_split_or_another_file(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = {name: array for name, array in np.load(files[0]).items() if not name.startswith("support")}
+    np.savez(tmp_path / "bare.npz", **arrays)
+    path = str(tmp_path / "bare.npz")
+    options = ("--shots", "2", "--seeds", "3", "--methods", "tip-adapter", "--norm", "l2")
+    got = result(capsys, path, *options)
+    assert len(got["few_shot"][0]["by_seed"]) == 3
+    assert got["notes"] == []
+    np.savez(tmp_path / "pool.npz", features=arrays["test_features"], labels=arrays["test_labels"])
+    got = result(capsys, path, *options, "--support", str(tmp_path / "pool.npz"))
+    assert "test images are in the support too, by hash (such as test row" in got["notes"][0]
+
+
+def test_what_is_support_is_not_validation(files: tuple[str, str], tmp_path: Path) -> None:
+    arrays = {name: array for name, array in np.load(files[0]).items() if not name.startswith("support")}
+    np.savez(tmp_path / "bare.npz", **arrays)
+    opened = open_task(parse([str(tmp_path / "bare.npz"), "--shots", "2", "--seeds", "3"]), lambda _: None)
+    support = {digest for one in opened.task.supports[2] for digest in one.digests}
+    assert opened.task.val is not None
+    assert not support & set(opened.task.val.digests)
+    assert len(support) + len(opened.task.val) == len(arrays["val_labels"])
+
+
+def test_a_number_of_shots_that_is_not_there(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([files[0], "--shots", "4"]) == 1
+    assert "no array support4_features; it has supports of 1, 2 shots" in capsys.readouterr().err
+
+
+def test_nothing_to_measure(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = clusters(CLASSES, 3)
+    np.savez(tmp_path / "plain.npz", features=data.features, labels=data.labels)
+    assert main([str(tmp_path / "plain.npz")]) == 1
+    assert "nothing to measure; give --engine for zero-shot methods, or --shots" in capsys.readouterr().err
+    assert main([str(tmp_path / "plain.npz"), "--shots", "1"]) == 1
+    assert "no support{M} arrays and no val split to draw from" in capsys.readouterr().err
+    assert main([files[0], "--methods", "spectral"]) == 1
+    assert "spectral needs general texts; give --texts" in capsys.readouterr().err
+
+
+def test_texts_of_another_model(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "wide.npz", a=np.ones((3, 20)))
+    assert main([files[0], "--texts", str(tmp_path / "wide.npz")]) == 1
+    assert "is 20 wide" in capsys.readouterr().err
+
+
+def test_fits_are_stored_in_the_weight_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = label_set(tmp_path)
+    data = images_of(found, 120)
+    np.savez(tmp_path / "val.npz", features=data.features, labels=data.labels)
+    path = str(found.weights.path)
+    got = result(capsys, str(tmp_path / "val.npz"), "--weights", path, "--fit-temperature", "--fit-margin")
+    meta = load_weights(path).meta
+    assert meta.temperature != 1
+    assert got["fitted"][-1] == f"stored in {path}"
+    by_name = {one["method"]: one["calibration_error"] for one in got["zero_shot"]}
+    assert by_name["CODER*"] < meta.calibration["error_before"]
+
+
+def test_weights_of_fewer_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = label_set(tmp_path, classes=3)
+    data = images_of(found, 9)
+    np.savez(tmp_path / "val.npz", features=data.features, labels=data.labels + 2)
+    assert main([str(tmp_path / "val.npz"), "--weights", str(found.weights.path)]) == 1
+    assert "labels must be class ids, 0 to 2, got 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["photos"], "images need --engine FILE"),
+        (["a.npz", "--fit-temperature"], "give --engine or --weights"),
+        (["a.npz", "--weights", "w", "--unknown-from", "f"], "--unknown-from reads images: give --engine"),
+        (["photos", "--engine", "e", "--shots", "1"], "--shots on images needs --support"),
+        (["photos", "--engine", "e", "--support", "s"], "--support needs --shots"),
+        (["a.npz", "--shots", "0"], "must be whole numbers, at least 1, got '0'"),
+        (["a.npz", "--methods", "clip,zip"], "got 'zip'"),
+        (["a.npz", "--false-accepts", "5"], "must be a number from 0 to 1, got '5'"),
+    ],
+)
+def test_usage(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(args)
+    assert end.value.code == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def engine(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy whose weight file may be changed."""
+    folder = tmp_path_factory.mktemp("engine")
+    for suffix in (".onnx", ".safetensors"):
+        shutil.copy(tiny.with_suffix(suffix), folder)
+    return folder / tiny.name
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Noise in the colours of two classes, one folder each, with a broken file and a folder that is no class."""
+    rng = np.random.default_rng(0)
+    for name, colour in (("Airplane", (120, 170, 230)), ("frog", (60, 110, 40)), ("zebra", (128, 128, 128))):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for n in range(4):
+            pixels = np.clip(np.array(colour) + rng.integers(-40, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{n}.png")
+    (tmp_path / "photos" / "frog" / "broken.jpg").write_bytes(b"\xff\xd8 no more")
+    return tmp_path / "photos"
+
+
+def test_images(engine: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = [str(photos), "--engine", str(engine), "--texts-ablation", "--methods", "clip,vcd,coder,coder-star"]
+    assert main([*args, "--bootstrap", "20", "--out", str(tmp_path / "found.csv"), "--format", "csv"]) == 2
+    said = capsys.readouterr()
+    assert "1 names match no label: 'zebra'; their 4 images are left out" in said.err
+    assert "8 labels have no image" in said.err
+    assert "1 images could not be read, the first: " in said.err
+    assert said.out == ""
+    assert len((tmp_path / "found.csv").read_text().splitlines()) == 1 + 4 + 5
+
+
+def test_images_with_support_and_unknown(
+    engine: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "frog" / "broken.jpg").unlink()
+    assert main([str(photos), "--engine", str(engine), "--support", str(photos), "--shots", "1"]) == 1
+    assert "class 'automobile' has 0 support images, 1 shots need 1" in capsys.readouterr().err
+    got = result(capsys, str(photos), "--engine", str(engine), "--unknown-from", str(photos / "zebra"), "--quiet")
+    assert got["images"] == 8
+    assert got["fitted"][0].startswith("unknown below ")
+    assert load_weights(engine.with_suffix(".safetensors")).meta.unknown_below is not None

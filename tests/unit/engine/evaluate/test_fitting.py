@@ -1,0 +1,60 @@
+"""What is fitted together rests on one another, and the weight file takes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from coder_engine.errors import DataError
+from coder_engine.evaluate.calibration import confidences
+from coder_engine.evaluate.fitting import fit
+from coder_engine.head import Head
+from coder_engine.weights import update_weights
+from helpers_evaluate import SCALE, images_of, label_set
+from parity.cases import unit_rows
+
+
+def test_nothing_asked_for_changes_nothing(tmp_path: Path) -> None:
+    found = label_set(tmp_path)
+    got = fit(images_of(found, 30), found.weights)
+    assert (got.changes, got.lines) == ({}, ())
+
+
+def test_all_three_are_stored_and_in_force(tmp_path: Path) -> None:
+    found = label_set(tmp_path)
+    data = images_of(found, 200)
+    outside = unit_rows(np.random.default_rng(3), 100, 12).astype(np.float32)
+    got = fit(data, found.weights, margin=True, temperature=True, outside=outside, false_accepts=0.1)
+    assert [line.split()[0] for line in got.lines] == ["margin:", "temperature", "unknown"]
+    meta = update_weights(found.weights.path, **got.changes).meta
+    assert meta.calibration["error_after"] < meta.calibration["error_before"]
+    assert meta.calibration["data"] == meta.margin_record["data"] == meta.unknown_record["data"] == data.digest
+    ranked = Head(found.weights).rank(outside, margin=meta.margin)
+    strange = confidences(SCALE * ranked.logits.astype(np.float64), ranked.ids[:, 0], meta.temperature)
+    assert meta.unknown_below is not None
+    assert_allclose((strange >= meta.unknown_below).mean(), 0.1, atol=0.011)
+
+
+def test_a_stored_temperature_is_no_part_of_the_next_fit(tmp_path: Path) -> None:
+    found = label_set(tmp_path)
+    data = images_of(found, 100)
+    first = fit(data, found.weights, temperature=True)
+    again = fit(data, update_weights(found.weights.path, **first.changes), temperature=True)
+    assert first.changes == again.changes
+
+
+def test_a_stored_temperature_is_what_a_threshold_is_on(tmp_path: Path) -> None:
+    found = label_set(tmp_path)
+    data, outside = images_of(found, 50), unit_rows(np.random.default_rng(3), 60, 12).astype(np.float32)
+    cold = fit(data, found.weights, outside=outside).changes["unknown_below"]
+    warm = fit(data, update_weights(found.weights.path, temperature=3.0), outside=outside).changes["unknown_below"]
+    assert warm < cold
+
+
+def test_a_threshold_that_cannot_be(tmp_path: Path) -> None:
+    found = label_set(tmp_path, classes=1)
+    with pytest.raises(DataError, match=r"no threshold keeps false accepts at 0.05: 5 of 5 out-of-set images"):
+        fit(images_of(found, 5), found.weights, outside=images_of(found, 5).features)
