@@ -7,6 +7,19 @@ from numpy.typing import NDArray
 
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import CANDIDATES, Head, Ranking
+from coder_engine.weights import Weights
+
+
+def open_adapter(weights: Weights, head: Head) -> AdapterHead | None:
+    """The adapter of a weight file over its head; None where it has none.
+
+    Raises:
+        WeightsError: it is malformed.
+    """
+    adapter, meta = CoderAdapter.load(weights), weights.meta
+    if adapter is None:
+        return None
+    return AdapterHead(head, adapter, logit_scale=meta.logit_scale, temperature=meta.temperature)
 
 
 class AdapterHead:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.adapter_head import AdapterHead
+from coder_engine.adapter_head import AdapterHead, open_adapter
 from coder_engine.backends.base import Backend, Ranker
 from coder_engine.errors import WeightsError
-from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import Head, Ranking
 from coder_engine.preprocess import Preprocess
 from coder_engine.weights import Weights
@@ -68,7 +67,7 @@ class LabelSet:
         except ValueError as err:
             raise WeightsError(f"{weights.path}: {err}") from err
         head = Head(weights, threads=threads)
-        few_shot = _few_shot(weights, head) if adapter else None
+        few_shot = open_adapter(weights, head) if adapter else None
         return cls(
             weights=weights,
             preprocess=preprocess,
@@ -117,10 +116,3 @@ class LabelSet:
         if meta.unknown_below is not None:
             parts.append(f"unknown below {meta.unknown_below:.3g} unless told otherwise")
         return "; ".join(parts)
-
-
-def _few_shot(weights: Weights, head: Head) -> AdapterHead | None:
-    adapter = CoderAdapter.load(weights)
-    if adapter is None:
-        return None
-    return AdapterHead(head, adapter, logit_scale=weights.meta.logit_scale, temperature=weights.meta.temperature)

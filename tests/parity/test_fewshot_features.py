@@ -18,7 +18,7 @@ from coder_engine.fewshot import Form, Grid, Validation, search_adapter
 
 DATA = Path(os.environ.get("CODER_DATA", Path(__file__).resolve().parents[2] / ".." / "shared" / "data"))
 FORMS = (Form(exponent=0, centre=False, ridge=0), Form(exponent=1, centre=False, ridge=0), Form())
-GRID = Grid(betas=(1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0), exponents=(), ridges=())
+GRID = Grid(exponents=(), ridges=())
 KNOWN = {
     ("caltech101", 1): (75.8, 79.3, 81.2),
     ("ucf101", 1): (46.9, 51.7, 54.6),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from coder_engine.errors import DataError
 from coder_engine.evaluate.answers import ROUNDS, bootstrap, interval
 from coder_engine.evaluate.labelled import Labelled, check_support
-from coder_engine.evaluate.tip_x import BETAS, class_means, search_tip_x
+from coder_engine.evaluate.tip_x import class_means, search_tip_x
 from coder_engine.fewshot import Form, Grid, Validation, search_adapter
 
 Array = NDArray[np.float32]
@@ -39,8 +39,8 @@ _FORMS = {
     "coder-adapter": Form(exponent=1.0, centre=False, ridge=0.0),
     "spectral": Form(),
 }
-_GRID = Grid(betas=BETAS)
-_FIXED = Grid(betas=BETAS, exponents=(), ridges=())  # the published methods have no other form to go to
+_GRID = Grid()
+_FIXED = Grid(exponents=(), ridges=())  # the published methods have no other form to go to
 
 
 @dataclass(frozen=True, kw_only=True)

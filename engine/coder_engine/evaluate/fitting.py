@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.adapter_head import open_adapter
 from coder_engine.errors import DataError
 from coder_engine.evaluate.calibration import calibrate, choose_threshold, confidences
 from coder_engine.evaluate.labelled import Labelled
@@ -39,7 +40,7 @@ def fit(
     false_accepts: float = 0.05,
     threads: int = 1,
 ) -> Fitted:
-    """Fit what is asked for, in the order in which one rests on the other.
+    """Fit what is asked for, in the order in which one rests on the other, on the answers that an Engine would give.
 
     Args:
         data: labelled images, all of which are fitted on.
@@ -49,14 +50,20 @@ def fit(
         false_accepts: the share of them that may be accepted.
 
     Raises:
-        DataError: no threshold is high enough.
+        DataError: no threshold is high enough, or a margin is asked for where a few-shot adapter ranks.
     """
     head = Head(weights, threads=threads)
+    adapter = open_adapter(weights, head)
+    if adapter is not None and margin:
+        raise DataError(
+            f"{weights.path}: its few-shot adapter ranks without a rerank, so there is no margin to fit; fit it on a "
+            "weight file without an adapter"
+        )
     scale, hashed = weights.meta.logit_scale, data.digest
     changes: dict[str, Any] = {}
     lines: list[str] = []
     gate, t = weights.meta.margin, weights.meta.temperature
-    full = head.rank(data.features)
+    full = head.rank(data.features) if adapter is None else adapter.rank(data.features)
     if margin:
         gated = fit_margin(full.logits, full.ids[:, 0], data.labels, scale, data=hashed)
         changes |= gated.changes()
@@ -66,7 +73,7 @@ def fit(
             f"margin: {said}; {gated.best.accuracy:.2%} right with {gated.best.reranked:.1%} of the images reranked, "
             f"{gated.always.accuracy:.2%} with all of them, on the {gated.images:,} images it was chosen on"
         )
-    answers = head.rank(data.features, margin=gate).ids[:, 0]
+    answers = full.ids[:, 0] if adapter is not None else head.rank(data.features, margin=gate).ids[:, 0]
     logits = scale * full.logits.astype(np.float64)
     if temperature:
         found = calibrate(logits, data.labels, answers, data=hashed)
@@ -77,7 +84,7 @@ def fit(
             f"on the {found.images:,} images it was fitted on"
         )
     if outside is not None:
-        ranked = head.rank(outside, margin=gate)
+        ranked = head.rank(outside, margin=gate) if adapter is None else adapter.rank(outside)
         strange = confidences(scale * ranked.logits.astype(np.float64), ranked.ids[:, 0], t)
         try:
             chosen = choose_threshold(confidences(logits, answers, t), strange, false_accepts, data=hashed)

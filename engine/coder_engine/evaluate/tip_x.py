@@ -18,15 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.evaluate.labelled import Labelled
+from coder_engine.fewshot.search import BETAS
 
 Array = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 SIGNATURE_TEMPERATURE = 0.5
-BETAS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
-"""The same for every method that is compared. What another grid gives, and how this one was taken, is in
-docs/evidence.md."""
-
 ALPHAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 GAMMAS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _SCALE = 100.0

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from coder_engine.adapter_head import open_adapter
 from coder_engine.errors import DataError
-from coder_engine.evaluate.calibration import confidences
+from coder_engine.evaluate.calibration import calibration_error, confidences
 from coder_engine.evaluate.fitting import fit
+from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import Head
 from coder_engine.weights import update_weights
 from helpers_evaluate import SCALE, images_of, label_set
@@ -58,3 +60,33 @@ def test_a_threshold_that_cannot_be(tmp_path: Path) -> None:
     found = label_set(tmp_path, classes=1)
     with pytest.raises(DataError, match=r"no threshold keeps false accepts at 0.05: 5 of 5 out-of-set images"):
         fit(images_of(found, 5), found.weights, outside=images_of(found, 5).features)
+
+
+def test_with_an_adapter_its_answers_are_what_is_calibrated(tmp_path: Path) -> None:
+    found = label_set(tmp_path)
+    data, outside = images_of(found, 200), unit_rows(np.random.default_rng(3), 100, 12).astype(np.float32)
+    support, texts = images_of(found, 24), unit_rows(np.random.default_rng(5), 40, 12)
+    classes = len(found.weights.meta.labels)
+    weights = CoderAdapter.fit(support.features, support.labels, texts, classes=classes, alpha=20.0).save(
+        found.weights.path
+    )
+    plain = fit(data, found.weights, temperature=True).changes
+    changes = fit(data, weights, temperature=True, outside=outside, false_accepts=0.1).changes
+    assert changes["temperature"] != plain["temperature"]
+    after = update_weights(found.weights.path, **changes)
+    adapter = open_adapter(after, Head(after))
+    assert adapter is not None
+    passed = adapter.rank(outside).scores[:, 0] >= changes["unknown_below"]
+    assert_allclose(passed.mean(), 0.1, atol=0.011)
+    ranked = adapter.rank(data.features)
+    error = calibration_error(ranked.scores[:, 0], ranked.ids[:, 0] == data.labels)
+    assert_allclose(error, changes["calibration"]["error_after"], atol=1e-4)
+
+
+def test_an_adapter_has_no_margin(tmp_path: Path) -> None:
+    found = label_set(tmp_path)
+    support, texts = images_of(found, 24), unit_rows(np.random.default_rng(5), 40, 12)
+    classes = len(found.weights.meta.labels)
+    weights = CoderAdapter.fit(support.features, support.labels, texts, classes=classes).save(found.weights.path)
+    with pytest.raises(DataError, match="its few-shot adapter ranks without a rerank, so there is no margin to fit"):
+        fit(support, weights, margin=True)
