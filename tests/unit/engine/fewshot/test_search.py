@@ -134,7 +134,7 @@ def test_one_image_a_class_can_be_tuned_on_validation() -> None:
 def test_of_equals_the_nearest_to_the_defaults_is_taken() -> None:
     exact = Validation(features=SUPPORT[:C], labels=LABELS[:C])  # its own support: right whatever beta is
     adapter = search_adapter(SUPPORT[:C], LABELS[:C], TEXTS, validation=exact, grid=FIXED).adapter
-    assert (adapter.alpha, adapter.beta) == (1.0, 5.5)
+    assert (adapter.alpha, adapter.beta) == (1.0, 5.0)
 
 
 def test_few_images_do_not_move_the_form() -> None:
