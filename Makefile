@@ -40,7 +40,7 @@ format: $(VENV)/.developer
 $(VENV)/.installed: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install -q -e '.[texts,cpu]'
+	$(BIN)/python -m pip install -q -e '.[texts,eval,cpu]'
 	touch $@
 
 $(VENV)/.developer: $(VENV)/.installed
