@@ -45,10 +45,10 @@ class SelfAttention(nn.Module):
         """As ``MultiheadAttention.forward``.
 
         Raises:
-            NotImplementedError: it is no plain self-attention.
+            ValueError: it is no plain self-attention.
         """
         if key is not query or value is not query or need_weights or attn_mask is not None:
-            raise NotImplementedError("only self-attention without a mask is exported")
+            raise ValueError("only self-attention without a mask is exported")
         count, places, width = query.shape
         projected = nn.functional.linear(query, self.weight, self.bias)
         heads = projected.view(count, places, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)

@@ -15,9 +15,10 @@ calibrate on; agreement is with fp32's first class, cosine the smallest), run by
     NNCF 3.4, transformer mode with SmoothQuant, all            85.75 %  97.80 %   0.958
     =========================================================== ======== ========= ======
 
-The percentile has the best first percentile and median of the cosine (0.9968 and 0.9998). NNCF quantizes additions and
-pooling as well, cannot be held to signed activations, which TensorRT needs, and took three times as long; its smoothing
-of outliers is what ONNX Runtime's quantizer lacks. The gate says where that costs too much.
+The settings were compared on these very test images, calibration apart, so the rows are a little optimistic, and most
+differ by a few images. The percentile has the best first percentile and median of the cosine (0.9968 and 0.9998). NNCF
+quantizes additions and pooling as well and cannot be held to signed activations, which TensorRT needs; its smoothing of
+outliers is what ONNX Runtime's quantizer lacks. The gate says where that costs too much.
 """
 
 from __future__ import annotations

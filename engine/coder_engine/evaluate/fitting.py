@@ -52,47 +52,70 @@ def fit(
     Raises:
         DataError: no threshold is high enough, or a margin is asked for where a few-shot adapter ranks.
     """
-    head = Head(weights, threads=threads)
-    adapter = open_adapter(weights, head)
-    if adapter is not None and margin:
-        raise DataError(
-            f"{weights.path}: its few-shot adapter ranks without a rerank, so there is no margin to fit; fit it on a "
-            "weight file without an adapter"
-        )
-    scale, hashed = weights.meta.logit_scale, data.digest
-    changes: dict[str, Any] = {}
-    lines: list[str] = []
-    gate, t = weights.meta.margin, weights.meta.temperature
-    full = head.rank(data.features) if adapter is None else adapter.rank(data.features)
+    steps = _Steps(data, weights, threads)
     if margin:
-        gated = fit_margin(full.logits, full.ids[:, 0], data.labels, scale, data=hashed)
-        changes |= gated.changes()
-        gate = gated.best.margin
-        said = "no gate is better than reranking every image" if gate is None else f"gate below {gate:g}"
-        lines.append(
-            f"margin: {said}; {gated.best.accuracy:.2%} right with {gated.best.reranked:.1%} of the images reranked, "
-            f"{gated.always.accuracy:.2%} with all of them, on the {gated.images:,} images it was chosen on"
-        )
-    answers = full.ids[:, 0] if adapter is not None else head.rank(data.features, margin=gate).ids[:, 0]
-    logits = scale * full.logits.astype(np.float64)
+        steps.margin()
     if temperature:
-        found = calibrate(logits, data.labels, answers, data=hashed)
-        changes |= found.changes()
-        t = found.temperature
-        lines.append(
-            f"temperature {t:.3f}: calibration error {found.error_before:.2%} before, {found.error_after:.2%} after, "
-            f"on the {found.images:,} images it was fitted on"
-        )
+        steps.temperature()
     if outside is not None:
-        ranked = head.rank(outside, margin=gate) if adapter is None else adapter.rank(outside)
-        strange = confidences(scale * ranked.logits.astype(np.float64), ranked.ids[:, 0], t)
+        steps.threshold(outside, false_accepts)
+    return Fitted(changes=steps.changes, lines=tuple(steps.lines))
+
+
+class _Steps:
+    """Each step goes by what those before it have found, else by the weight file."""
+
+    def __init__(self, data: Labelled, weights: Weights, threads: int) -> None:
+        self.changes: dict[str, Any] = {}
+        self.lines: list[str] = []
+        self._data, self._weights = data, weights
+        self._head = Head(weights, threads=threads)
+        self._adapter = open_adapter(weights, self._head)
+        self._gate, self._t = weights.meta.margin, weights.meta.temperature
+
+    def margin(self) -> None:
+        if self._adapter is not None:
+            raise DataError(
+                f"{self._weights.path}: its few-shot adapter ranks without a rerank, so there is no margin to fit; fit "
+                "it on a weight file without an adapter"
+            )
+        always = self._head.rank(self._data.features)
+        scale, truth = self._weights.meta.logit_scale, self._data.labels
+        found = fit_margin(always.logits, always.ids[:, 0], truth, scale, data=self._data.digest)
+        self._gate = found.best.margin
+        said = "no gate is better than reranking every image" if self._gate is None else f"gate below {self._gate:g}"
+        self.changes |= found.changes()
+        self.lines.append(
+            f"margin: {said}; {found.best.accuracy:.2%} right with {found.best.reranked:.1%} of the images reranked, "
+            f"{found.always.accuracy:.2%} with all of them, on the {found.images:,} images it was chosen on"
+        )
+
+    def temperature(self) -> None:
+        logits, answers = self._answered(self._data.features)
+        found = calibrate(logits, self._data.labels, answers, data=self._data.digest)
+        self._t = found.temperature
+        self.changes |= found.changes()
+        self.lines.append(
+            f"temperature {self._t:.3f}: calibration error {found.error_before:.2%} before, {found.error_after:.2%} "
+            f"after, on the {found.images:,} images it was fitted on"
+        )
+
+    def threshold(self, outside: NDArray[np.float32], false_accepts: float) -> None:
+        inner, strange = (confidences(*self._answered(given), self._t) for given in (self._data.features, outside))
         try:
-            chosen = choose_threshold(confidences(logits, answers, t), strange, false_accepts, data=hashed)
+            found = choose_threshold(inner, strange, false_accepts, data=self._data.digest)
         except ValueError as err:
             raise DataError(str(err)) from err
-        changes |= chosen.changes()
-        lines.append(
-            f"unknown below {chosen.unknown_below:.4f}: {chosen.accepted_in:.1%} of {chosen.images_in:,} images of the "
-            f"classes pass, and {chosen.accepted_out:.1%} of {chosen.images_out:,} others, on which it was chosen"
+        self.changes |= found.changes()
+        self.lines.append(
+            f"unknown below {found.unknown_below:.4f}: {found.accepted_in:.1%} of {found.images_in:,} images of the "
+            f"classes pass, and {found.accepted_out:.1%} of {found.images_out:,} others, on which it was chosen"
         )
-    return Fitted(changes=changes, lines=tuple(lines))
+
+    def _answered(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """Scaled logits [N, C] and final answers [N]."""
+        if self._adapter is not None:
+            ranked = self._adapter.rank(features)
+        else:
+            ranked = self._head.rank(features, margin=self._gate)
+        return self._weights.meta.logit_scale * ranked.logits.astype(np.float64), ranked.ids[:, 0]

@@ -44,7 +44,7 @@ def test_only_self_attention_without_a_mask() -> None:
         ((x, x, x), {"need_weights": True}),
         ((x, x, x), {"attn_mask": torch.zeros(4, 4)}),
     ):
-        with pytest.raises(NotImplementedError, match="only self-attention"):
+        with pytest.raises(ValueError, match="only self-attention"):
             ours(*arguments, **options)
 
 
