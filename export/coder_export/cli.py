@@ -132,8 +132,8 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_precision_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    low = "fp16, bf16: for GPUs and plans; int8: for CPUs; each checked against fp32 (default: fp32)"
-    add("--precision", choices=PRECISIONS, default="fp32", help=low)
+    low = "fp16, bf16: for GPUs and plans; int8: for CPUs; each checked against fp32 (default: fp32, of plans fp16)"
+    add("--precision", choices=PRECISIONS, help=low)
     add("--calibrate", type=Path, metavar="DIR", help="your own images, sub-folders too, that int8 is calibrated on")
     add("--calibrate-count", type=int, default=256, metavar="N", help="how many of them at the most (default: 256)")
     cosine = "smallest cosine with fp32's features that is allowed (default: 0.999, for int8 0.98)"
