@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _COPIED = 1 << 22
 """Pixels: a longer copy out of Pillow's memory takes as long as Pillow's own resizing."""
 
+_LONGEST = 1 << 24  # the kernels' limit: Pillow rounds the length of a longer side
+
 
 def resize_crop(
     image: Image.Image, size: tuple[int, int], top_left: tuple[int, int], crop: tuple[int, int], interpolation: str
@@ -30,10 +32,10 @@ def resize_crop(
 
     Returns:
         uint8 [h, w, 3], or None where that is left to Pillow: the crop reaches beyond the resized image, Pillow
-        would resize in another order, or its pixels are only had by a long copy.
+        would resize in another order, a side is over 2^24 pixels, or the pixels are only had by a long copy.
     """
     inside = all(n >= 0 and n + c <= s for n, c, s in zip(top_left, crop, size, strict=True))
-    if not inside or _height_first(image, size):
+    if not inside or _height_first(image, size) or max(*image.size, *size) > _LONGEST:
         return None
     pixels = jpeg.pixels_of(image)
     if pixels is None:
@@ -51,7 +53,8 @@ def resize_crop(
 def _height_first(image: Image.Image, size: tuple[int, int]) -> bool:
     """Whether Pillow may resize the height before the width. The pixels between are rounded, so it shows.
 
-    Up to 12.1 it never does, from 13 on just here: where the height loses more than twice what the width does.
+    From version 13 on it does so exactly here, where the height loses more than twice what the width does; before, for
+    the narrowest strips among these or not at all.
     """
     height, width = size
     return height < image.height and image.height - height > 2 * (image.width - width)

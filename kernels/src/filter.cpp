@@ -33,8 +33,7 @@ int32_t fixed_point(double weight) {
 
 Taps taps_of(int64_t from, int64_t to, int64_t start, int64_t length, Filter filter) {
   const auto value = filter == Filter::bilinear ? bilinear : bicubic;
-  // Pillow keeps the side as a float, which matters from 2^24 pixels on.
-  const double scale = static_cast<double>(static_cast<float>(from)) / static_cast<double>(to);
+  const double scale = static_cast<double>(from) / static_cast<double>(to);
   const double stretch = std::max(scale, 1.0);  // shrinking widens the filter
   const double support = (filter == Filter::bilinear ? 1.0 : 2.0) * stretch;
   const int64_t most = std::min(from, static_cast<int64_t>(std::ceil(support)) * 2 + 1);
@@ -47,7 +46,7 @@ Taps taps_of(int64_t from, int64_t to, int64_t start, int64_t length, Filter fil
     const double center = (static_cast<double>(start + i) + 0.5) * scale;
     const int64_t first = std::max<int64_t>(0, static_cast<int64_t>(center - support + 0.5));
     const int64_t last = std::min(from, static_cast<int64_t>(center + support + 0.5));
-    const auto count = static_cast<size_t>(std::max<int64_t>(0, last - first));
+    const auto count = static_cast<size_t>(last - first);
     double sum = 0.0;
     for (size_t t = 0; t < count; ++t) {
       exact[t] =

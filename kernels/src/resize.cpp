@@ -27,15 +27,15 @@ void check_window(const char* side, const char* start_name, int64_t resized, int
                                 " and " + to_string(length) + " pixels");
 }
 
-// What a pixel position times a few bytes fits in with room to spare.
-constexpr int64_t longest_side = int64_t{1} << 31;
+// Pillow keeps sides as floats and rounds longer ones.
+constexpr int64_t longest_side = int64_t{1} << 24;
 
 void check(int64_t height, int64_t width, const ResizeCrop& crop) {
   if (height < 1 || width < 1)
     throw std::invalid_argument("image must have at least 1 x 1 pixels, got [" + to_string(height) + ", " +
                                 to_string(width) + ", 4]");
-  if (std::max({height, width, crop.resized_height, crop.resized_width}) >= longest_side)
-    throw std::invalid_argument("image and size must be less than 2^31 pixels a side, got " +
+  if (std::max({height, width, crop.resized_height, crop.resized_width}) > longest_side)
+    throw std::invalid_argument("image and size must be at most 2^24 pixels a side, got " +
                                 to_string(height) + " x " + to_string(width) + " to " +
                                 to_string(crop.resized_height) + " x " + to_string(crop.resized_width));
   check_window("height", "top", crop.resized_height, crop.top, crop.height);

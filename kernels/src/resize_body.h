@@ -2,8 +2,8 @@
 // simd_body.h: included by simd_*.cpp, so no function here has external linkage.
 //
 // No sum leaves int32, whatever the order: the weights of an output add up to 1, of which the negative ones
-// take away at most an eighth or so, and a byte times 1.25 * 2^22 leaves room in 2^31. tests/cpp/resize_test.cpp
-// looks at the weights themselves.
+// take away an eighth or so, and a byte times 1.25 * 2^22 leaves room in 2^31. resize_test.cpp looks at the
+// weights themselves.
 #include <cstdint>
 
 #include "simd.h"

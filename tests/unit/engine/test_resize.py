@@ -59,6 +59,16 @@ def test_where_pillow_turns_the_order_round_it_is_pillows() -> None:
     assert np.array_equal(preprocess(tall), np.asarray(wanted))
 
 
+@pytest.mark.parametrize(("source", "size"), [((48, 64), (22, 30)), ((30, 22), (48, 64))])
+def test_the_longest_sides_are_left_to_pillow(
+    source: tuple[int, int], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coder_engine.resize._LONGEST", 63)
+    assert cropped(noise(*source), size) is None
+    monkeypatch.setattr("coder_engine.resize._LONGEST", 64)
+    assert cropped(noise(*source), size) is not None
+
+
 def test_a_long_copy_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     image = noise(48, 64)
     monkeypatch.setattr("coder_engine.resize._COPIED", 48 * 64 - 1)
