@@ -1,4 +1,4 @@
-"""Two-stage CODER over frozen weights, in C++ (private: ``Engine`` is the way in).
+"""Two-stage CODER over frozen weights, and resizing, in C++ (private: ``Engine`` is the way in).
 
 Letters: B images, C classes, R name rows, P pairs, D width, k = min(5, C) candidates, n entries asked for.
 
@@ -15,6 +15,36 @@ def isa() -> str:
 
 def isas() -> list[str]:
     """All instruction sets this CPU can run, best first; the last is ``"scalar"``."""
+
+def resize_crop(
+    image: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+    *,
+    size: tuple[int, int],
+    top: int,
+    left: int,
+    filter: str = "bicubic",
+    isa: str = "auto",
+) -> None:
+    """Pillow's ``Image.resize`` and ``Image.crop``, bit for bit: the rows and columns of the crop alone are computed.
+
+    The width is resized first. Pillow 13 does so but where the height shrinks by more than twice as many pixels as
+    the width does. The GIL is released. All instruction sets give the same bits.
+
+    Args:
+        image: [H, W, 4], read as RGB and a byte that means nothing: so Pillow keeps it.
+        out: [h, w, 3], written: the crop.
+        size: (height, width) of the whole image, resized; no side of either image is over 2^24 pixels.
+        top: the crop's first row in it. The crop lies inside the resized image.
+        left: the crop's first column.
+        filter: ``"bicubic"`` or ``"bilinear"``, antialiased.
+        isa: ``"auto"`` or one of ``isas()``.
+
+    Raises:
+        TypeError: an array has another dtype or is strided.
+        ValueError: anything else is not as above; the message names it. Nothing is written.
+        MemoryError: there is none for the rows that one output row is made of.
+    """
 
 class Head:
     """The collapsed texts of a label set and the threads that work on them.

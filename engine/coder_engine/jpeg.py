@@ -16,10 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from PIL import ImageFile
+    from PIL import Image, ImageFile
 
 _LAYOUTS = {"RGB": "RGBX", "L": "GRAY"}
 """Pillow's mode -> simplejpeg's name for how Pillow keeps it in memory. CMYK is Pillow's: it inverts some."""
+
+_PIXELS = "_coder_pixels"
+"""The attribute of an image that holds its memory as Pillow knows it, and the array that this memory is."""
 
 _HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # Pillow cannot read arithmetic coding across its 64 kB blocks
 _TABLES_AND_TEXT = frozenset({0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE})
@@ -51,6 +54,16 @@ def fill(image: ImageFile.ImageFile, file: IO[bytes]) -> bool:
         return False
     _give(image, pixels)
     return True
+
+
+def pixels_of(image: Image.Image) -> NDArray[np.uint8] | None:
+    """The memory of an image of mode RGB, uint8 [H, W, 4], the fourth byte being padding; not a copy.
+
+    Returns:
+        None where ``fill`` did not decode it, or it has got other memory since.
+    """
+    owner, pixels = getattr(image, _PIXELS, (None, None))
+    return pixels if image.mode == "RGB" and owner is image.im else None
 
 
 @functools.cache
@@ -145,3 +158,4 @@ def _give(image: ImageFile.ImageFile, pixels: NDArray[np.uint8]) -> None:
     image.im = _imaging.map_buffer(pixels, image.size, "raw", 0, (image.mode, 0, 1))
     image.tile = []
     image.fp = None
+    setattr(image, _PIXELS, (image.im, pixels))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from coder_engine.errors import ImageError
 from coder_engine.images import MAX_PIXELS
+from coder_engine.resize import resize_crop
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -93,23 +94,30 @@ class Preprocess:
         """
         if image.mode != "RGB":
             raise ValueError(f"the image must be RGB, got mode {image.mode}; read it with images.read_rgb")
-        return np.array(self._crop(self._resize(image)))
-
-    def _resize(self, image: Image.Image) -> Image.Image:
-        from PIL import Image
-
         height, width = self._resized((image.height, image.width))
-        if (width, height) == image.size:
-            return image
-        if height * width > MAX_PIXELS:
+        if (width, height) != image.size and height * width > MAX_PIXELS:
             raise ImageError(
                 "too-large",
                 f"{image.width} x {image.height} pixels would become {width} x {height} before the crop, "
                 f"wanted at most {MAX_PIXELS:,} pixels; crop it to a less extreme shape",
             )
-        bilinear = self.interpolation == "bilinear" and (self.resize_mode != "shortest" or self._square)
-        method = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
-        return image.resize((width, height), method)
+        pixels = resize_crop(image, (height, width), self._top_left(height, width), self.size, self._filter)
+        return np.array(self._crop(self._resize(image, height, width))) if pixels is None else pixels
+
+    def _resize(self, image: Image.Image, height: int, width: int) -> Image.Image:
+        from PIL import Image
+
+        if (width, height) == image.size:
+            return image
+        return image.resize((width, height), Image.Resampling[self._filter.upper()])
+
+    @property
+    def _filter(self) -> Interpolation:
+        return self.interpolation if self.resize_mode != "shortest" or self._square else "bicubic"
+
+    def _top_left(self, height: int, width: int) -> tuple[int, int]:
+        """Where the crop begins. round() of a half goes to the even neighbour, in torchvision too."""
+        return round((height - self.size[0]) / 2), round((width - self.size[1]) / 2)
 
     @property
     def _square(self) -> bool:
@@ -137,8 +145,7 @@ class Preprocess:
             frame = Image.new("RGB", (max(wide, image.width), max(high, image.height)), (self.fill,) * 3)
             frame.paste(image, ((frame.width - image.width) // 2, (frame.height - image.height) // 2))
             image = frame
-        # round() of a half goes to the even neighbour, in torchvision too
-        top, left = round((image.height - high) / 2), round((image.width - wide) / 2)
+        top, left = self._top_left(image.height, image.width)
         if (top, left) == (0, 0) and image.size == (wide, high):
             return image
         return image.crop((left, top, left + wide, top + high))

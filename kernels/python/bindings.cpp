@@ -7,6 +7,7 @@
 
 #include "arrays.h"
 #include "coder/head.h"
+#include "register.h"
 #include "weights.h"
 
 namespace coder::python {
@@ -90,9 +91,10 @@ std::vector<std::string> isas() {
 }  // namespace
 
 PYBIND11_MODULE(_kernels, m) {
-  m.doc() = "Two-stage CODER over frozen weights; see _kernels.pyi.";
+  m.doc() = "Two-stage CODER over frozen weights, and resizing; see _kernels.pyi.";
   m.def("isa", [] { return isas().front(); });
   m.def("isas", &isas);
+  register_resize(m);
   const auto fixed = [](const char* name) { return py::arg(name).noconvert(); };
   py::class_<PyHead>(m, "Head")
       .def(py::init<Array<float>, Array<int32_t>, Array<float>, std::optional<py::array>,

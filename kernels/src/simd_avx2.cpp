@@ -31,8 +31,11 @@ inline float total(V a) {
 }  // namespace
 }  // namespace coder
 
+#include "resize_avx2.h"
+#include "resize_body.h"
 #include "simd_body.h"
 
 namespace coder {
-const Kernels avx2_kernels = {Isa::avx2, dots, dot_half, all_finite, exp_sum};
+const Kernels avx2_kernels = {Isa::avx2,           dots,      dot_half, all_finite, exp_sum,
+                              resize_columns_avx2, resize_row};
 }

@@ -34,8 +34,11 @@ inline float total(V a) {
 }  // namespace
 }  // namespace coder
 
+#include "resize_avx2.h"
+#include "resize_body.h"
 #include "simd_body.h"
 
 namespace coder {
-const Kernels avx512_kernels = {Isa::avx512, dots, dot_half, all_finite, exp_sum};
+const Kernels avx512_kernels = {Isa::avx512,         dots,      dot_half, all_finite, exp_sum,
+                                resize_columns_avx2, resize_row};
 }

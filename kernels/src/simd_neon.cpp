@@ -28,8 +28,9 @@ inline float total(V a) {
 }  // namespace
 }  // namespace coder
 
+#include "resize_body.h"
 #include "simd_body.h"
 
 namespace coder {
-const Kernels neon_kernels = {Isa::neon, dots, dot_half, all_finite, exp_sum};
+const Kernels neon_kernels = {Isa::neon, dots, dot_half, all_finite, exp_sum, resize_columns, resize_row};
 }

@@ -46,8 +46,9 @@ inline float total(V a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 }  // namespace
 }  // namespace coder
 
+#include "resize_body.h"
 #include "simd_body.h"
 
 namespace coder {
-const Kernels scalar_kernels = {Isa::scalar, dots, dot_half, all_finite, exp_sum};
+const Kernels scalar_kernels = {Isa::scalar, dots, dot_half, all_finite, exp_sum, resize_columns, resize_row};
 }

@@ -1,4 +1,4 @@
-"""JPEG to model pixels: Pillow, simplejpeg and --fast-decode; and how near --fast-decode keeps the features.
+"""JPEG to model pixels by Pillow, simplejpeg and --fast-decode; the resize alone; how near --fast-decode stays.
 
     python tests/bench/decode.py --engine tiny/model.onnx
 
@@ -9,6 +9,7 @@ interleaved, so that what else the machine does strikes all alike.
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import statistics
 import tempfile
@@ -16,12 +17,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from table import machine, show
 
 from coder_engine import Engine, jpeg
 from coder_engine.images import read_rgb
 from coder_engine.preprocess import Preprocess
+from coder_engine.resize import resize_crop
 from coder_export.photographs import sample_photographs
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -32,6 +36,8 @@ TARGETS = (64, 224)
 def run(engine: str | None = None) -> None:
     for size in SIZES:
         show(f"JPEG of {size[0]} x {size[1]}, one thread", _times(size))
+    for size in (*SIZES, (4000, 3000)):
+        show(f"resize of {size[0]} x {size[1]} to {TARGETS[-1]} x {TARGETS[-1]}, one thread", _resizes(size))
     with tempfile.TemporaryDirectory() as folder:
         show("--fast-decode against the exact features", _cosines(engine or _export(Path(folder))))
 
@@ -47,6 +53,31 @@ def _times(size: tuple[int, int]) -> list[tuple[str, str]]:
         what = "decoded" if side is None else f"decoded, then resized to {side} x {side}"
         rows += [(f"{what}: {name}", f"{ms:.2f} ms, {found['Pillow'] / ms:.2f}x") for name, ms in found.items()]
     return rows
+
+
+def _resizes(size: tuple[int, int]) -> list[tuple[str, str]]:
+    """The same pixels from Pillow, and from the kernels out of the decoder's memory and out of Pillow's."""
+    data, side = _encode(read_rgb(sample_photographs()[0]), size), TARGETS[-1]
+    width = int(side * size[0] / size[1])
+    left = round((width - side) / 2)
+    theirs = _by_pillow(data, None)
+    images = {"Pillow's": theirs} | ({"simplejpeg's": read_rgb(data)} if jpeg.why_not() is None else {})
+
+    def by_pillow() -> NDArray[np.uint8]:
+        return np.array(theirs.resize((width, side), Image.Resampling.BICUBIC).crop((left, 0, left + side, side)))
+
+    calls: dict[str, Callable[[], object]] = {"Pillow": by_pillow}
+    for name, image in images.items():
+        pixels = resize_crop(image, (side, width), (0, left), (side, side), "bicubic")
+        if pixels is None:
+            print(f"{size[0]} x {size[1]} in {name} memory: left to Pillow")
+            continue
+        assert np.array_equal(pixels, by_pillow())
+        calls[f"kernels, {name} memory"] = functools.partial(
+            resize_crop, image, (side, width), (0, left), (side, side), "bicubic"
+        )
+    found = _medians(calls)
+    return [(name, f"{ms:.2f} ms, {found['Pillow'] / ms:.2f}x") for name, ms in found.items()]
 
 
 def _calls(data: bytes, side: int | None, *, ours: bool) -> dict[str, Callable[[], object]]:
