@@ -7,17 +7,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from coder_engine import __version__
+from coder_engine.cli.command import OK, Parser, guarded
 from coder_engine.cli.writers import OutputClosed, open_output
 from coder_engine.doctor.engine_file import examine
 from coder_engine.doctor.facts import find_facts
 from coder_engine.doctor.report import as_json, as_text
 from coder_engine.doctor.todo import exit_code
-from coder_engine.errors import CoderError
-
-FAILED, INTERRUPTED = 1, 130
 
 EPILOG = """\
 examples:
@@ -33,36 +30,23 @@ exit codes: 0 something here can run engines (with --engine: that engine), 1 not
 def main(argv: Sequence[str] | None = None) -> int:
     """Run coder-doctor; returns its exit code. Wrong usage and --help end in SystemExit, as argparse does."""
     args = _parser().parse_args(argv)
-    try:
-        return _run(args)
-    except OutputClosed:
-        return 0
-    except CoderError as err:
-        print(f"coder-doctor: {err}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("coder-doctor: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    return guarded("coder-doctor", lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> int:
     facts = find_facts()
     engine = examine(args.engine, args.weights) if args.engine else None
     text = json.dumps(as_json(facts, engine), indent=2) + "\n" if args.json else as_text(facts, engine)
-    with open_output(None) as output:
-        output.write(text)
+    try:
+        with open_output(None) as output:
+            output.write(text)
+    except OutputClosed:
+        return OK
     return exit_code(facts, engine)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """argparse leaves with 2, which the other commands keep for work that was done in part."""
-        self.print_usage(sys.stderr)
-        self.exit(FAILED, f"coder-doctor: {message}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="coder-doctor",
         description="Say what this machine has to run and make engines with, what conflicts, and what to install.",
         epilog=EPILOG,

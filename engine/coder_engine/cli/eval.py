@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from coder_engine.cli.eval_options import FAILED, parse
+from coder_engine.cli.command import OK, SOME_FAILED, guarded, say
+from coder_engine.cli.eval_options import parse
 from coder_engine.cli.eval_task import Opened, open_task
 from coder_engine.cli.writers import OutputClosed, open_output
-from coder_engine.errors import CoderError, DataError
+from coder_engine.errors import DataError
 from coder_engine.evaluate import few_shot, zero_shot
 from coder_engine.evaluate.answers import answers_of, measure
 from coder_engine.evaluate.evaluation import Evaluation, duplicate_notes, evaluate_zero_shot
@@ -23,7 +23,6 @@ from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE
 from coder_engine.files import replacing
 from coder_engine.weights import Weights, update_weights
 
-OK, SOME_FAILED, INTERRUPTED = 0, 2, 130
 MARGIN = 0.2
 """Of the method "gated" where nobody chose one: the authors' are from 0.05 to 0.6."""
 
@@ -31,27 +30,17 @@ MARGIN = 0.2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run coder-eval; returns its exit code. Wrong usage and --help end in SystemExit, as argparse does."""
     args = parse(argv)
-    try:
-        with warnings.catch_warnings():
-            # Pillow's remarks about damaged metadata, which decide nothing here
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            return _run(args)
-    except CoderError as err:
-        _say(str(err))
-        return FAILED
-    except KeyboardInterrupt:
-        _say("interrupted; features computed so far are kept")
-        return INTERRUPTED
+    return guarded("coder-eval", lambda: _run(args), interrupted="interrupted; features computed so far are kept")
 
 
 def _run(args: argparse.Namespace) -> int:
     if args.report is not None:
         _check_report(args.report)
-    say: Callable[[str], object] = (lambda _: None) if args.quiet else _say
-    opened = open_task(args, say)
+    tell: Callable[[str], object] = (lambda _: None) if args.quiet else _say
+    opened = open_task(args, tell)
     found = _evaluate(args, opened)
     for note in found.notes:
-        say(note)
+        tell(note)
     try:
         with open_output(args.out) as output:
             output.write(render(found, args.format))
@@ -61,9 +50,9 @@ def _run(args: argparse.Namespace) -> int:
         from coder_engine.evaluate.report import render_report
 
         _write(args.report, render_report(found, seed=args.seed))
-        say(f"report in {args.report}")
+        tell(f"report in {args.report}")
     if found.failed:
-        say(f"{len(found.failed):,} images could not be read, the first: {found.failed[0][1]}")
+        tell(f"{len(found.failed):,} images could not be read, the first: {found.failed[0][1]}")
     return SOME_FAILED if found.failed else OK
 
 
@@ -180,7 +169,7 @@ def _status(text: str) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"coder-eval: {text}", file=sys.stderr, flush=True)
+    say("coder-eval", text)
 
 
 if __name__ == "__main__":

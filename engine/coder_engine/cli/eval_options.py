@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from coder_engine.cli.command import Parser
 from coder_engine.evaluate import few_shot, zero_shot
 from coder_engine.evaluate.tables import FORMATS
 
-FAILED = 1
 METHODS = (*zero_shot.TITLES, *few_shot.TITLES)
 
 EPILOG = f"""\
@@ -28,13 +26,6 @@ examples:
 
 exit codes: 0 all well, 1 the command could not run, 2 some images could not be read, 130 interrupted
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """argparse leaves with 2, which here means that some images failed."""
-        self.print_usage(sys.stderr)
-        self.exit(FAILED, f"coder-eval: {message}\n")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -57,7 +48,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="coder-eval",
         description="Measure CLIP, VCD, CODER and few-shot adapters on labelled images, or on features of them.",
         epilog=EPILOG,

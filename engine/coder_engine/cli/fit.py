@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from coder_engine.cli.command import OK, SOME_FAILED, Parser, guarded, say
 from coder_engine.cli.progress import Progress
 from coder_engine.errors import CoderError
 
 if TYPE_CHECKING:
     from coder_engine.fewshot.fit import FitConfig
-
-OK, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 
 EPILOG = """\
 examples:
@@ -32,19 +30,16 @@ exit codes: 0 all well, 1 the command could not run, 2 fitted without some unrea
 def main(argv: Sequence[str] | None = None) -> int:
     """Run coder-fit; returns its exit code. Wrong usage and --help end in SystemExit, as argparse does."""
     args = _parser().parse_args(argv)
+    return guarded("coder-fit", lambda: _fit(args), interrupted="interrupted; nothing was written")
+
+
+def _fit(args: argparse.Namespace) -> int:
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks about damaged metadata
-            return _run(args)
-    except (CoderError, ValueError) as err:
-        _say(str(err))
-        return FAILED
+        return _run(args)
+    except ValueError as err:
+        raise CoderError(str(err)) from err
     except OSError as err:
-        _say(f"{err.filename or args.support}: {err.strerror}; nothing was written")
-        return FAILED
-    except KeyboardInterrupt:
-        _say("interrupted; nothing was written")
-        return INTERRUPTED
+        raise CoderError(f"{err.filename or args.support}: {err.strerror}; nothing was written") from err
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -78,24 +73,17 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"coder-fit: {text}", file=sys.stderr, flush=True)
+    say("coder-fit", text)
 
 
 def _quiet(text: str) -> None:
     del text
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """argparse leaves with 2, which here means that some images failed."""
-        self.print_usage(sys.stderr)
-        self.exit(FAILED, f"coder-fit: {message}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
     from coder_engine import __version__
 
-    parser = _Parser(
+    parser = Parser(
         prog="coder-fit",
         description="Fit a few-shot adapter (CODER-Adapter) to a few labelled images, without PyTorch.",
         epilog=EPILOG,

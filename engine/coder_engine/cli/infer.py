@@ -6,12 +6,12 @@ import argparse
 import itertools
 import shutil
 import sys
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, NoReturn
 
+from coder_engine.cli.command import OK, SOME_FAILED, Parser, guarded, say
 from coder_engine.cli.inputs import Inputs, Item
 from coder_engine.cli.progress import Progress, building
 from coder_engine.cli.writers import FORMATS, Csv, Format, JsonLines, Output, OutputClosed, Table, open_output
@@ -22,8 +22,6 @@ from coder_engine.prediction import Prediction
 if TYPE_CHECKING:
     from coder_engine.engine import Engine
     from coder_engine.explain import Explanation
-
-OK, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 
 EPILOG = """\
 examples:
@@ -41,17 +39,8 @@ exit codes: 0 all well, 1 the command could not run, 2 some images failed, 130 i
 def main(argv: Sequence[str] | None = None) -> int:
     """Run coder-infer; returns its exit code. Wrong usage and --help end in SystemExit, as argparse does."""
     args = _parse(argv)
-    try:
-        with warnings.catch_warnings():
-            # Pillow's remarks about damaged metadata, which decide nothing here
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            return _run(args)
-    except CoderError as err:
-        _say(str(err))
-        return FAILED
-    except KeyboardInterrupt:
-        _say("interrupted" + (f"; {args.out} was not written" if args.out else ""))
-        return INTERRUPTED
+    lost = f"; {args.out} was not written" if args.out else ""
+    return guarded("coder-infer", lambda: _run(args), interrupted=f"interrupted{lost}")
 
 
 def load_engine(args: argparse.Namespace) -> Engine:
@@ -192,14 +181,7 @@ def _summary(progress: Progress, failed: int, inputs: Inputs) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"coder-infer: {text}", file=sys.stderr, flush=True)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """argparse leaves with 2, which here means that some images failed."""
-        self.print_usage(sys.stderr)
-        self.exit(FAILED, f"coder-infer: {message}\n")
+    say("coder-infer", text)
 
 
 class _Version(argparse.Action):
@@ -229,7 +211,7 @@ def _default_format(args: argparse.Namespace) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="coder-infer",
         description="Classify images with an engine file, without PyTorch.",
         epilog=EPILOG,
