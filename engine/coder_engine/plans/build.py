@@ -17,7 +17,7 @@ from coder_engine.backends.cuda_driver import Gpu, first_gpu
 from coder_engine.caches import cache_folder
 from coder_engine.errors import EngineError
 from coder_engine.files import replacing, sha256_of
-from coder_engine.plans.library import Log, open_library, title_of
+from coder_engine.plans.library import Log, open_library, title_of, uncollected
 from coder_engine.plans.progress import OnProgress, monitor
 from coder_engine.plans.record import SUFFIX, PlanRecord
 
@@ -58,20 +58,8 @@ def build_plan(
     if not 1 <= max_batch <= LARGEST_BATCH:
         raise ValueError(f"max_batch must be from 1 to {LARGEST_BATCH}, got {max_batch}")
     trt, gpu = find_builder(graph, library)
-    log = Log(trt)
-    builder = trt.Builder(log.logger)
-    config = builder.create_builder_config()
-    network, _parser = parse(trt, builder, log, graph)
-    for profile in profiles(builder, network, graph, max_batch):
-        config.add_optimization_profile(profile)
-    _set_flags(trt, config)
-    watch = config.progress_monitor = monitor(trt, progress)
-    with _timing_cache(trt, config, gpu):
-        serialized = builder.build_serialized_network(network, config)
-        if watch.stopped is not None:
-            raise watch.stopped
-        if serialized is None:
-            raise EngineError(f"{graph}: {title_of(trt.__name__, trt.__version__)} does not build it ({log.take()})")
+    with uncollected():
+        serialized = _build(trt, gpu, graph, max_batch, progress)
     with replacing(plan) as scratch:
         scratch.write_bytes(memoryview(serialized))
     return PlanRecord(
@@ -83,6 +71,23 @@ def build_plan(
         precision=precision,
         onnx_sha256=sha256_of(graph),
     )
+
+
+def _build(trt: ModuleType, gpu: Gpu | None, graph: Path, max_batch: int, progress: OnProgress) -> Any:
+    log = Log(trt)
+    builder = trt.Builder(log.logger)
+    config = builder.create_builder_config()
+    network, _parser = parse(trt, builder, log, graph)
+    for profile in profiles(builder, network, graph, max_batch):
+        config.add_optimization_profile(profile)
+    _set_flags(trt, config)
+    watch = config.progress_monitor = monitor(trt, progress)
+    with _timing_cache(trt, config, gpu):
+        serialized = builder.build_serialized_network(network, config)
+        watch.reraise()
+        if serialized is None:
+            raise EngineError(f"{graph}: {title_of(trt.__name__, trt.__version__)} does not build it ({log.take()})")
+    return serialized
 
 
 def parse(trt: ModuleType, builder: Any, log: Log, graph: Path) -> tuple[Any, Any]:

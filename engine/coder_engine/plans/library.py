@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +33,22 @@ def open_library(name: str | None = None) -> ModuleType:
 def title_of(library: str, version: str) -> str:
     """``TensorRT 10.13.2.6``."""
     return f"{LIBRARIES.get(library, library)} {version}"
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without Python's garbage collector, for calls of the library that may log.
+
+    The library logs while it holds a lock that freeing a builder or a runtime takes, too. Were one of those garbage in
+    a reference cycle and the collector to run in the logger, or in another thread meanwhile, all would wait for ever.
+    """
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 class Log:

@@ -43,7 +43,7 @@ class Phases:
 def monitor(trt: ModuleType, progress: OnProgress) -> Any:
     """An IProgressMonitor for a builder, which calls it from several threads.
 
-    An exception, Ctrl-C for one, cannot pass through the builder: it ends the build, and is kept as ``stopped``.
+    An exception, Ctrl-C for one, cannot pass through the builder: it ends the build, and ``reraise`` raises it.
     """
     phases, lock = Phases(), Lock()
 
@@ -61,6 +61,15 @@ def monitor(trt: ModuleType, progress: OnProgress) -> Any:
 
         def phase_finish(self, phase: str) -> None:
             self._guarded(lambda: phases.finish(phase))
+
+        def reraise(self) -> None:
+            # Not kept: its traceback holds the caller, who holds this, and so the builder would be garbage of a cycle.
+            stopped, self.stopped = self.stopped, None
+            try:
+                if stopped is not None:
+                    raise stopped
+            finally:
+                del stopped
 
         def _guarded(self, work: Callable[[], object]) -> None:
             try:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -138,6 +141,59 @@ def test_ctrl_c_while_it_builds(graph: Path, tmp_path: Path, capfd: pytest.Captu
         build_plan(graph, tmp_path / "m.plan", precision="fp32", library="tensorrt_rtx", progress=interrupt)
     assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_build_that_was_stopped_leaves_no_cycle(graph: Path, tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    kept: list[Any] = []
+
+    def stop(done: float, phase: str) -> None:
+        error = Stop()
+        kept.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    gc.disable()
+    try:
+        with contextlib.suppress(Stop):
+            build_plan(graph, tmp_path / "m.plan", precision="fp32", library="tensorrt_rtx", progress=stop)
+        assert kept
+        assert [ref() for ref in kept] == [None] * len(kept)
+    finally:
+        gc.enable()
+
+
+def test_a_builder_that_is_garbage_does_not_lock_the_next_one(graph: Path) -> None:
+    """The collector's worst moment is in the logger. In a process of its own, since a lock would be for ever."""
+    code = """
+import gc, sys
+from pathlib import Path
+from coder_engine.plans import build
+from coder_engine.plans.library import Log, open_library
+
+class Collecting(Log):
+    def __init__(self, trt):
+        super().__init__(trt)
+        class Logger(type(self.logger)):
+            def log(self, severity, message):
+                if gc.isenabled():
+                    gc.collect()
+        self.logger = Logger()
+
+trt = open_library("tensorrt_rtx")
+gc.set_threshold(10**9)
+log = Log(trt)
+cycle = [trt.Builder(log.logger)]
+cycle.append(cycle)
+del cycle
+build.Log = Collecting
+build.build_plan(Path(sys.argv[1]), Path(sys.argv[1]).with_suffix(".plan"), precision="fp32", library="tensorrt_rtx")
+"""
+    subprocess.run([sys.executable, "-c", code, str(graph)], check=True, timeout=120)
 
 
 # TensorRT, by the same interface; only what is asked of it
