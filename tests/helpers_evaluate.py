@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.evaluate.labelled import Labelled, labelled
+from coder_engine.general_texts import pack_texts
 from coder_engine.metadata import Metadata
 from coder_engine.weights import Weights, load_weights, save_weights
 from parity.cases import one_to_one, unit_rows
@@ -44,13 +45,14 @@ def label_set(
     texts = [{kind: unit_rows(rng, counts[kind], width) for kind in KINDS} for _ in range(classes)]
     duels = one_to_one(rng, unit_rows, classes, width, pairs)
     collapsed = collapse(texts, duels, "none" if not duels else "dense" if pairs == "all" else "sparse")
-    rows = [(j, kind, row) for j in range(classes) for kind in KINDS for row in texts[j][kind]]
     tensors = {
         name: array
         for name in ("bank", "name_offsets", "name_weight", "pair_rows", "pair_starts", "pair_others")
         if (array := getattr(collapsed, name)) is not None
     }
-    tensors["texts"] = np.stack([row for _, _, row in rows]).astype(np.float32)
+    features = np.stack([row for own in texts for kind in KINDS for row in own[kind]]).astype(np.float32)
+    sentences = [[(kind, f"a {kind} text") for kind in KINDS for _ in own[kind]] for own in texts]
+    tensors |= pack_texts(features, sentences)
     meta = Metadata(
         labels=tuple(f"class {j}" for j in range(classes)),
         model="random",
@@ -58,7 +60,6 @@ def label_set(
         tower="ab" * 32,
         preprocess={},
         logit_scale=SCALE,
-        sentences=tuple((j, kind, f"{kind} {n}") for n, (j, kind, _) in enumerate(rows)),
     )
     save_weights(folder / "random.safetensors", meta, tensors)
     return LabelSet(class_texts=texts, pairs=duels, weights=load_weights(folder / "random.safetensors"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import reference
-from coder_engine import pair_texts
+from coder_engine import general_texts, pair_texts
 from coder_engine.metadata import Metadata
 from coder_engine.weights import Weights
 from parity.cases import Case
@@ -23,12 +23,6 @@ def text_of(kind: str, owner: object, number: int) -> str:
 def kept_weights(case: Case, *, general: bool = True, pairs: bool = True, **meta: Any) -> Weights:
     """The case's weights, with the general and the one-to-one texts kept or not."""
     texts = collapse(case.class_texts, case.pairs, case.layout)
-    width = case.features.shape[1]
-    sentences, rows = [], [np.empty((0, width))]
-    for j, own in enumerate(case.class_texts):
-        for kind in reference.KINDS:
-            sentences += [(j, kind, text_of(kind, j, n)) for n in range(len(own[kind]))]
-            rows.append(own[kind])
     made = Metadata(
         labels=tuple(f"class {j}" for j in range(len(case.class_texts))),
         model="numbers",
@@ -37,13 +31,22 @@ def kept_weights(case: Case, *, general: bool = True, pairs: bool = True, **meta
         preprocess={},
         logit_scale=case.scale,
         temperature=case.temperature,
-        sentences=tuple(sentences) if general else (),
         **meta,
     )
-    kept: dict[str, Any] = {"texts": np.concatenate(rows).astype(np.float32)} if general else {}
+    kept: dict[str, Any] = _general(case) if general else {}
     if pairs and texts.pair_rows is not None:
         kept |= _packed(case)
     return Weights(path=Path("drawn.safetensors"), meta=made, **texts.__dict__, **kept)
+
+
+def _general(case: Case) -> dict[str, Any]:
+    kinds = reference.KINDS
+    rows = [own[kind] for own in case.class_texts for kind in kinds]
+    sentences = [
+        [(kind, text_of(kind, j, n)) for kind in kinds for n in range(len(own[kind]))]
+        for j, own in enumerate(case.class_texts)
+    ]
+    return general_texts.pack_texts(np.concatenate(rows).astype(np.float32), sentences)
 
 
 def _packed(case: Case) -> dict[str, Any]:
@@ -57,4 +60,4 @@ def _packed(case: Case) -> dict[str, Any]:
     width = case.features.shape[1]
     features = [case.pairs.get(side, np.empty((0, width))) for side in order]
     sides = [[text_of("pair", side, n) for n in range(len(own))] for side, own in zip(order, features, strict=True)]
-    return pair_texts.pack(np.concatenate([np.empty((0, width)), *features]).astype(np.float16), sides)
+    return pair_texts.pack_sides(np.concatenate([np.empty((0, width)), *features]).astype(np.float16), sides)

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from coder_engine.general_texts import pack_texts
 from coder_engine.metadata import Metadata
-from coder_engine.pair_texts import pack
+from coder_engine.pair_texts import pack_sides
 
 RNG = np.random.default_rng(3)
 D = 8
@@ -28,16 +29,12 @@ META = Metadata(
     logit_scale=99.99999237060547,
     margin=0.125,
     texts={"name": "animals", "source": {"writer": "us", "model": None}, "counts": [3, 4]},
-    sentences=(
-        (0, "name", "a photo of a cat."),
-        (0, "attribute", 'with "whiskers" \\ é\n'),
-        (3, "synonym", "フクロウ"),
-    ),
     engine_files={"engine.onnx": "cd" * 32},
     versions={"coder-engine": "0.1.0"},
     fidelity={"cosine": 0.9999998807907104, "images": 16},
 )
-PLAIN = replace(META, sentences=(), texts={})
+PLAIN = replace(META, texts={})
+WITH_ALL = replace(PLAIN, adapter={"norm": "minmax"}, generic={"count": 2})
 
 
 def normal(*shape: int, dtype: type = np.float32) -> NDArray[Any]:
@@ -60,13 +57,41 @@ def make_tensors(kind: str) -> Tensors:
     return tensors
 
 
+CLASS_TEXTS = (
+    [("name", "a photo of a cat."), ("attribute", 'with "whiskers" \\ é\n')],
+    [],
+    [],
+    [("synonym", "フクロウ")],
+)
+
+
+def with_texts(tensors: Tensors) -> Tensors:
+    """Three general texts, two classes without any."""
+    return tensors | pack_texts(normal(3, D), CLASS_TEXTS)
+
+
 def with_pair_texts(tensors: Tensors) -> Tensors:
     """A text or two for each side of each pair."""
     sides = [[f"side {n}"] * (1 + n % 2) for n in range(2 * len(tensors["pair_rows"]))]
-    return tensors | pack(normal(sum(map(len, sides)), D, dtype=np.float16), sides)
+    return tensors | pack_sides(normal(sum(map(len, sides)), D, dtype=np.float16), sides)
+
+
+def with_all(tensors: Tensors) -> Tensors:
+    """Every tensor that a file with pairs can have; its metadata are ``WITH_ALL``."""
+    adapter = {
+        "adapter_keys": normal(3, D),
+        "adapter_labels": np.array([0, 0, 2], np.int32),
+        "adapter_mean": normal(D),
+    }
+    return with_pair_texts(with_texts(tensors)) | {"generic_texts": normal(2, D), **adapter}
 
 
 # The format written out once more, so that a change of it is noticed.
+
+
+MAPPED = (
+    "pair_rows", "texts", "text_sentences", "pair_texts", "pair_sentences", "generic_texts", "adapter_keys",
+)  # fmt: skip
 
 
 def sha256(*arrays: NDArray[Any]) -> str:
@@ -74,16 +99,20 @@ def sha256(*arrays: NDArray[Any]) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
+def with_digests(meta: Metadata, tensors: Tensors) -> Metadata:
+    return replace(meta, digests={name: sha256(tensors[name]) for name in MAPPED if name in tensors})
+
+
 def seal(path: Path, header: dict[str, str], tensors: Tensors) -> None:
     """Write any content under the digest that belongs to it."""
     text = "\0".join(header.get(key, "") for key in ("format", "format_version", "coder")).encode()
-    covered = [tensors[name] for name in sorted(tensors) if name not in ("pair_rows", "pair_texts", "pair_sentences")]
+    covered = [tensors[name] for name in sorted(tensors) if name not in MAPPED]
     digest = sha256(np.frombuffer(text, np.uint8), *covered)
     save_file(tensors, path, metadata={**header, "digest": digest})
 
 
 def header_of(meta: Metadata, **changes: str) -> dict[str, str]:
-    return {"format": "coder-engine weights", "format_version": "1", "coder": meta.to_json(), **changes}
+    return {"format": "coder-engine weights", "format_version": "2", "coder": meta.to_json(), **changes}
 
 
 def split(path: Path) -> tuple[dict[str, Any], bytes]:
@@ -105,3 +134,11 @@ def place(path: Path, name: str) -> tuple[int, int]:
     start, end = header[name]["data_offsets"]
     offset = path.stat().st_size - len(body)
     return offset + start, offset + end
+
+
+def damage(path: Path, name: str, at: float = 0) -> None:
+    """Flip a bit of a tensor, from its first byte (0) to its last (1)."""
+    start, end = place(path, name)
+    content = bytearray(path.read_bytes())
+    content[start + int(at * (end - start - 1))] ^= 1
+    path.write_bytes(content)

@@ -309,7 +309,7 @@ class Engine:
         Raises:
             WeightsError: they were edited or damaged.
         """
-        self._active.weights.check_pairs()
+        self._active.weights.check()
 
     def _label_set(self, weights: Weights) -> LabelSet:
         return LabelSet.open(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 LATER = (
-    "plans", "pair_text_digest", "temperature", "calibration", "unknown_below", "unknown_record", "margin_record",
+    "plans", "temperature", "calibration", "unknown_below", "unknown_record", "margin_record",
     "adapter", "generic",
 )  # fmt: skip
 """Fields that older files lack; their defaults are what those files meant."""
@@ -27,13 +27,11 @@ class Metadata:
         logit_scale: what the cosines are multiplied with before the softmax.
         margin: rerank only where the two best probabilities differ by less; None reranks always (the paper).
         texts: the text set's name, source and counts.
-        sentences: class id, kind and text of each row of the ``texts`` tensor; empty where it was left out.
         engine_files: sha256 by file name of the engine files this weight file belongs to.
         plans: what each .plan among them was built by and for, by file name; see ``coder_engine.plans.record``.
         versions: what made it.
         fidelity: what the export measured.
-        pair_digest: sha256 of the ``pair_rows`` tensor; empty where there is none.
-        pair_text_digest: sha256 of ``pair_texts`` and ``pair_sentences``; empty where they were left out.
+        digests: sha256 by name of each tensor that opening does not read; see ``coder_engine.weight_table``.
         temperature: scores are softmax(logit_scale * o / temperature); the margin's gate goes without it.
         calibration: how the temperature was fitted: errors before and after, how many images and their content hash.
         unknown_below: answers that score less are unknown, unless the caller says otherwise; None: none are.
@@ -50,13 +48,11 @@ class Metadata:
     logit_scale: float
     margin: float | None = None
     texts: Mapping[str, Any] = field(default_factory=dict)
-    sentences: tuple[tuple[int, str, str], ...] = ()
     engine_files: Mapping[str, str] = field(default_factory=dict)
     plans: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     fidelity: Mapping[str, Any] = field(default_factory=dict)
-    pair_digest: str = ""
-    pair_text_digest: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
     temperature: float = 1.0
     calibration: Mapping[str, Any] = field(default_factory=dict)
     unknown_below: float | None = None
@@ -79,7 +75,7 @@ class Metadata:
         """Inverse of :meth:`to_json`; raises ``KeyError``, ``TypeError`` or ``ValueError`` on anything else."""
         data = json.loads(text)
         data["labels"] = tuple(map(str, data["labels"]))
-        data["sentences"] = tuple((int(i), str(kind), str(text)) for i, kind, text in data["sentences"])
+        data["digests"] = {str(name): str(digest) for name, digest in dict(data["digests"]).items()}
         data["logit_scale"] = float(data["logit_scale"])
         data["plans"] = {str(name): dict(record) for name, record in dict(data.get("plans", {})).items()}
         for name in ("adapter", "generic"):

@@ -4,8 +4,8 @@ Four tensors, all or none. Side 2p of pair row p, a < b, are the texts of a agai
 
     pair_texts            float16 [K, D]    features, side by side
     pair_text_starts      int64   [2P + 1]  the texts of side s are pair_texts[starts[s] : starts[s + 1]]
-    pair_sentences        uint8   [bytes]   their sentences in UTF-8, one after the other
-    pair_sentence_starts  int64   [K + 1]   where each begins
+    pair_sentences        uint8   [bytes]   their sentences, see ``coder_engine.sentences``
+    pair_sentence_starts  int64   [K + 1]
 
 Features and sentences are mapped, never read whole; the two indices are read.
 """
@@ -13,38 +13,36 @@ Features and sentences are mapped, never read whole; the two indices are read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.sentences import last_of, pack, starts_of, starts_problem, unpack
+
 TENSORS = ("pair_texts", "pair_text_starts", "pair_sentences", "pair_sentence_starts")
 
 
-def pack(features: NDArray[np.float16], sides: Sequence[Sequence[str]]) -> dict[str, NDArray[Any]]:
+def pack_sides(features: NDArray[np.float16], sides: Sequence[Sequence[str]]) -> dict[str, NDArray[Any]]:
     """The four tensors.
 
     Args:
         features: [K, D], in the order of the flattened ``sides``.
         sides: the sentences of each of the 2P sides.
     """
-    texts = [sentence.encode() for side in sides for sentence in side]
+    letters, starts = pack([sentence for side in sides for sentence in side])
     return {
         "pair_texts": features,
-        "pair_text_starts": _starts([len(side) for side in sides]),
-        "pair_sentences": np.frombuffer(b"".join(texts), np.uint8),
-        "pair_sentence_starts": _starts([len(text) for text in texts]),
+        "pair_text_starts": starts_of([len(side) for side in sides]),
+        "pair_sentences": letters,
+        "pair_sentence_starts": starts,
     }
 
 
 def side(tensors: Mapping[str, NDArray[Any]], number: int) -> tuple[list[str], NDArray[np.float16]]:
     """The sentences of a side and their features [n, D]."""
     start, end = tensors["pair_text_starts"][number : number + 2].tolist()
-    begins = tensors["pair_sentence_starts"][start : end + 1].tolist()
-    letters = tensors["pair_sentences"]
-    # Opening a file does not read this far, so damage may show here; a wrong letter is no reason to say nothing.
-    sentences = [letters[i:j].tobytes().decode(errors="replace") for i, j in pairwise(begins)]
+    sentences = unpack(tensors["pair_sentences"], tensors["pair_sentence_starts"], start, end)
     return sentences, tensors["pair_texts"][start:end]
 
 
@@ -52,7 +50,7 @@ def shapes(tensors: Mapping[str, NDArray[Any] | None], pairs: int, width: int) -
     """The shapes they must have beside P pair rows of width D; none where there are no such tensors."""
     if all(array is None for array in tensors.values()):
         return {}
-    count, length = (_last(tensors[name]) for name in ("pair_text_starts", "pair_sentence_starts"))
+    count, length = (last_of(tensors[name]) for name in ("pair_text_starts", "pair_sentence_starts"))
     return {
         "pair_texts": (count, width),
         "pair_text_starts": (2 * pairs + 1,),
@@ -65,14 +63,6 @@ def index_problem(tensors: Mapping[str, NDArray[Any] | None]) -> str | None:
     """What is wrong with indices of the right shapes, which would reach past an end; or None."""
     for name in ("pair_text_starts", "pair_sentence_starts"):
         starts = tensors[name]
-        if starts is not None and (starts[0] != 0 or (np.diff(starts) < 0).any()):
-            return f"{name} must ascend from 0"
+        if starts is not None and (problem := starts_problem(name, starts)):
+            return problem
     return None
-
-
-def _starts(counts: Sequence[int]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-
-def _last(starts: NDArray[Any] | None) -> int:
-    return int(starts[-1]) if starts is not None and starts.ndim == 1 and len(starts) else 0

@@ -6,7 +6,7 @@
     pair_rows     float16 [P, D]      g_ab of Eq. 11-14 collapsed, a < b; left out where there are none
     pair_starts   int64   [C + 1]     with pair_others, the sparse index; left out where every pair has its row
     pair_others   int32   [P]         the higher class of each row, ascending for each lower class
-    texts         float32 [T, D]      the general texts' features (Eq. 5); only where asked for
+    texts, text_starts, text_kinds, text_sentences, text_sentence_starts: see ``coder_engine.general_texts``
     pair_texts, pair_text_starts, pair_sentences, pair_sentence_starts: see ``coder_engine.pair_texts``
     generic_texts float32 [G, D]      features of texts of no class, for the few-shot adapter; only where asked for
 
@@ -16,6 +16,8 @@ and where a few-shot adapter was fitted (see ``coder_engine.fewshot.CoderAdapter
     adapter_labels int32   [NM]       their class ids, ascending
     adapter_mean   float32 [D]        mu
     adapter_factor float32 [D, D]     H, for the l2 norm only
+
+Those of ``MAPPED`` can be large and are not read at opening; the metadata have the digest of each.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coder_engine import pair_texts
+from coder_engine import general_texts, pair_texts
 
 if TYPE_CHECKING:
     from coder_engine.weights import Weights
@@ -37,6 +39,10 @@ DTYPES = {
     "pair_starts": np.int64,
     "pair_others": np.int32,
     "texts": np.float32,
+    "text_starts": np.int64,
+    "text_kinds": np.uint8,
+    "text_sentences": np.uint8,
+    "text_sentence_starts": np.int64,
     "pair_texts": np.float16,
     "pair_text_starts": np.int64,
     "pair_sentences": np.uint8,
@@ -47,6 +53,17 @@ DTYPES = {
     "adapter_mean": np.float32,
     "adapter_factor": np.float32,
 }
+
+MAPPED = {
+    "pair_rows": ("F16", 2, "float16 [P, D]"),
+    "texts": ("F32", 2, "float32 [T, D]"),
+    "text_sentences": ("U8", 1, "uint8 [bytes]"),
+    "pair_texts": ("F16", 2, "float16 [K, D]"),
+    "pair_sentences": ("U8", 1, "uint8 [bytes]"),
+    "generic_texts": ("F32", 2, "float32 [G, D]"),
+    "adapter_keys": ("F32", 2, "float32 [NM, D]"),
+}
+"""Tensors that are mapped and not read: their type in the file, axes, and both in words."""
 
 
 def shape_problem(weights: Weights) -> str | None:
@@ -67,11 +84,11 @@ def shape_problem(weights: Weights) -> str | None:
         pairs = len(weights.pair_rows) if sparse else classes * (classes - 1) // 2
         wanted["pair_rows"] = (pairs, width)
         wanted.update({"pair_starts": (classes + 1,), "pair_others": (pairs,)} if sparse else {})
-    if weights.meta.sentences or weights.texts is not None:
-        wanted["texts"] = (len(weights.meta.sentences), width)
-    texts = {name: getattr(weights, name) for name in pair_texts.TENSORS}
+    texts = {name: getattr(weights, name) for name in general_texts.TENSORS}
+    wanted.update(general_texts.shapes(texts, classes, width))
+    duels = {name: getattr(weights, name) for name in pair_texts.TENSORS}
     pairs = 0 if weights.pair_rows is None else len(weights.pair_rows)
-    wanted.update(pair_texts.shapes(texts, pairs, width))
+    wanted.update(pair_texts.shapes(duels, pairs, width))
     if weights.meta.generic or weights.generic_texts is not None:
         wanted["generic_texts"] = (weights.meta.generic.get("count"), width)
     wanted.update(_adapter_shapes(weights, width))
@@ -80,7 +97,7 @@ def shape_problem(weights: Weights) -> str | None:
         if array is None or array.shape != shape:
             got = "none" if array is None else str(list(array.shape))
             return f"{name} must be {list(shape)} for {classes} classes, got {got}"
-    return pair_texts.index_problem(texts)
+    return general_texts.problem(texts) or pair_texts.index_problem(duels)
 
 
 def _adapter_shapes(weights: Weights, width: int) -> dict[str, tuple[int, ...]]:

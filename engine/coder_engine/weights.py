@@ -3,8 +3,7 @@
 One safetensors file; ``coder_engine.weight_table`` lists its tensors.
 
 Metadata: ``format``, ``format_version``, ``coder`` (JSON, see ``coder_engine.metadata``) and ``digest`` (sha256 over
-the metadata and every tensor but ``pair_rows``, ``pair_texts`` and ``pair_sentences``, whose own are in the metadata so
-that opening never reads them).
+the metadata and every tensor but the mapped ones, whose own are in the metadata so that opening never reads them).
 """
 
 from __future__ import annotations
@@ -23,27 +22,26 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from coder_engine import pair_texts
+from coder_engine import general_texts, pair_texts
 from coder_engine.errors import EngineError, WeightsError
 from coder_engine.files import replacing, sha256_of
+from coder_engine.general_texts import GeneralTexts
 from coder_engine.metadata import Metadata
-from coder_engine.weight_table import DTYPES, shape_problem
+from coder_engine.weight_table import DTYPES, MAPPED, shape_problem
 
 FORMAT = "coder-engine weights"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
-_MAPPED = {
-    "pair_rows": ("F16", 2, "float16 [P, D]"),
-    "pair_texts": ("F16", 2, "float16 [K, D]"),
-    "pair_sentences": ("U8", 1, "uint8 [bytes]"),
-}
-"""Tensors that are mapped and not read: their type in the file, axes, and both in words."""
 _NEEDED = ("bank", "name_offsets", "name_weight")
+_GROUPS = (general_texts.TENSORS, pair_texts.TENSORS)
+"""All of a group or none."""
+_READ_WHOLE = ("adapter_keys",)
+"""Mapped tensors whose every page each image needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """An open weight file. ``pair_rows`` is mapped, not read: ten of its rows are touched an image."""
+    """An open weight file. Large tensors are mapped, not read: of ``pair_rows``, ten rows are touched an image."""
 
     path: Path
     meta: Metadata
@@ -54,6 +52,10 @@ class Weights:
     pair_starts: NDArray[np.int64] | None = None
     pair_others: NDArray[np.int32] | None = None
     texts: NDArray[np.float32] | None = None
+    text_starts: NDArray[np.int64] | None = None
+    text_kinds: NDArray[np.uint8] | None = None
+    text_sentences: NDArray[np.uint8] | None = None
+    text_sentence_starts: NDArray[np.int64] | None = None
     pair_texts: NDArray[np.float16] | None = None
     pair_text_starts: NDArray[np.int64] | None = None
     pair_sentences: NDArray[np.uint8] | None = None
@@ -73,29 +75,34 @@ class Weights:
         """D."""
         return int(self.bank.shape[1])
 
+    @property
+    def general_texts(self) -> GeneralTexts | None:
+        """The general texts with kinds and sentences; None where they were not kept."""
+        if self.texts is None:
+            return None
+        return GeneralTexts(**{name: getattr(self, name) for name in general_texts.TENSORS})
+
     def release_pages(self) -> None:
         """Give what is mapped back to the page cache; the next use maps it again from there.
 
         The operating system maps much around each row touched (up to half a megabyte was seen), so rows of many classes
         would soon make all 512 MB of a thousand classes count as this process's memory.
         """
-        for name in _MAPPED:
+        for name in MAPPED.keys() - _READ_WHOLE:
             mapping = getattr(getattr(self, name), "base", None)
             if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
                 mapping.madvise(mmap.MADV_DONTNEED)
 
-    def check_pairs(self) -> None:
-        """Read all pair rows and texts and compare their digests; :func:`load_weights` does not: they can be 512 MB.
+    def check(self) -> None:
+        """Read all that is mapped and compare its digests; :func:`load_weights` does not: it can be more than 512 MB.
 
         Raises:
-            WeightsError: they are not what was exported.
+            WeightsError: it is not what was exported.
         """
-        tensors = {name: getattr(self, name) for name in _MAPPED if getattr(self, name) is not None}
-        rows, texts = _mapped_digests(tensors)
-        for what, got, wanted in (("rows", rows, self.meta.pair_digest), ("texts", texts, self.meta.pair_text_digest)):
-            if got and got != wanted:
+        for name, digest in self.meta.digests.items():
+            if _digest([getattr(self, name)]) != digest:
                 raise WeightsError(
-                    f"{self.path}: the pair {what} were edited or damaged after export; "
+                    f"{self.path}: tensor {name!r} was edited or damaged after export; "
                     "export it again with coder-export"
                 )
 
@@ -114,7 +121,7 @@ def load_weights(path: str | PathLike[str]) -> Weights:
             header = dict(file.metadata() or {})
             _check_format(path, header)
             names = [name for name in file.keys() if name in DTYPES]  # noqa: SIM118 (safe_open is no mapping)
-            arrays = {name: file.get_tensor(name) for name in names if name not in _MAPPED}
+            arrays = {name: file.get_tensor(name) for name in names if name not in MAPPED}
     # NumPy has no dtype for some that a header can name: TypeError for BF16, AttributeError for F8.
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as err:
         raise WeightsError(f"{path}: not a whole weight file ({err}); export it again with coder-export") from err
@@ -123,16 +130,8 @@ def load_weights(path: str | PathLike[str]) -> Weights:
         meta = Metadata.from_json(header["coder"])
     except (KeyError, TypeError, ValueError, RecursionError) as err:
         raise WeightsError(f"{path}: its metadata is malformed ({err!r}); export it again with coder-export") from err
-    # The digest leaves the pair rows out: without this, a file that lost them would open and never rerank.
-    needed = (
-        *_NEEDED,
-        *(["pair_rows"] if meta.pair_digest else []),
-        *(pair_texts.TENSORS if meta.pair_text_digest else []),
-    )
-    missing = [name for name in needed if name not in names]
-    if missing:
-        raise WeightsError(f"{path}: tensor {missing[0]!r} is missing; export it again with coder-export")
-    return Weights(path=path, meta=meta, **arrays, **_mapped(path, [name for name in _MAPPED if name in names]))
+    _check_whole(path, names, meta)
+    return Weights(path=path, meta=meta, **arrays, **_mapped(path, [name for name in MAPPED if name in names]))
 
 
 def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -142,9 +141,11 @@ def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]
         WeightsError: the disk is full or the folder cannot be written; nothing is left behind.
     """
     ready = {name: np.ascontiguousarray(array, DTYPES[name]) for name, array in tensors.items()}
-    rows, texts = _mapped_digests(ready)
-    meta = replace(meta, pair_digest=rows, pair_text_digest=texts)
+    meta = replace(meta, digests={name: _digest([ready[name]]) for name in MAPPED if name in ready})
     Weights(path=path, meta=meta, **ready)
+    empty = [name for name in MAPPED if name in ready and not ready[name].size]  # which nothing can map
+    if empty:
+        raise WeightsError(f"{path}: {empty[0]} must be {MAPPED[empty[0]][2]}, got {list(ready[empty[0]].shape)}")
     header = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "coder": meta.to_json()}
     header["digest"] = _header_digest(header, ready)
     try:
@@ -173,7 +174,7 @@ def update_weights(
         WeightsError: the file cannot be opened or written, or does not fit together after the change.
     """
     found = load_weights(path)
-    found.check_pairs()
+    found.check()
     kept = {name: getattr(found, name) for name in DTYPES if getattr(found, name) is not None}
     merged = {name: array for name, array in {**kept, **(tensors or {})}.items() if array is not None}
     target = Path(path if out is None else out)
@@ -205,11 +206,24 @@ def _check_format(path: Path, header: Mapping[str, str]) -> None:
             f"{path}: a safetensors file, but not a weight file of coder-export; pass the one beside the engine"
         )
     version = header.get("format_version", "")
-    if not version.isdigit() or int(version) > FORMAT_VERSION:
+    if version != str(FORMAT_VERSION):
         raise WeightsError(
-            f"{path}: format {version or 'unknown'}, this coder-engine reads up to {FORMAT_VERSION}; "
-            "upgrade with pip install -U coder-engine, or export it again"
+            f"{path}: format {version or 'unknown'}, this coder-engine reads format {FORMAT_VERSION}; "
+            "export it again with coder-export, or if it is newer, upgrade with pip install -U coder-engine"
         )
+
+
+def _check_whole(path: Path, names: Sequence[str], meta: Metadata) -> None:
+    """Refuse a file that lost tensors: without its pair rows, which the digest leaves out, it would never rerank."""
+    groups = [group for group in _GROUPS if set(group) & {*names, *meta.digests}]
+    missing = [
+        name for name in (*_NEEDED, *meta.digests, *(name for group in groups for name in group)) if name not in names
+    ]
+    if missing:
+        raise WeightsError(f"{path}: tensor {missing[0]!r} is missing; export it again with coder-export")
+    unknown = [name for name in names if name in MAPPED and name not in meta.digests]
+    if unknown:
+        raise WeightsError(f"{path}: tensor {unknown[0]!r} has no digest; export it again with coder-export")
 
 
 def _check_digest(path: Path, header: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -221,7 +235,7 @@ def _check_digest(path: Path, header: Mapping[str, str], arrays: Mapping[str, ND
 
 def _header_digest(header: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> str:
     text = "\0".join(header.get(key, "") for key in ("format", "format_version", "coder")).encode()
-    return _digest([np.frombuffer(text, np.uint8), *(arrays[name] for name in sorted(arrays) if name not in _MAPPED)])
+    return _digest([np.frombuffer(text, np.uint8), *(arrays[name] for name in sorted(arrays) if name not in MAPPED)])
 
 
 def _digest(arrays: list[NDArray[Any]]) -> str:
@@ -232,13 +246,6 @@ def _digest(arrays: list[NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def _mapped_digests(tensors: Mapping[str, NDArray[Any]]) -> tuple[str, str]:
-    """The digests of the pair rows and of the pair texts; empty where there are none."""
-    texts = [tensors[name] for name in ("pair_texts", "pair_sentences") if name in tensors]
-    rows = _digest([tensors["pair_rows"]]) if "pair_rows" in tensors else ""
-    return rows, _digest(texts) if texts else ""
-
-
 def _mapped(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Map tensors. The library has checked the header by now; it only does not tell the offsets."""
     with path.open("rb") as stream:
@@ -246,7 +253,7 @@ def _mapped(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         header = json.loads(stream.read(length)) if names else {}
     found: dict[str, NDArray[Any]] = {}
     for name in names:
-        kind, axes, wanted = _MAPPED[name]
+        kind, axes, wanted = MAPPED[name]
         entry = header[name]
         shape = tuple(entry["shape"])
         if entry["dtype"] != kind or len(shape) != axes or 0 in shape:

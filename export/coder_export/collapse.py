@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine import pair_texts
+from coder_engine.general_texts import NAME_KINDS
 from coder_export.encode import TextEncoder
-from coder_export.textset import NAME_KINDS, Sentence, TextSet
+from coder_export.textset import Sentence, TextSet
 
 _PAIRS_A_BLOCK = 512
 """Pairs encoded at once: bounds memory whatever the number of pairs, and fills the text tower's batches."""
@@ -132,7 +133,7 @@ def collapse_pairs(
         if progress is not None:
             progress(len(block))
     starts, others = pair_index(pairs, len(textset.labels))
-    texts = pair_texts.pack(np.concatenate(kept), _sides(textset, pairs)) if keep_texts else {}
+    texts = pair_texts.pack_sides(np.concatenate(kept), _sides(textset, pairs)) if keep_texts else {}
     return PairRows(rows=np.concatenate(blocks), starts=starts, others=others, texts=texts)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from coder_engine.errors import EngineError, ModelError
 from coder_engine.evaluate.images import find_images
 from coder_engine.files import sha256_of
+from coder_engine.general_texts import pack_texts
 from coder_engine.metadata import Metadata
 from coder_engine.plans.build import find_builder
 from coder_engine.weights import load_weights, save_weights
@@ -221,7 +222,6 @@ def _metadata(
     engine_files: dict[str, str],
     fidelity: Mapping[str, Any],
 ) -> Metadata:
-    own = [(i, s.kind, s.text) for i, sentences in enumerate(texts.sentences) for s in sentences]
     return Metadata(
         labels=texts.textset.labels,
         model=clip.name,
@@ -231,7 +231,6 @@ def _metadata(
         logit_scale=clip.logit_scale,
         margin=config.margin,
         texts={"name": texts.textset.name, "source": dict(texts.textset.source), **_counts(texts)},
-        sentences=tuple(own) if config.keep_texts else (),
         engine_files=engine_files,
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         fidelity=dict(fidelity),
@@ -246,7 +245,8 @@ def _tensors(texts: Texts, config: ExportConfig) -> dict[str, NDArray[Any]]:
         if texts.pairs.starts is not None and texts.pairs.others is not None:
             tensors.update(pair_starts=texts.pairs.starts, pair_others=texts.pairs.others)
     if config.keep_texts:
-        tensors["texts"] = texts.features
+        classes = [[(sentence.kind, sentence.text) for sentence in own] for own in texts.sentences]
+        tensors.update(pack_texts(texts.features, classes))
     if texts.generic_features is not None:
         tensors["generic_texts"] = texts.generic_features
     return tensors

@@ -20,8 +20,6 @@ from coder_export.matching import match_names
 from coder_export.templates import Templates
 
 GENERAL_KINDS = ("attribute", "analogous", "synonym")
-NAME_KINDS = ("name", "synonym")
-"""Kinds whose maximum counts in Eq. 8; the other general kinds are averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)

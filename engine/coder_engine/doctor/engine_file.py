@@ -116,7 +116,7 @@ def _check(path: Path, weights_path: Path) -> str:
         raise EngineError(f"{path}: no such engine file; coder-export makes one")
     weights = load_weights(weights_path)
     check_belongs(path, weights)
-    weights.check_pairs()
+    weights.check()
     meta, rows = weights.meta, weights.pair_rows
     pairs = "no one-to-one texts" if rows is None else f"{len(rows):,} pairs"
     return f"{weights_path}: {meta.model} ({meta.pretrained}), {len(meta.labels):,} classes, {pairs}"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from coder_engine.errors import DataError
 from coder_engine.evaluate.answers import Answers, answers_of, confidence_of
 from coder_engine.evaluate.rerank import votes
+from coder_engine.general_texts import GeneralTexts
 from coder_engine.head import CANDIDATES, Head, Ranking
 from coder_engine.weights import Weights
 
@@ -89,8 +90,8 @@ def ablation(features: Features, weights: Weights, *, threads: int = 1) -> list[
 
 def stage_one(features: Features, weights: Weights, kinds: Collection[str]) -> Logits:
     """Eq. 8 with only some kinds of text, over all of them: [B, D] -> o [B, C]."""
-    texts, columns = kept_texts(weights), _columns(weights)
-    cosines = features @ texts.T
+    kept = kept_texts(weights)
+    columns, cosines = kept.rows_by_kind(), features @ kept.texts.T
     logits = np.empty((len(features), len(columns)), np.float32)
     for j, own in enumerate(columns):
         names = [i for kind in ("name", "synonym") if kind in kinds for i in own.get(kind, ())]
@@ -102,9 +103,9 @@ def stage_one(features: Features, weights: Weights, kinds: Collection[str]) -> L
 
 def name_features(weights: Weights, *, ensemble: bool) -> NDArray[np.float32]:
     """CLIP's classifier, [C, D] unit length: the first name sentence, or the mean of all of them."""
-    texts = kept_texts(weights)
-    rows = [texts[own["name"]].mean(axis=0) if ensemble else texts[own["name"][0]] for own in _columns(weights)]
-    found = np.stack(rows)
+    kept = kept_texts(weights)
+    own = [kinds["name"] if ensemble else kinds["name"][:1] for kinds in kept.rows_by_kind()]
+    found = np.stack([kept.texts[rows].mean(axis=0) for rows in own])
     return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
 
 
@@ -113,22 +114,23 @@ def attribute_features(weights: Weights) -> NDArray[np.float32]:
 
     Its cosines' mean is the cosine with the mean, so the rows are not brought to unit length again.
     """
-    texts = kept_texts(weights)
-    return np.stack([texts[own.get("attribute") or own["name"][:1]].mean(axis=0) for own in _columns(weights)])
+    kept = kept_texts(weights)
+    return np.stack([kept.texts[own.get("attribute") or own["name"][:1]].mean(axis=0) for own in kept.rows_by_kind()])
 
 
-def kept_texts(weights: Weights) -> NDArray[np.float32]:
-    """The T general texts' features.
+def kept_texts(weights: Weights) -> GeneralTexts:
+    """The T general texts.
 
     Raises:
         DataError: the weight file was exported without them.
     """
-    if weights.texts is None:
+    kept = weights.general_texts
+    if kept is None:
         raise DataError(
             f"{weights.path}: has no general texts, which CLIP, VCD, the ablation and few-shot need; "
             "export it with coder-export --keep-texts, or pass --methods coder,coder-star"
         )
-    return weights.texts
+    return kept
 
 
 def by_blocks(features: Features, run: Callable[[Features], Logits]) -> Logits:
@@ -151,11 +153,3 @@ def _of_ranking(title: str, ranking: Ranking, weights: Weights, ids: Ids | None 
     order = ranking.ids[:, :CANDIDATES].astype(np.int64) if ids is None else ids
     scale = weights.meta.logit_scale / weights.meta.temperature
     return Answers(method=title, ids=order, confidence=confidence_of(ranking.logits, order[:, 0], scale))
-
-
-def _columns(weights: Weights) -> list[dict[str, list[int]]]:
-    """By class, kind -> its rows in ``texts``."""
-    found: list[dict[str, list[int]]] = [{} for _ in weights.meta.labels]
-    for row, (label, kind, _) in enumerate(weights.meta.sentences):
-        found[label].setdefault(kind, []).append(row)
-    return found

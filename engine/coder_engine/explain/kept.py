@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from coder_engine import pair_texts
 from coder_engine.errors import WeightsError
+from coder_engine.general_texts import NAME_KINDS
 from coder_engine.weights import Weights
 
 Array = NDArray[np.float64]
-
-NAMES = ("name", "synonym")
-"""Kinds of whose texts only the strongest counts in Eq. 8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +36,17 @@ def general_texts(weights: Weights, label_id: int) -> Texts | None:
     Raises:
         WeightsError: they are not those that the bank was made of.
     """
-    if weights.texts is None:
+    kept = weights.general_texts
+    if kept is None:
         return None
-    own = [row for row, (owner, _, _) in enumerate(weights.meta.sentences) if owner == label_id]
-    kinds = tuple(weights.meta.sentences[row][1] for row in own)
-    names = sum(kind in NAMES for kind in kinds)
+    kinds, sentences, features = kept.of_class(label_id)
+    names = sum(kind in NAME_KINDS for kind in kinds)
     if names != len(name_rows(weights, label_id)):
         raise WeightsError(
             f"{weights.path}: {names} names of class {weights.meta.labels[label_id]!r} among its sentences, "
             f"{len(name_rows(weights, label_id))} in its bank; export it again with coder-export"
         )
-    sentences = tuple(weights.meta.sentences[row][2] for row in own)
-    return Texts(kinds=kinds, sentences=sentences, features=weights.texts[own].astype(np.float64))
+    return Texts(kinds=tuple(kinds), sentences=tuple(sentences), features=features.astype(np.float64))
 
 
 def pair_row(weights: Weights, a: int, b: int) -> int | None:

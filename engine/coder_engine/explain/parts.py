@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.explain.explanation import ClassParts, Duel, Explanation, Part
-from coder_engine.explain.kept import NAMES, Array, Texts, duel_texts, general_texts, name_rows, pair_row
+from coder_engine.explain.kept import Array, Texts, duel_texts, general_texts, name_rows, pair_row
+from coder_engine.general_texts import NAME_KINDS
 from coder_engine.head import Ranking
 from coder_engine.weights import Weights
 
@@ -69,8 +70,8 @@ def _class_parts(weights: Weights, x: Array, label_id: int, o: float, limit: int
         kinds = [("texts", count, described)] if count else []
         parts = [name]
     else:
-        named = [i for i, kind in enumerate(kept.kinds) if kind in NAMES]
-        others = [i for i, kind in enumerate(kept.kinds) if kind not in NAMES]
+        named = [i for i, kind in enumerate(kept.kinds) if kind in NAME_KINDS]
+        others = [i for i, kind in enumerate(kept.kinds) if kind not in NAME_KINDS]
         shares = kept.features @ x * weight
         name = _parts(kept, shares, weight, [named[best]])[0]
         kinds = [

@@ -11,6 +11,7 @@ from PIL import Image
 
 from coder_engine import Engine
 from coder_engine.errors import CoderError, ModelError
+from coder_engine.general_texts import NAME_KINDS
 from coder_engine.weights import Weights, load_weights
 from coder_export.bench.heads import loop_head, numpy_head
 from coder_export.bench.measure import Call
@@ -155,21 +156,21 @@ class Peers:
         """A weight file keeps one-to-one texts only collapsed: each class's other texts stand for them in number."""
         import torch
 
-        texts, sentences = self._weights.texts, self._weights.meta.sentences
-        if texts is None or not sentences:
+        kept = self._weights.general_texts
+        if kept is None:
             raise ModelError("the weight file has no texts; export it with --keep-texts")
         torch.set_num_threads(self._threads)
-        named = np.array([kind in ("name", "synonym") for _, kind, _ in sentences])
-        owner = np.array([label_id for label_id, _, _ in sentences])
+        named = kept.text_kinds < len(NAME_KINDS)
+        owner = np.repeat(np.arange(len(self._weights.meta.labels)), np.diff(kept.text_starts))
         order = np.lexsort((named, owner))
-        rows = torch.from_numpy(np.array(texts[order]))
+        rows = torch.from_numpy(np.array(kept.texts[order]))
         own = [owner == label_id for label_id in range(len(self._weights.meta.labels))]
         counts = [(int((mine & ~named).sum()), int((mine & named).sum())) for mine in own]
         starts = np.cumsum([0, *map(sum, counts)])
         by_class = [rows[start : start + max(others, 1)] for start, (others, _) in zip(starts, counts, strict=False)]
         pairs = None if self._weights.pair_rows is None else lambda a, b: by_class[a]
         images = torch.from_numpy(self._features)
-        return lambda: [loop_head(rows, counts, pairs, x) for x in images]
+        return lambda: [loop_head(rows, counts, pairs, x, normalise=True) for x in images]
 
 
 PEERS = {

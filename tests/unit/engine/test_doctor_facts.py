@@ -321,7 +321,7 @@ def test_damaged_pair_rows(tiny: Path, tmp_path: Path) -> None:
     copy.write_bytes(weights)
     found = examine(tiny, copy, attempt=lambda *_: (True, ""))
     assert not found.belongs
-    assert "pair rows were edited or damaged" in found.weights
+    assert "'pair_rows' was edited or damaged" in found.weights
 
 
 def test_an_engine_that_may_not_be_read(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

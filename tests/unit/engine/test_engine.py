@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from coder_engine import Engine, EngineError, ImageError, WeightsError
+from coder_engine.general_texts import TENSORS
 from coder_engine.weights import load_weights, save_weights
 
 
@@ -22,7 +23,7 @@ def engine(tiny: Path) -> Engine:
 def rewritten(tiny: Path, folder: Path, tensors: dict[str, object] | None = None, **meta: object) -> Path:
     """A copy of the weight file of ``tiny`` with some metadata and tensors changed."""
     old = load_weights(tiny.with_suffix(".safetensors"))
-    names = ("bank", "name_offsets", "name_weight", "pair_rows", "texts")
+    names = ("bank", "name_offsets", "name_weight", "pair_rows", *TENSORS)
     content = {name: np.array(getattr(old, name)) for name in names} | (tensors or {})
     kept = {name: value for name, value in content.items() if value is not None}
     save_weights(folder / "other.safetensors", dataclasses.replace(old.meta, **meta), kept)
@@ -225,7 +226,7 @@ def test_nan_in_a_pair_row_is_an_error_not_a_class(tiny: Path, tmp_path: Path, p
 
 
 def test_coder_needs_the_texts(tiny: Path, tmp_path: Path, photographs: list[Path]) -> None:
-    without = rewritten(tiny, tmp_path, {"texts": None}, sentences=())
+    without = rewritten(tiny, tmp_path, dict.fromkeys(TENSORS))
     with pytest.raises(WeightsError, match="export it with coder-export --keep-texts"):
         Engine(tiny, weights=without).coder(photographs[:1])
 
@@ -296,7 +297,7 @@ def test_check_finds_edited_pair_rows(tiny: Path, tmp_path: Path) -> None:
     content[content.index(rows) + 10] ^= 1
     path.write_bytes(content)
     engine = Engine(tiny, weights=path)
-    with pytest.raises(WeightsError, match="pair rows were edited or damaged"):
+    with pytest.raises(WeightsError, match="'pair_rows' was edited or damaged"):
         engine.check()
 
 

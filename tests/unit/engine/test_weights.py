@@ -14,22 +14,29 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import coder_engine.weights as weights_module
+from coder_engine import general_texts
 from coder_engine.errors import WeightsError
 from coder_engine.metadata import Metadata
 from coder_engine.weights import Weights, load_weights, save_weights, update_weights
 from helpers_weights import (
+    CLASS_TEXTS,
+    MAPPED,
     META,
     PLAIN,
+    WITH_ALL,
     D,
+    damage,
     header_of,
     join,
     make_tensors,
     normal,
-    place,
     seal,
     sha256,
     split,
+    with_all,
+    with_digests,
     with_pair_texts,
+    with_texts,
 )
 
 
@@ -60,46 +67,62 @@ def test_all_tensors_come_back(path: Path, kind: str) -> None:
         else:
             assert array is None
     assert (found.path, found.width) == (path, D)
-    found.check_pairs()
+    found.check()
 
 
 @pytest.mark.parametrize("kind", ["no pairs", "dense", "sparse"])
 def test_an_update_keeps_all_else(path: Path, kind: str) -> None:
-    save_weights(path, PLAIN, make_tensors(kind))
-    before = load_weights(path)
-    texts = normal(1, D)
-    after = update_weights(path, tensors={"texts": texts}, margin=0.5, sentences=((0, "name", "a cat"),))
-    assert after.meta == replace(before.meta, margin=0.5, sentences=((0, "name", "a cat"),))
-    assert_array_equal(after.texts, texts)
-    for name in make_tensors(kind):
-        assert_array_equal(getattr(after, name), getattr(before, name), strict=True)
-    after.check_pairs()
+    tensors = make_tensors(kind)
+    save_weights(path, PLAIN, tensors)
+    texts = with_texts({})
+    after = update_weights(path, tensors=texts, margin=0.5)
+    assert after.meta == with_digests(replace(PLAIN, margin=0.5), tensors | texts)
+    for name, array in (tensors | texts).items():
+        assert_array_equal(getattr(after, name), array, strict=True)
+    after.check()
+
+
+def test_an_update_takes_texts_out(path: Path) -> None:
+    tensors = make_tensors("dense")
+    save_weights(path, PLAIN, with_texts(tensors))
+    after = update_weights(path, tensors=dict.fromkeys(general_texts.TENSORS))
+    assert after.meta == with_digests(PLAIN, tensors)
+    assert after.general_texts is None
 
 
 def test_an_update_that_does_not_fit_changes_nothing(saved: Path) -> None:
     content = saved.read_bytes()
-    with pytest.raises(WeightsError, match=r"texts must be \[0, 8\] for 4 classes, got \[2, 8\]"):
+    with pytest.raises(WeightsError, match=r"text_starts must be \[5\] for 4 classes, got none"):
         update_weights(saved, tensors={"texts": normal(2, D)})
     assert saved.read_bytes() == content
 
 
 def test_an_update_does_not_seal_damaged_pairs(saved: Path) -> None:
-    start, _ = place(saved, "pair_rows")
-    content = bytearray(saved.read_bytes())
-    content[start] ^= 1
-    saved.write_bytes(content)
-    with pytest.raises(WeightsError, match="the pair rows were edited or damaged"):
+    damage(saved, "pair_rows")
+    content = saved.read_bytes()
+    with pytest.raises(WeightsError, match="tensor 'pair_rows' was edited or damaged"):
         update_weights(saved, margin=0.5)
     assert saved.read_bytes() == content
 
 
 def test_all_metadata_comes_back(path: Path) -> None:
-    tensors = make_tensors("dense") | {"texts": normal(3, D)}
+    tensors = with_texts(make_tensors("dense"))
     save_weights(path, META, tensors)
-    found = load_weights(str(path))
-    assert found.meta == replace(META, pair_digest=sha256(tensors["pair_rows"]))
-    assert found.texts is not None
+    assert load_weights(str(path)).meta == with_digests(META, tensors)
+
+
+def test_general_texts_come_back_by_class(path: Path) -> None:
+    tensors = with_texts(make_tensors("dense"))
+    save_weights(path, META, tensors)
+    found = load_weights(path).general_texts
+    assert found is not None
     assert_array_equal(found.texts, tensors["texts"])
+    rows = np.split(tensors["texts"], [2, 2, 2])
+    for label_id, own in enumerate(CLASS_TEXTS):
+        kinds, sentences, features = found.of_class(label_id)
+        assert list(zip(kinds, sentences, strict=True)) == own
+        assert_array_equal(features, rows[label_id])
+    assert found.rows_by_kind() == [{"name": [0], "attribute": [1]}, {}, {}, {"synonym": [2]}]
 
 
 def test_metadata_has_defaults(path: Path) -> None:
@@ -108,7 +131,7 @@ def test_metadata_has_defaults(path: Path) -> None:
     save_weights(path, meta, tensors)
     found = load_weights(path).meta
     assert found == meta
-    assert (found.margin, found.sentences, found.pair_digest) == (None, (), "")
+    assert (found.margin, found.digests, found.adapter) == (None, {}, {})
     assert (found.temperature, found.calibration, found.unknown_below) == (1.0, {}, None)
 
 
@@ -117,9 +140,8 @@ def test_the_format_is_the_documented_one(path: Path, kind: str) -> None:
     tensors = make_tensors(kind)
     save_weights(path, PLAIN, tensors)
     header, _ = split(path)
-    meta = replace(PLAIN, pair_digest=sha256(tensors["pair_rows"]) if kind == "sparse" else "")
     told = header.pop("__metadata__")
-    seal(path.with_name("sealed"), header_of(meta), tensors)
+    seal(path.with_name("sealed"), header_of(with_digests(PLAIN, tensors)), tensors)
     assert told == split(path.with_name("sealed"))[0]["__metadata__"]
     dtypes = {"F32": "float32", "F16": "float16", "I32": "int32", "I64": "int64"}
     assert {name: dtypes[entry["dtype"]] for name, entry in header.items()} == {
@@ -127,13 +149,15 @@ def test_the_format_is_the_documented_one(path: Path, kind: str) -> None:
     }
 
 
-def test_pair_rows_are_mapped_and_read_only(saved: Path) -> None:
-    rows = load_weights(saved).pair_rows
-    assert isinstance(rows, np.memmap)
-    assert not rows.flags.writeable
-    assert rows.flags.aligned
+@pytest.mark.parametrize("name", MAPPED)
+def test_large_tensors_are_mapped_and_read_only(path: Path, name: str) -> None:
+    save_weights(path, WITH_ALL, with_all(make_tensors("dense")))
+    array = getattr(load_weights(path), name)
+    assert isinstance(array, np.memmap)
+    assert not array.flags.writeable
+    assert array.flags.aligned
     with pytest.raises(ValueError, match="read-only"):
-        rows[0, 0] = 1
+        array[0] = 1
 
 
 def test_arrays_are_converted_to_the_types_of_the_format(path: Path) -> None:
@@ -157,35 +181,30 @@ def test_saving_replaces_the_file(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
-def test_pair_texts_come_back_mapped_and_are_kept_by_updates(path: Path, kind: str) -> None:
-    tensors = with_pair_texts(make_tensors(kind))
-    save_weights(path, PLAIN, tensors)
-    assert load_weights(path).meta.pair_text_digest == sha256(tensors["pair_texts"], tensors["pair_sentences"])
+def test_all_that_is_mapped_is_kept_by_updates(path: Path, kind: str) -> None:
+    tensors = with_all(make_tensors(kind))
+    save_weights(path, WITH_ALL, tensors)
     for found in (load_weights(path), update_weights(path, margin=0.5)):
+        assert found.meta.digests == {name: sha256(tensors[name]) for name in MAPPED}
         for name, array in tensors.items():
             assert_array_equal(getattr(found, name), array, strict=True)
-        assert isinstance(found.pair_texts, np.memmap)
-        assert isinstance(found.pair_sentences, np.memmap)
-        found.check_pairs()
+        found.check()
         found.release_pages()
 
 
-@pytest.mark.parametrize("name", ["pair_texts", "pair_sentences"])
-def test_damaged_pair_texts_open_and_are_found_by_the_check(path: Path, name: str) -> None:
-    save_weights(path, PLAIN, with_pair_texts(make_tensors("dense")))
-    start, _ = place(path, name)
-    content = bytearray(path.read_bytes())
-    content[start] ^= 1
-    path.write_bytes(content)
+@pytest.mark.parametrize("name", MAPPED)
+def test_damage_to_what_is_mapped_opens_and_is_found_by_the_check(path: Path, name: str) -> None:
+    save_weights(path, WITH_ALL, with_all(make_tensors("dense")))
+    damage(path, name)
     found = load_weights(path)
-    with pytest.raises(WeightsError, match="the pair texts were edited or damaged"):
-        found.check_pairs()
+    with pytest.raises(WeightsError, match=f"tensor '{name}' was edited or damaged after export; export it again"):
+        found.check()
 
 
-def test_a_file_without_its_pair_texts_has_no_digest_of_them(path: Path) -> None:
+def test_a_file_without_a_tensor_has_no_digest_of_it(path: Path) -> None:
     save_weights(path, PLAIN, with_pair_texts(make_tensors("dense")))
     save_weights(path, load_weights(path).meta, make_tensors("dense"))
-    assert load_weights(path).meta.pair_text_digest == ""
+    assert list(load_weights(path).meta.digests) == ["pair_rows"]
 
 
 # the disk
@@ -203,6 +222,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(path: Path, old: bool)
 import resource, sys
 from pathlib import Path
 import numpy as np
+from coder_engine import general_texts
 from coder_engine.errors import WeightsError
 from coder_engine.metadata import Metadata
 from coder_engine.weights import save_weights
@@ -257,7 +277,7 @@ def resident_bytes() -> int:
 def test_opening_does_not_read_the_pair_rows(path: Path) -> None:
     classes, width = 1000, 200
     shape = (classes * (classes - 1) // 2, width)
-    meta = replace(PLAIN, labels=tuple(map(str, range(classes))), pair_digest="0" * 64)
+    meta = replace(PLAIN, labels=tuple(map(str, range(classes))), digests={"pair_rows": "0" * 64})
     seal(
         path,
         header_of(meta),
@@ -290,7 +310,7 @@ def test_released_pages_read_the_same(path: Path) -> None:
     tensors = make_tensors("sparse")
     save_weights(path, PLAIN, tensors)
     weights = load_weights(path)
-    weights.check_pairs()
+    weights.check()
     weights.release_pages()
     assert_array_equal(weights.pair_rows, tensors["pair_rows"])
 

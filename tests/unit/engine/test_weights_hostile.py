@@ -14,24 +14,28 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from coder_engine import general_texts, pair_texts
 from coder_engine.errors import WeightsError
 from coder_engine.metadata import LATER
-from coder_engine.pair_texts import TENSORS
 from coder_engine.weights import FORMAT, FORMAT_VERSION, Weights, load_weights, save_weights
 from helpers_weights import (
+    MAPPED,
     META,
     PLAIN,
+    WITH_ALL,
     D,
     Tensors,
+    damage,
     header_of,
     join,
     make_tensors,
     normal,
-    place,
     seal,
-    sha256,
     split,
+    with_all,
+    with_digests,
     with_pair_texts,
+    with_texts,
 )
 
 
@@ -77,7 +81,7 @@ def test_bytes_that_are_no_weight_file(path: Path, content: bytes) -> None:
     assert "not a whole weight file (" in refusal(path) or "but not a weight file of coder-export" in refusal(path)
 
 
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "coder-engine engine", "format_version": "1"}])
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "coder-engine engine", "format_version": "2"}])
 def test_another_safetensors_file(path: Path, metadata: dict[str, str] | None) -> None:
     save_file(make_tensors("dense"), path, metadata=metadata)
     assert "a safetensors file, but not a weight file of coder-export; pass the one beside the engine" in refusal(path)
@@ -99,14 +103,13 @@ def test_one_byte_less_or_more(saved: Path, change: int) -> None:
 # edits
 
 
-@pytest.mark.parametrize("name", ["bank", "name_offsets", "name_weight", "pair_starts", "pair_others", "texts"])
+@pytest.mark.parametrize(
+    "name", ["bank", "name_offsets", "name_weight", "pair_starts", "pair_others", "text_starts", "text_kinds"]
+)
 @pytest.mark.parametrize("at", [0, 0.5, 1], ids=["first byte", "middle", "last byte"])
 def test_an_edited_tensor(path: Path, name: str, at: float) -> None:
-    save_weights(path, META, make_tensors("sparse") | {"texts": normal(3, D)})
-    start, end = place(path, name)
-    content = bytearray(path.read_bytes())
-    content[start + int(at * (end - start - 1))] ^= 1
-    path.write_bytes(content)
+    save_weights(path, META, with_texts(make_tensors("sparse")))
+    damage(path, name, at)
     assert "edited or damaged after export (its digest differs)" in refusal(path)
 
 
@@ -114,18 +117,15 @@ def test_an_edited_tensor(path: Path, name: str, at: float) -> None:
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 def test_edited_pair_rows_open_and_fail_their_check(path: Path, kind: str, at: float) -> None:
     save_weights(path, PLAIN, make_tensors(kind))
-    start, end = place(path, "pair_rows")
-    content = bytearray(path.read_bytes())
-    content[start + int(at * (end - start - 1))] ^= 1
-    path.write_bytes(content)
+    damage(path, "pair_rows", at)
     weights = load_weights(path)
-    with pytest.raises(WeightsError, match="the pair rows were edited or damaged after export; export it again"):
-        weights.check_pairs()
+    with pytest.raises(WeightsError, match="'pair_rows' was edited or damaged after export; export it again"):
+        weights.check()
 
 
 def test_without_pair_rows_there_is_nothing_to_check(path: Path) -> None:
     save_weights(path, PLAIN, make_tensors("no pairs"))
-    load_weights(path).check_pairs()
+    load_weights(path).check()
 
 
 def test_no_byte_of_the_header_can_change(saved: Path) -> None:
@@ -138,16 +138,15 @@ def test_no_byte_of_the_header_can_change(saved: Path) -> None:
             load_weights(saved)
         content[i] ^= flip
     saved.write_bytes(content)
-    load_weights(saved).check_pairs()
+    load_weights(saved).check()
 
 
-@pytest.mark.parametrize("key", ["coder", "digest", "format_version"])
+@pytest.mark.parametrize("key", ["coder", "digest"])
 def test_edited_metadata(saved: Path, key: str) -> None:
     header, body = split(saved)
     changed = {
         "coder": header["__metadata__"]["coder"].replace("cat", "dog"),
         "digest": "0" * 64,
-        "format_version": "01",
     }
     header["__metadata__"][key] = changed[key]
     join(saved, header, body)
@@ -184,7 +183,7 @@ def test_no_pair_rows_at_all(path: Path) -> None:
     tensors.update(
         pair_rows=np.empty((0, D), np.float16), pair_others=np.empty(0, np.int32), pair_starts=np.zeros(5, np.int64)
     )
-    seal(path, header_of(replace(PLAIN, pair_digest="0" * 64)), tensors)
+    seal(path, header_of(replace(PLAIN, digests={"pair_rows": "0" * 64})), tensors)
     assert "pair_rows must be float16 [P, D], got F16 [0, 8]" in refusal(path)
 
 
@@ -202,27 +201,20 @@ def test_types_that_numpy_does_not_have(path: Path, dtype: str, shape: list[int]
 # content that was sealed, but is not sound
 
 
-@pytest.mark.parametrize("version", ["2", "10", str(10**30)])
-def test_a_newer_format(path: Path, version: str) -> None:
+@pytest.mark.parametrize("version", ["1", "3", "10", str(10**30), "", "new", "-1", "2.0", "02"])
+def test_another_format(path: Path, version: str) -> None:
     seal(path, header_of(PLAIN, format_version=version), make_tensors("dense"))
-    message = refusal(path)
-    assert f"format {version}, this coder-engine reads up to 1; upgrade with pip install -U coder-engine" in message
-
-
-@pytest.mark.parametrize("version", ["", "new", "-1", "1.0"])
-def test_no_format_number(path: Path, version: str) -> None:
-    seal(path, header_of(PLAIN, format_version=version), make_tensors("dense"))
-    assert f"format {version or 'unknown'}, this coder-engine reads up to 1" in refusal(path)
+    assert f"format {version or 'unknown'}, this coder-engine reads format 2; export it again" in refusal(path)
 
 
 def test_names_of_the_format() -> None:
-    assert (FORMAT, FORMAT_VERSION) == ("coder-engine weights", 1)
+    assert (FORMAT, FORMAT_VERSION) == ("coder-engine weights", 2)
 
 
 def test_a_sealed_file_opens(path: Path) -> None:
     tensors = make_tensors("sparse")
-    seal(path, header_of(replace(PLAIN, pair_digest=sha256(tensors["pair_rows"]))), tensors)
-    load_weights(path).check_pairs()
+    seal(path, header_of(with_digests(PLAIN, tensors)), tensors)
+    load_weights(path).check()
 
 
 def changed_json(**changes: Any) -> str:
@@ -243,8 +235,8 @@ def json_without(key: str) -> str:
         ('"cat"', "TypeError"),
         ("[" * 100_000, "RecursionError"),
         (changed_json(labels=4), "TypeError"),
-        (changed_json(sentences=[[0, "name"]]), "ValueError"),
-        (changed_json(sentences=[["zero", "name", "cat"]]), "ValueError"),
+        (changed_json(digests=["pair_rows"]), "ValueError"),
+        (changed_json(digests=4), "TypeError"),
         (changed_json(logit_scale="large"), "ValueError"),
         (changed_json(logit_scale=None), "TypeError"),
         (changed_json(adapter=[1]), "TypeError('adapter must be an object, got list')"),
@@ -271,7 +263,7 @@ def test_a_file_from_before_a_field_opens_with_its_default(path: Path, name: str
 
 
 def test_no_metadata_object(path: Path) -> None:
-    seal(path, {"format": FORMAT, "format_version": "1"}, make_tensors("no pairs"))
+    seal(path, {"format": FORMAT, "format_version": "2"}, make_tensors("no pairs"))
     assert "its metadata is malformed (KeyError('coder'))" in refusal(path)
 
 
@@ -280,18 +272,23 @@ def test_unknown_metadata_is_ignored(path: Path) -> None:
     assert load_weights(path).meta == PLAIN
 
 
-@pytest.mark.parametrize("name", TENSORS)
-def test_pair_texts_are_whole_or_not_there(path: Path, name: str) -> None:
-    tensors = with_pair_texts(make_tensors("dense"))
-    digest = sha256(tensors["pair_texts"], tensors["pair_sentences"])
-    meta = replace(PLAIN, pair_digest=sha256(tensors["pair_rows"]), pair_text_digest=digest)
+@pytest.mark.parametrize("name", [*general_texts.TENSORS, *pair_texts.TENSORS])
+def test_texts_are_whole_or_not_there(path: Path, name: str) -> None:
+    tensors = with_pair_texts(with_texts(make_tensors("dense")))
+    meta = with_digests(PLAIN, tensors)
     seal(path, header_of(meta), tensors)
-    load_weights(path).check_pairs()
+    load_weights(path).check()
     del tensors[name]
-    seal(path, header_of(meta), tensors)
-    assert f"tensor {name!r} is missing; export it again with coder-export" in refusal(path)
-    seal(path, header_of(replace(meta, pair_text_digest="")), tensors)
-    assert refusal(path).endswith("; export it again with coder-export")
+    for told in (meta, with_digests(PLAIN, tensors)):
+        seal(path, header_of(told), tensors)
+        assert f"tensor {name!r} is missing; export it again with coder-export" in refusal(path)
+
+
+@pytest.mark.parametrize("name", MAPPED)
+def test_a_mapped_tensor_without_a_digest(path: Path, name: str) -> None:
+    tensors = with_all(make_tensors("dense"))
+    seal(path, header_of(with_digests(WITH_ALL, {own: tensors[own] for own in tensors if own != name})), tensors)
+    assert f"tensor {name!r} has no digest; export it again with coder-export" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -308,15 +305,25 @@ def test_pair_texts_are_whole_or_not_there(path: Path, name: str) -> None:
         ("pair_texts", lambda old: old[:, :-1], "pair_texts must be [18, 8] for 4 classes, got [18, 7]"),
         ("pair_texts", lambda old: old.astype(np.float32), "pair_texts must be float16 [K, D], got F32 [18, 8]"),
         ("pair_sentences", lambda old: old.astype(np.int8), "pair_sentences must be uint8 [bytes], got I8"),
+        ("text_starts", lambda old: old[:-1], "text_starts must be [5] for 4 classes, got [4]"),
+        ("text_starts", lambda old: old[[0, 4, 1, 2, 4]], "text_starts must ascend from 0"),
+        ("text_starts", lambda old: old * 9, "texts must be [27, 8] for 4 classes, got [3, 8]"),
+        ("text_kinds", lambda old: old[:-1], "text_kinds must be [3] for 4 classes, got [2]"),
+        ("text_kinds", lambda old: old + 4, "text_kinds must be below 4, got 6"),
+        ("text_kinds", lambda old: old.astype(np.int8), "text_kinds must be uint8, got int8"),
+        ("texts", lambda old: old[:, :-1], "texts must be [3, 8] for 4 classes, got [3, 7]"),
+        ("texts", lambda old: old.astype(np.float16), "texts must be float32 [T, D], got F16 [3, 8]"),
+        ("text_sentences", lambda old: old[:-1], "text_sentences must be ["),
+        ("text_sentence_starts", lambda old: old + 1, "text_sentences must be ["),
+        ("text_sentence_starts", lambda old: old[[0, 2, 1, 3]], "text_sentence_starts must ascend from 0"),
     ],
 )
-def test_an_index_of_pair_texts_that_does_not_fit(
+def test_an_index_of_texts_that_does_not_fit(
     path: Path, name: str, change: Callable[[NDArray[Any]], NDArray[Any]], said: str
 ) -> None:
-    tensors = with_pair_texts(make_tensors("dense"))
+    tensors = with_pair_texts(with_texts(make_tensors("dense")))
     tensors[name] = np.ascontiguousarray(change(tensors[name]))
-    digest = sha256(tensors["pair_texts"], tensors["pair_sentences"])
-    seal(path, header_of(replace(PLAIN, pair_digest=sha256(tensors["pair_rows"]), pair_text_digest=digest)), tensors)
+    seal(path, header_of(with_digests(PLAIN, tensors)), tensors)
     assert said in refusal(path)
 
 
@@ -334,7 +341,6 @@ WRONG_TYPES = [
     ("name_weight", np.ones(4, np.float16), "name_weight must be float32, got float16"),
     ("pair_starts", np.array([0, 2, 2, 3, 3], np.int32), "pair_starts must be int64, got int32"),
     ("pair_others", np.array([1, 3, 3]), "pair_others must be int32, got int64"),
-    ("texts", normal(3, D, dtype=np.float16), "texts must be float32, got float16"),
 ]
 WRONG_SHAPES = [
     ("bank", normal(10, D), r"bank must be [11, 8] for 4 classes, got [10, 8]"),
@@ -357,7 +363,6 @@ WRONG_SHAPES = [
     ("pair_starts", None, "pair_rows must be [6, 8] for 4 classes, got [3, 8]"),
     ("pair_others", np.zeros(2, np.int32), "pair_others must be [3] for 4 classes, got [2]"),
     ("pair_others", None, "pair_others must be [3] for 4 classes, got none"),
-    ("texts", normal(3, D), "texts must be [0, 8] for 4 classes, got [3, 8]"),
 ]
 
 
@@ -371,7 +376,7 @@ def with_tensor(name: str, array: NDArray[Any] | None) -> Tensors:
 
 @pytest.mark.parametrize(("name", "array", "said"), [*WRONG_TYPES, *WRONG_SHAPES])
 def test_tensors_that_do_not_fit_do_not_open(path: Path, name: str, array: NDArray[Any] | None, said: str) -> None:
-    seal(path, header_of(replace(PLAIN, pair_digest="0" * 64)), with_tensor(name, array))
+    seal(path, header_of(replace(PLAIN, digests={"pair_rows": "0" * 64})), with_tensor(name, array))
     message = refusal(path)
     assert said in message
     assert message.endswith("; export it again with coder-export")
@@ -392,5 +397,7 @@ def test_pair_rows_of_another_type_in_memory() -> None:
 
 
 def test_sentences_need_their_features(path: Path) -> None:
+    tensors = with_texts(make_tensors("dense"))
+    del tensors["texts"]
     with pytest.raises(WeightsError, match=r"texts must be \[3, 8\] for 4 classes, got none"):
-        save_weights(path, META, make_tensors("dense"))
+        save_weights(path, META, tensors)

@@ -21,6 +21,7 @@ from coder_engine.evaluate.zero_shot import (
     stage_one,
     zero_shot,
 )
+from coder_engine.general_texts import TENSORS
 from helpers_evaluate import COUNTS, SCALE, LabelSet, images_of, label_set
 
 
@@ -107,7 +108,7 @@ def test_without_pairs_there_is_no_last_row(tmp_path: Path) -> None:
 
 
 def test_methods_that_need_texts_say_so(texts: LabelSet, features: np.ndarray) -> None:
-    bare = replace(texts.weights, meta=replace(texts.weights.meta, sentences=()), texts=None)
+    bare = replace(texts.weights, **dict.fromkeys(TENSORS))
     assert len(zero_shot(("coder", "coder-star", "votes", "gated"), features, bare, margin=0.2)) == 4
     for name in ("clip", "clip-ensemble", "vcd"):
         with pytest.raises(DataError, match="has no general texts, which CLIP, VCD, the ablation and few-shot need"):

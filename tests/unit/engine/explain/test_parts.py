@@ -10,6 +10,7 @@ import pytest
 
 from coder_engine.errors import WeightsError
 from coder_engine.explain import Explanation, explain
+from coder_engine.general_texts import KINDS
 from coder_engine.head import Head
 from helpers_explain import kept_weights
 from parity.cases import Case, grid_case
@@ -165,7 +166,7 @@ def test_a_note_is_passed_on() -> None:
 
 def test_sentences_of_other_names_than_the_banks_are_refused() -> None:
     weights = kept_weights(CASE)
-    moved = tuple((owner, "attribute", text) for owner, _, text in weights.meta.sentences)
-    broken = replace(weights, meta=replace(weights.meta, sentences=moved))
+    assert weights.text_kinds is not None
+    broken = replace(weights, text_kinds=np.full_like(weights.text_kinds, KINDS.index("attribute")))
     with pytest.raises(WeightsError, match=r"0 names of class 'class \d' among its sentences, \d in its bank"):
         explain(broken, CASE.features, Head(broken).rank(CASE.features))

@@ -15,6 +15,7 @@ from coder_engine.cli.fit import main
 from coder_engine.errors import DataError, WeightsError
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.fewshot.fit import FitConfig, Fitted, fit_engine, general_texts
+from coder_engine.general_texts import TENSORS
 from coder_engine.weights import load_weights
 
 COLOURS = {"airplane": (90, 160, 230), "ship": (20, 40, 120), "frog": (30, 140, 40)}
@@ -141,7 +142,7 @@ def test_counts_start_at_one(name: str) -> None:
 def test_texts_that_were_not_kept(tiny: Path) -> None:
     weights = load_weights(tiny.with_suffix(".safetensors"))
     with pytest.raises(WeightsError, match=r"--keep-texts or --general-texts generic, or give coder-fit"):
-        general_texts(replace(weights, texts=None, meta=replace(weights.meta, sentences=())))
+        general_texts(replace(weights, **dict.fromkeys(TENSORS)))
 
 
 def test_the_command_and_the_engine_after_it(copied: Path, support: Path, capsys: pytest.CaptureFixture[str]) -> None:
