@@ -10,15 +10,11 @@ from numpy.typing import NDArray
 def available() -> int:
     """NVIDIA GPUs that this process may use; 0 where there is no driver. Never raises."""
 
-class Head:
-    """The collapsed texts of a label set on the GPU that was current when it was made, with buffers for one call.
+class Weights:
+    """The collapsed texts of a label set on the GPU that was current when it was made, for any number of Heads.
 
-    A Head belongs to one stream at a time: ``enqueue`` on it, synchronise it, read ``results``, then enqueue the
-    next. Sums are in fp32, in an order that depends on D alone: an image's result depends neither on B nor on its
-    place. It differs from ``_kernels.Head``'s by rounding. The GIL is released in every call.
-
-    Making and dropping a Head, and ``logits``, talk to the device outside the caller's stream: not while a stream
-    is under capture in global mode.
+    Making and dropping it talks to the device outside the caller's streams: not while a stream is under capture in
+    global mode. The GIL is released meanwhile.
     """
 
     def __init__(
@@ -30,7 +26,6 @@ class Head:
         pair_starts: NDArray[np.int64] | None,
         pair_others: NDArray[np.int32] | None,
         *,
-        max_batch: int,
         pairs: str = "auto",
     ) -> None:
         """Checks the arrays and copies them, unlike ``_kernels.Head``, which keeps them.
@@ -42,7 +37,6 @@ class Head:
             pair_rows: [P, D], or None.
             pair_starts: [C + 1], or None.
             pair_others: [P], or None.
-            max_batch: images there are buffers for, 1 to 65536.
             pairs: where the pair rows go: ``"device"``, ``"host"`` (pinned memory that the kernels read over the
                 bus, ten rows an image), or ``"auto"``: the device where they take at most half of what is free.
 
@@ -65,12 +59,33 @@ class Head:
         """D."""
 
     @property
-    def max_batch(self) -> int:
-        """Images there are buffers for."""
-
-    @property
     def pairs_on(self) -> str:
         """Where the pair rows are: ``"device"``, ``"host"``, or ``"none"`` without any."""
+
+class Head:
+    """Buffers for one call at a time of ``_kernels.Head``'s two stages, on the device of its ``Weights``.
+
+    A Head belongs to one stream at a time: ``enqueue`` on it, synchronise it, read ``results``, then enqueue the
+    next. Sums are in fp32, in an order that depends on D alone: an image's result depends neither on B nor on its
+    place. It differs from ``_kernels.Head``'s by rounding. The GIL is released in every call. For making and dropping
+    one, and for ``logits``, the same goes as for ``Weights``.
+    """
+
+    def __init__(self, weights: Weights, *, max_batch: int) -> None:
+        """Allocates.
+
+        Args:
+            weights: kept for as long as this is.
+            max_batch: images there are buffers for, 1 to 65536.
+
+        Raises:
+            ValueError: ``max_batch`` is out of range.
+            RuntimeError: not enough memory.
+        """
+
+    @property
+    def max_batch(self) -> int:
+        """Images there are buffers for."""
 
     def enqueue(
         self,

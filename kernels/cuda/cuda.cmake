@@ -27,7 +27,7 @@ if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 11.8)
     "set CODER_CUDA=OFF to do without it")
 endif()
 
-add_library(coder_cuda STATIC kernels/cuda/head.cpp kernels/cuda/launch.cu)
+add_library(coder_cuda STATIC kernels/cuda/device_weights.cpp kernels/cuda/head.cpp kernels/cuda/launch.cu)
 if(NOT architectures_given)
   # Code for each, and portable code of 9.0 for what comes after it.
   set(architectures 75-real 80-real 86-real 87-real 89-real 90)

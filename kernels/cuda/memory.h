@@ -79,4 +79,20 @@ class OnDevice {
   int before_ = 0;
 };
 
+// The same for a destructor: whatever the device has come to, its memory is given back, and an error of that
+// has nowhere to go.
+class ForDestructor {
+ public:
+  explicit ForDestructor(int device) {
+    cudaGetDevice(&before_);
+    cudaSetDevice(device);
+  }
+  ~ForDestructor() { cudaSetDevice(before_); }
+  ForDestructor(const ForDestructor&) = delete;
+  ForDestructor& operator=(const ForDestructor&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
 }  // namespace coder::cuda

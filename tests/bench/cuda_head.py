@@ -58,7 +58,7 @@ def make(weights: Weights, pairs: str) -> Any:
 
     arrays = (weights.bank, weights.name_offsets, weights.name_weight)
     index = (weights.pair_rows, weights.pair_starts, weights.pair_others)
-    return _cuda.Head(*arrays, *index, max_batch=max(BATCHES), pairs=pairs)
+    return _cuda.Head(_cuda.Weights(*arrays, *index, pairs=pairs), max_batch=max(BATCHES))
 
 
 def measure(kernel: Any, images: NDArray[np.float32], stream: Stream) -> tuple[NDArray[np.int32], str]:

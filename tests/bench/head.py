@@ -77,13 +77,27 @@ def run() -> None:
         show(f"Head at B = 1: C = {C}, R = {R}, D = {D}, {PAIRS:,} pairs ({_kernels.isa()})", rows)
 
 
-def loop_call(x: NDArray[np.float32]) -> Callable[[], object]:
+LOOPS = {
+    f"the authors' loops over {T:,} texts and ten duels, in torch": True,
+    "the same, all texts normalised once and for all": False,
+}
+"""By title, whether all texts are brought to unit length for each image, as the authors' code does."""
+
+
+def loop_calls(x: NDArray[np.float32]) -> dict[str, Callable[[], object]]:
     """The loops over 18 texts and two names a class, and over four one-to-one texts a side of each duel."""
     texts = torch.from_numpy(unit(np.random.default_rng(2), T))
     pool = torch.from_numpy(unit(np.random.default_rng(3), 8 * C)).view(2 * C, 4, D)
     counts = [(T // C - R // C, R // C)] * C
     image = torch.from_numpy(x)
-    return lambda: loop_head(texts, counts, lambda a, b: pool[(a * C + b) % len(pool)], image)
+
+    def one_to_one(a: int, b: int) -> torch.Tensor:
+        return pool[(a * C + b) % len(pool)]
+
+    return {
+        title: lambda normalise=normalise: loop_head(texts, counts, one_to_one, image, normalise=normalise)
+        for title, normalise in LOOPS.items()
+    }
 
 
 def timings(heads: dict[int, Head], weights: Weights, images: NDArray[np.float32]) -> list[tuple[str, str]]:
@@ -92,15 +106,14 @@ def timings(heads: dict[int, Head], weights: Weights, images: NDArray[np.float32
     agreed = sum(numpy_head(weights, x).tolist() == heads[1].rank(x[None]).ids[0, :5].tolist() for x in images[:100])
     kernels = {f"matmul, max, top-5, rerank, {count_of(n, 'thread')}": head for n, head in heads.items()}
     plain = f"the same algebra in NumPy ({agreed} of 100 top fives equal)"
-    loop = f"the authors' loops over {T:,} texts and ten duels, in torch"
     calls: dict[str, Callable[[], object]] = {
         name: lambda head=head: head.rank(next(fresh)[None]) for name, head in kernels.items()
     }
-    calls |= {plain: lambda: numpy_head(weights, next(fresh)), loop: loop_call(images[0])}
+    calls |= {plain: lambda: numpy_head(weights, next(fresh)), **loop_calls(images[0])}
     times = interleaved(calls, seconds=20, most=200)
     best = min(times[name].p50 for name in kernels)
     rows = [(name, f"{times[name].p50:.3f} ms") for name in kernels]
-    rows += [(name, f"{times[name].p50:.3f} ms, {times[name].p50 / best:.1f}x") for name in (plain, loop)]
+    rows += [(name, f"{times[name].p50:.3f} ms, {times[name].p50 / best:.1f}x") for name in (plain, *LOOPS)]
     batch = images[:64]
     many = median_ms(lambda: heads[max(heads)].rank(batch), runs=20) / 64
     return [*rows, (f"the head at B = 64, {count_of(max(heads), 'thread')}", f"{many:.3f} ms an image")]

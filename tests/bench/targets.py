@@ -18,7 +18,7 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
-from head import C, loop_call, synthetic_tensors, unit
+from head import LOOPS, C, loop_calls, synthetic_tensors, unit
 from PIL import Image
 from table import machine, show
 
@@ -143,11 +143,11 @@ def _kernel(files: Files, seconds: float) -> Part:
     weights = load_weights(files.coder)
     head = Head(weights, threads=usable_cpus())
     images = cycle(unit(np.random.default_rng(1), 1000))
-    ours, plain, loops = "kernels, both stages", "the same algebra in NumPy", "the authors' loops, in torch"
+    ours, plain, loops = "kernels, both stages", "the same algebra in NumPy", next(iter(LOOPS))
     calls = {
         ours: lambda: head.rank(next(images)[None]),
         plain: lambda: numpy_head(weights, next(images)),
-        loops: loop_call(next(images)),
+        **loop_calls(next(images)),
     }
     times = interleaved(calls, seconds=seconds / 3)
     return (

@@ -11,15 +11,15 @@ void pairs_anywhere() {
   const Answer wanted = run_on_cpu(model, features, 5, always);
   for (size_t free : {bytes * 2, bytes * 2 - 1}) {
     emulation::device.free = free;
-    CHECK(cuda_head(model, 2).pairs_on() == (free == bytes * 2 ? PairsOn::device : PairsOn::host));
+    CHECK(cuda_weights(model)->pairs_on() == (free == bytes * 2 ? PairsOn::device : PairsOn::host));
   }
   for (PairsWish wish : {PairsWish::device, PairsWish::host}) {
     CudaHead head = cuda_head(model, 2, wish);
-    CHECK(head.pairs_on() == (wish == PairsWish::device ? PairsOn::device : PairsOn::host));
+    CHECK(head.weights().pairs_on() == (wish == PairsWish::device ? PairsOn::device : PairsOn::host));
     compare(run(model, head, features, 5, always), wanted);
   }
   emulation::device.free = size_t{1} << 40;
-  CHECK(cuda_head(Model(30, 40, PairKind::none), 2).pairs_on() == PairsOn::none);
+  CHECK(cuda_weights(Model(30, 40, PairKind::none))->pairs_on() == PairsOn::none);
 }
 
 // Nothing allocated, nothing run and nothing waited for until the stream is synchronised; a graph of it ranks
@@ -43,6 +43,20 @@ void enqueues_only() {
   emulation::replay(stream);
   read(head, got);
   compare(got, run_on_cpu(model, second, 6, always));
+}
+
+// Heads share what they read, and keep it when its maker has let go.
+void one_copy_for_all_heads() {
+  const Model model(30, 40, PairKind::sparse);
+  auto weights = cuda_weights(model);
+  const auto before = emulation::device.allocations;
+  CudaHead one(weights, 2), other(weights, 2);
+  CHECK(emulation::device.allocations == before + 8);  // four buffers each
+  weights.reset();
+  const std::vector<float> first = unit_images(model, 2, 1), second = unit_images(model, 2, 2);
+  const Answer got = run(model, one, first, 5, always);
+  compare(run(model, other, second, 5, always), run_on_cpu(model, second, 5, always));
+  compare(got, run_on_cpu(model, first, 5, always));
 }
 
 void part_of_a_batch() {
@@ -78,7 +92,9 @@ void no_images() {
 void refuses() {
   const Model model(6, 8, PairKind::dense, 2);
   CudaHead head = cuda_head(model, 4);
-  CHECK(head.classes() == 6 && head.names() == model.names && head.width() == 8 && head.max_batch() == 4);
+  const CudaWeights& weights = head.weights();
+  CHECK(weights.classes() == 6 && weights.names() == model.names && weights.width() == 8);
+  CHECK(head.max_batch() == 4);
   const std::vector<float> features = unit_images(model, 4);
   const OnDevice there(features);
   const auto with = [&](const std::string& part, const float* at, int64_t batch, RankOptions options,
@@ -134,6 +150,7 @@ void no_device() {
 int main() {
   pairs_anywhere();
   enqueues_only();
+  one_copy_for_all_heads();
   part_of_a_batch();
   no_images();
   refuses();

@@ -52,7 +52,7 @@ def enqueue(head: Any, case: Case, features: int, stream: Stream) -> None:
 
 
 def run(case: Case, weights: Collapsed, stream: Stream, pairs: str = "auto") -> Answer:
-    head = _cuda.Head(*weights.arguments(), max_batch=max(1, len(case.features)), pairs=pairs)
+    head = _cuda.Head(_cuda.Weights(*weights.arguments(), pairs=pairs), max_batch=max(1, len(case.features)))
     enqueue(head, case, stream.put(case.features), stream)
     stream.wait()
     return read(head, case)
@@ -144,7 +144,7 @@ def test_a_graph_ranks_what_the_features_then_hold(stream: Stream, images: int) 
     first, second = (replace(case, features=half) for half in np.split(case.features, 2))
     weights = collapse(case.class_texts, case.pairs, "dense")
     wanted = run(second, weights, stream)
-    head = _cuda.Head(*weights.arguments(), max_batch=images)
+    head = _cuda.Head(_cuda.Weights(*weights.arguments()), max_batch=images)
     features = stream.put(first.features)
     graph = stream.record(lambda: enqueue(head, first, features, stream))
     for features_now in (first, second):
@@ -169,9 +169,11 @@ def test_the_first_bad_image_is_named(stream: Stream) -> None:
 def test_refusals(stream: Stream) -> None:
     case = random_case(3)
     weights = collapse(case.class_texts, case.pairs, "dense")
-    head = _cuda.Head(*weights.arguments(), max_batch=3)
-    assert (head.classes, head.width, head.max_batch, head.pairs_on) == (12, 64, 3, "device")
-    assert head.classes + head.names == len(weights.bank)
+    there = _cuda.Weights(*weights.arguments())
+    assert (there.classes, there.width, there.pairs_on) == (12, 64, "device")
+    assert there.classes + there.names == len(weights.bank)
+    head = _cuda.Head(there, max_batch=3)
+    assert head.max_batch == 3
     with pytest.raises(ValueError, match=r"features must be an address of device memory"):
         enqueue(head, case, case.features.ctypes.data, stream)
     with pytest.raises(ValueError, match=r"batch must be from 0 to max_batch = 3, got 4"):
@@ -179,11 +181,34 @@ def test_refusals(stream: Stream) -> None:
     with pytest.raises(ValueError, match=r"last call ranked 0 images with n = 0, asked for 3 with n = 12"):
         read(head, case)
     with pytest.raises(ValueError, match=r"pairs must be 'auto', 'device' or 'host', got 'disk'"):
-        _cuda.Head(*weights.arguments(), max_batch=3, pairs="disk")
+        _cuda.Weights(*weights.arguments(), pairs="disk")
 
 
 def test_too_large_a_batch_says_so() -> None:
     classes = 400_000  # coder rows of 65,536 images would take 210 GB
     offsets, weight = np.arange(classes + 1, dtype=np.int32), np.ones(classes, np.float32)
+    there = _cuda.Weights(np.ones((2 * classes, 1), np.float32), offsets, weight, None, None, None)
     with pytest.raises(RuntimeError, match=r"out of memory .*; use a smaller max_batch"):
-        _cuda.Head(np.ones((2 * classes, 1), np.float32), offsets, weight, None, None, None, max_batch=65536)
+        _cuda.Head(there, max_batch=65536)
+
+
+@pytest.mark.parametrize("max_batch", [0, 65537])
+def test_a_number_of_images_out_of_range(max_batch: int) -> None:
+    there = _cuda.Weights(*collapse(random_case(3).class_texts, {}, "none").arguments())
+    with pytest.raises(ValueError, match="max_batch must be from 1 to 65536"):
+        _cuda.Head(there, max_batch=max_batch)
+
+
+def test_heads_share_their_weights(stream: Stream) -> None:
+    case = random_case(20)
+    weights = collapse(case.class_texts, case.pairs, "dense")
+    there = _cuda.Weights(*weights.arguments())
+    heads = [_cuda.Head(there, max_batch=20) for _ in range(2)]
+    del there
+    wanted = run(case, weights, stream)
+    features = stream.put(case.features)
+    for head in heads:
+        enqueue(head, case, features, stream)
+    stream.wait()
+    for head in heads:
+        np.testing.assert_array_equal(read(head, case).ids, wanted.ids)

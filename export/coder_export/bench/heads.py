@@ -55,24 +55,28 @@ PairTexts = Callable[[int, int], "torch.Tensor"]
 
 
 def loop_head(
-    texts: torch.Tensor, counts: Sequence[tuple[int, int]], pair_texts: PairTexts | None, x: torch.Tensor
+    texts: torch.Tensor,
+    counts: Sequence[tuple[int, int]],
+    pair_texts: PairTexts | None,
+    x: torch.Tensor,
+    *,
+    normalise: bool,
 ) -> list[int]:
     """Both stages as the CODER authors' code goes about them, for one image: a loop over classes, a loop over duels.
-
-    That code also normalises all texts and moves pair texts to the GPU for every image, which is left out here.
 
     Args:
         texts: all T general texts [T, D], by class, a class's names after its other texts.
         counts: how many other texts and how many names each class has.
         pair_texts: None stops after stage 1.
         x: one image's features [D].
+        normalise: bring all texts to unit length first, which the authors' code does anew for every batch.
 
     Returns:
         The first five classes, best first.
     """
     import torch
 
-    cosines = x @ texts.T
+    cosines = x @ (torch.nn.functional.normalize(texts, dim=1) if normalise else texts).T
     scores, start = [], 0
     for others, names in counts:
         middle, end = start + others, start + others + names

@@ -16,10 +16,30 @@ enum class PairsOn { none, device, host };
 // "auto" is the GPU's memory where the rows take at most half of what is free: the engine wants the rest.
 enum class PairsWish { automatic, device, host };
 
-// coder::Head on a CUDA stream, for features that are already on the device. A Head has one set of buffers:
-// it belongs to one stream at a time, and `results` and `logits` are the caller's only after it has
-// synchronised that stream. It lives on the device that was current when it was made. Everything is copied;
-// the memory behind `bank` and `pairs` may go afterwards.
+// A label set on the device that was current when it was made, for any number of CudaHeads at once.
+// Everything is copied; the memory behind `bank` and `pairs` may go afterwards.
+class CudaWeights {
+ public:
+  // Throws std::invalid_argument as Head does, and std::runtime_error where CUDA fails.
+  CudaWeights(const Bank& bank, const Pairs& pairs, PairsWish wish);
+  ~CudaWeights();
+  CudaWeights(const CudaWeights&) = delete;
+  CudaWeights& operator=(const CudaWeights&) = delete;
+
+  int64_t classes() const;
+  int64_t names() const;
+  int64_t width() const;
+  PairsOn pairs_on() const;
+
+ private:
+  friend class CudaHead;
+  struct Memory;
+  std::unique_ptr<Memory> memory_;
+};
+
+// coder::Head on a CUDA stream, for features that are already on the weights' device. A CudaHead has one set
+// of buffers: it belongs to one stream at a time, and `results` and `logits` are the caller's only after it
+// has synchronised that stream.
 //
 // Sums are in single precision and in an order that depends on D alone, so an image's result does not depend
 // on B or on its place; it differs from Head's by rounding.
@@ -27,8 +47,8 @@ enum class PairsWish { automatic, device, host };
 // All members but the destructor throw std::runtime_error where CUDA fails.
 class CudaHead {
  public:
-  // Allocates for `max_batch` images, 1 to 65536. Throws std::invalid_argument as Head does.
-  CudaHead(const Bank& bank, const Pairs& pairs, int64_t max_batch, PairsWish wish);
+  // Allocates for `max_batch` images, 1 to 65536.
+  CudaHead(std::shared_ptr<const CudaWeights> weights, int64_t max_batch);
   ~CudaHead();
   CudaHead(const CudaHead&) = delete;
   CudaHead& operator=(const CudaHead&) = delete;
@@ -50,15 +70,13 @@ class CudaHead {
   // o of Eq. 8 for the same images, [B, C], fetched from the device now.
   void logits(int64_t batch, float* out) const;
 
-  int64_t classes() const;
-  int64_t names() const;
-  int64_t width() const;
+  const CudaWeights& weights() const { return *weights_; }
   int64_t max_batch() const;
-  PairsOn pairs_on() const;
 
  private:
-  struct Memory;
-  std::unique_ptr<Memory> memory_;
+  struct Buffers;
+  std::shared_ptr<const CudaWeights> weights_;
+  std::unique_ptr<Buffers> buffers_;
 };
 
 }  // namespace coder

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
 
 #include "coder/cuda_head.h"
 #include "model.h"
@@ -12,6 +13,7 @@
 // Runs of the CUDA head on the emulation, and of the CPU head on the same numbers.
 
 using coder::CudaHead;
+using coder::CudaWeights;
 using coder::PairsOn;
 using coder::PairsWish;
 using coder::RankOptions;
@@ -50,8 +52,13 @@ class OnDevice {
   float* at_;
 };
 
+inline std::shared_ptr<const CudaWeights> cuda_weights(const Model& model,
+                                                       PairsWish wish = PairsWish::automatic) {
+  return std::make_shared<const CudaWeights>(model.bank_view(), model.pairs_view(), wish);
+}
+
 inline CudaHead cuda_head(const Model& model, int64_t max_batch, PairsWish wish = PairsWish::automatic) {
-  return {model.bank_view(), model.pairs_view(), max_batch, wish};
+  return {cuda_weights(model, wish), max_batch};
 }
 
 inline void read(const CudaHead& head, Answer& to) {
