@@ -258,14 +258,30 @@ def fake_trt(engine: FakeEngine | None) -> Any:
 def fake_cuda_head(cuda: FakeCuda) -> Any:
     """``coder_engine._cuda``: the CPU's kernels, asked through a stream."""
 
+    class Weights:
+        made = 0
+
+        def __init__(self, *arrays: Any) -> None:
+            type(self).made += 1
+            self.arrays = arrays
+            self.head = _kernels.Head(*arrays, threads=1)
+            self.memory = cuda.cudaMalloc(1000)[1]
+
+        def __del__(self) -> None:
+            cuda.cudaFree(self.memory)
+
     class Head:
         made = 0
 
-        def __init__(self, *arrays: Any, max_batch: int, pairs: str = "auto") -> None:
+        def __init__(self, weights: Weights, *, max_batch: int) -> None:
             type(self).made += 1
-            self._rows, self._width = arrays[0].shape
-            self._classes, self._most = len(arrays[2]), max_batch
-            self._head = _kernels.Head(*arrays, threads=1)
+            self._weights, self._head = weights, weights.head
+            self._rows, self._width = weights.arrays[0].shape
+            self._classes, self._most = len(weights.arrays[2]), max_batch
+            self._memory = cuda.cudaMalloc(100)[1]
+
+        def __del__(self) -> None:
+            cuda.cudaFree(self._memory)
 
         def enqueue(self, features: int, batch: int, stream: int, *, top: int, **options: Any) -> None:
             assert batch <= self._most
@@ -295,4 +311,4 @@ def fake_cuda_head(cuda: FakeCuda) -> Any:
             for name, array in out.items():
                 array[:] = self.out[name][:batch]
 
-    return SimpleNamespace(Head=Head)
+    return SimpleNamespace(Weights=Weights, Head=Head)

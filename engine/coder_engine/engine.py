@@ -105,8 +105,8 @@ class Engine:
             finally:
                 checked.result()  # where both fail, the wrong file explains that it cannot be loaded
         self._active = self._label_set(loaded)
-        if self._active.ranker is not None:  # the label set goes to the device now, rather than at the first image
-            self._active.encode_and_rank(self._backend, np.zeros((1, *self._backend.size, 3), np.uint8), CANDIDATES)
+        if self._active.ranker is not None:  # its graph is made now, rather than at the first image
+            self.warm_up()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -227,8 +227,11 @@ class Engine:
         """
         if any(size < 1 for size in batch_sizes):
             raise ValueError(f"batch sizes must be at least 1, got {list(batch_sizes)}")
+        active = self._active
+        if active.ranker is not None:
+            active.ranker.wait()
         for size in batch_sizes:
-            self._active.encode_and_rank(self._backend, np.zeros((size, *self._backend.size, 3), np.uint8), CANDIDATES)
+            active.encode_and_rank(self._backend, np.zeros((size, *self._backend.size, 3), np.uint8), CANDIDATES)
 
     def predict_features(
         self, features: NDArray[np.float32], *, top: int = CANDIDATES, unknown_below: float | None = None
@@ -297,6 +300,8 @@ class Engine:
 
     def use_labels(self, path: str | PathLike[str]) -> None:
         """Switch to another weight file of the same model, without touching the engine file.
+
+        On TensorRT its texts go to the GPU beside whatever runs; until they are there, the CPU ranks.
 
         Raises:
             WeightsError: it was made for another model; the engine then keeps its labels.

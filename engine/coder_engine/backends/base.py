@@ -73,6 +73,9 @@ class Ranker(Protocol):
     @property
     def description(self) -> str: ...
 
+    def wait(self) -> None:
+        """Until the label set is on the device; before that ``rank`` gives None."""
+
     def rank(self, pixels: NDArray[np.uint8], *, top: int, margin: float | None, rerank: bool) -> Ranking | None: ...
 
 

@@ -95,8 +95,7 @@ class TensorRt(Backend):
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def ranker(self, weights: Weights) -> TensorRtRanker:
-        plan, _ = self._open_plan()
-        return TensorRtRanker(plan, weights)
+        return TensorRtRanker(self._open_plan, weights)
 
     def _open_plan(self) -> tuple[OpenPlan, Pool[Worker]]:
         running = self._running

@@ -7,7 +7,10 @@ and the CPU ranks them.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -22,27 +25,34 @@ from coder_engine.errors import BackendError, EngineError
 from coder_engine.head import Ranking, empty_ranking, joined
 from coder_engine.weights import Weights
 
-WORKERS = 2
-"""Each has its own copy of the label set on the GPU; a second one can run while the first one's images are copied."""
-
 MOST = 32
 """Classes an image that the GPU lists, which finds them one after another; for more the CPU ranks."""
 
+_numbers = count()
 
-class NoDeviceHead(Exception):
-    """The label set cannot be put on the GPU; the message says why."""
+
+class DeviceHead:
+    """The head's buffers for one worker, over the one copy of the label set; numbered, as no two share a graph."""
+
+    def __init__(self, module: Any, weights: Any, max_batch: int) -> None:
+        self.kernel = module.Head(weights, max_batch=max_batch)
+        self.number = next(_numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rank:
     """The tail of a run that ranks: the head's kernels, and one copy of their answers."""
 
-    head: Any
+    head: DeviceHead
     scale: float
     temperature: float
     margin: float
     rerank: bool
     top: int
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return self.head.number, self.scale, self.temperature, self.margin, self.rerank, self.top
 
     def enqueue(self, features: Mirrored, bucket: int, stream: Stream) -> None:
         options = {
@@ -53,71 +63,54 @@ class Rank:
             "top": self.top,
         }
         try:
-            self.head.enqueue(features.address, bucket, stream.handle, **options)
+            self.head.kernel.enqueue(features.address, bucket, stream.handle, **options)
         except RuntimeError as err:
             raise BackendError(f"the CUDA head failed ({first_line(err)}); open the engine again") from err
 
-
-class RankWorker:
-    """A worker and a copy of the label set on the GPU.
-
-    Raises:
-        NoDeviceHead: there is none for this GPU, or it has not enough memory.
-    """
-
-    def __init__(self, plan: OpenPlan, weights: Weights) -> None:
-        try:
-            self.head: Any = importlib.import_module("coder_engine._cuda").Head(
-                weights.bank,
-                weights.name_offsets,
-                weights.name_weight,
-                weights.pair_rows,
-                weights.pair_starts,
-                weights.pair_others,
-                max_batch=plan.max_batch,
-            )
-        except ImportError as err:
-            raise NoDeviceHead("this build has no CUDA head") from err
-        except RuntimeError as err:
-            raise NoDeviceHead(first_line(err)) from err
-        self._worker = Worker(plan)
-
-    def rank(self, pixels: NDArray[np.uint8], tail: Rank, out: Ranking) -> None:
-        """Rank up to ``max_batch`` images into ``out``, whose logits stay as they are.
+    def read(self, images: int, out: Ranking) -> None:
+        """The answers of the run before, whose logits stay on the GPU.
 
         Raises:
             EngineError: a feature is not finite or not of unit length.
-            BackendError: the GPU failed.
         """
-        self._worker.run(pixels, tail)
         arrays = {name: array for name, array in out.__dict__.items() if name != "logits"}
         try:
-            self.head.results(len(pixels), tail.top, **arrays)
+            self.head.kernel.results(images, self.top, **arrays)
         except RuntimeError as err:
             raise EngineError(f"{err}; the plan is damaged or overflows in its precision: export it again") from err
 
-    def close(self) -> None:
-        self._worker.close()  # the graphs first: they hold the head's buffers
-
 
 class TensorRtRanker:
-    """Encoder and head of one label set on the GPU.
+    """Encoder and head of one label set on the GPU, whereto its texts are copied beside whatever else happens.
+
+    Args:
+        running: gives the plan and its workers, or raises where the engine was closed.
+        weights: the label set.
 
     Attributes:
-        fault: why the CPU ranks instead; None while the GPU does.
+        fault: why the CPU ranks instead, for good; None where the GPU does, or will.
     """
 
-    def __init__(self, plan: OpenPlan, weights: Weights) -> None:
-        self._plan = plan
+    def __init__(self, running: Callable[[], tuple[OpenPlan, Pool[Worker]]], weights: Weights) -> None:
+        self._running = running
         self._scale, self._temperature = weights.meta.logit_scale, weights.meta.temperature
         self._classes = len(weights.meta.labels)
-        self._workers = Pool(lambda: RankWorker(plan, weights), WORKERS)
         self.fault: str | None = None
+        self._module: Any = None
+        pool = ThreadPoolExecutor(1, "coder-engine labels")
+        self._copy = pool.submit(self._copied, weights)
+        pool.shutdown(wait=False)
 
     @property
     def description(self) -> str:
         """Where the head runs, and why not on the GPU."""
-        return "head on the GPU" if self.fault is None else f"head on the CPU ({self.fault})"
+        if self.fault is not None:
+            return f"head on the CPU ({self.fault})"
+        return "head on the GPU" if self._copy.done() else "head on the CPU until its texts are on the GPU"
+
+    def wait(self) -> None:
+        """Until the texts are on the GPU, or it is known that they cannot be."""
+        self._copy.result()
 
     def rank(self, pixels: NDArray[np.uint8], *, top: int, margin: float | None, rerank: bool) -> Ranking | None:
         """As ``Head.rank``, from pixels, without logits; None where the CPU is to do it.
@@ -126,28 +119,54 @@ class TensorRtRanker:
             pixels: uint8 [B, H, W, 3], B >= 1, as the backend takes them.
 
         Raises:
-            EngineError, BackendError: see :meth:`RankWorker.rank`.
+            EngineError: a feature is not finite or not of unit length.
+            BackendError: the GPU failed, or the engine was closed.
         """
-        if self.fault is not None or top > MOST:
+        if self.fault is not None or top > MOST or not self._copy.done():
             return None
-        gate = -1.0 if margin is None else margin
-        parts = []
+        plan, workers = self._running()
+        with naming_the_batch(min(len(pixels), plan.max_batch)), workers.borrow() as worker:
+            head = self._head_of(worker, plan.max_batch)
+            if head is None:
+                return None
+            tail = Rank(
+                head=head,
+                scale=self._scale,
+                temperature=self._temperature,
+                margin=-1.0 if margin is None else margin,
+                rerank=rerank,
+                top=empty_ranking(0, self._classes, top).ids.shape[1],
+            )
+            return joined([self._ranked(worker, part, tail) for part in chunks(pixels, plan.max_batch)])
+
+    def _ranked(self, worker: Worker, pixels: NDArray[np.uint8], tail: Rank) -> Ranking:
+        out = empty_ranking(len(pixels), self._classes, tail.top, logits=False)
+        worker.run(pixels, tail)
+        tail.read(len(pixels), out)
+        return out
+
+    def _copied(self, weights: Weights) -> Any:
+        """The label set on the GPU; None, with ``fault`` set, where it cannot be."""
+        arrays = (weights.bank, weights.name_offsets, weights.name_weight)
+        pairs = (weights.pair_rows, weights.pair_starts, weights.pair_others)
         try:
-            largest = min(len(pixels), self._plan.max_batch)
-            with naming_the_batch(largest), self._workers.borrow() as worker:
-                for part in chunks(pixels, self._plan.max_batch):
-                    out = empty_ranking(len(part), self._classes, top, logits=False)
-                    tail = Rank(
-                        head=worker.head,
-                        scale=self._scale,
-                        temperature=self._temperature,
-                        margin=gate,
-                        rerank=rerank,
-                        top=out.ids.shape[1],
-                    )
-                    worker.rank(part, tail, out)
-                    parts.append(out)
-        except NoDeviceHead as err:
-            self.fault = str(err)
-            return None
-        return joined(parts)
+            self._module = importlib.import_module("coder_engine._cuda")
+            return self._module.Weights(*arrays, *pairs)
+        except ImportError:
+            self.fault = "this build has no CUDA head"
+        except RuntimeError as err:
+            self.fault = first_line(err)
+        finally:
+            weights.release_pages()
+        return None
+
+    def _head_of(self, worker: Worker, max_batch: int) -> DeviceHead | None:
+        """This label set's head for a worker, made when first asked for; None with ``fault`` set where it cannot be."""
+        if self not in worker.beside:
+            try:
+                worker.beside[self] = DeviceHead(self._module, self._copy.result(), max_batch)
+            except RuntimeError as err:
+                self.fault = first_line(err)
+                return None
+        found: DeviceHead = worker.beside[self]
+        return found

@@ -8,6 +8,7 @@ between the layers, the largest part, is one block a profile: a worker runs one 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Hashable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import ModuleType
@@ -71,22 +72,34 @@ class OpenPlan:
 
 
 class Tail(Protocol):
-    """What is asked of the stream after the encoder. Equal tails share a graph."""
+    """What is asked of the stream after the encoder.
+
+    Attributes:
+        key: tails of equal keys share a graph. It is kept longer than the tail and must hold nothing of it.
+    """
+
+    @property
+    def key(self) -> Hashable: ...
 
     def enqueue(self, features: Mirrored, bucket: int, stream: Stream) -> None:
         """``features`` float32 [bucket, D] are on the GPU by then; nothing may be allocated."""
 
 
-@dataclass(frozen=True)
 class Download:
     """The features themselves, to the host."""
+
+    key = "features"
 
     def enqueue(self, features: Mirrored, bucket: int, stream: Stream) -> None:
         features.download(stream)
 
 
+GRAPHS = 2
+"""Kept a batch size: of the features alone, and of one way to rank."""
+
+
 class BatchRun:
-    """A plan at one batch size: the first run is plain, which warms up; those after it launch the graph.
+    """A plan at one batch size: the first run with a tail is plain, which warms up; those after it launch the graph.
 
     Attributes:
         features: float32 [bucket, D].
@@ -95,8 +108,7 @@ class BatchRun:
 
     def __init__(self, plan: OpenPlan, stream: Stream, scratch: DeviceMemory, *, profile: int, bucket: int) -> None:
         self._plan, self._stream, self._bucket = plan, stream, bucket
-        self._graph: Graph | None = None
-        self._tail: Tail | None = None
+        self._graphs: dict[Hashable, Graph | None] = {}  # the longest unused first; None could not be recorded
         self.fault: str | None = None
         with ExitStack() as owned:
             self._context = plan.context()
@@ -117,20 +129,20 @@ class BatchRun:
         What the buffers hold beyond the images is run along, and means nothing.
         """
         self._pixels.host[: len(pixels)] = pixels
-        same = self._tail == tail
-        if same and self._graph is not None:
-            self._graph.launch()
+        key, known = tail.key, tail.key in self._graphs
+        graph = self._graphs.pop(key, None)
+        if graph is not None:
+            graph.launch()
         else:
             self._enqueue(tail)
         self._stream.wait()
-        if not same:
-            self._tail = tail
-            self._capture(tail)
+        self._graphs[key] = graph if known else self._captured(tail)
+        self._drop_graphs(GRAPHS)
 
     def close(self) -> None:
         self._stream.settle()
-        self._drop_graph()
-        self._context = self._tail = None
+        self._drop_graphs(0)
+        self._context = None
         self._owned.close()
 
     def _bind(self, scratch: DeviceMemory, profile: int, bank: DeviceMemory, coder: DeviceMemory) -> None:
@@ -156,22 +168,23 @@ class BatchRun:
         self._plan.checked(self._context.execute_async_v3(self._stream.handle), "run the plan")
         tail.enqueue(self.features, self._bucket, self._stream)
 
-    def _capture(self, tail: Tail) -> None:
-        """Record the run. Where the library cannot be recorded, runs stay plain, which is slower and as right."""
-        self._drop_graph()
+    def _captured(self, tail: Tail) -> Graph | None:
+        """The run, recorded. Where the library cannot be recorded, runs stay plain, which is slower and as right."""
         capturable = getattr(self._context, "is_stream_capturable", None)  # RTX knows before it is tried
         if capturable is not None and not capturable(self._stream.handle):
             self.fault = "the library says that this plan cannot be captured"
-            return
+            return None
         try:
-            self._graph = Graph(self._plan.cuda, self._stream, lambda: self._enqueue(tail))
+            return Graph(self._plan.cuda, self._stream, lambda: self._enqueue(tail))
         except BackendError as err:
             self.fault = first_line(err)
+            return None
 
-    def _drop_graph(self) -> None:
-        if self._graph is not None:
-            self._graph.close()
-        self._graph = None
+    def _drop_graphs(self, kept: int) -> None:
+        while len(self._graphs) > kept:
+            graph = self._graphs.pop(next(iter(self._graphs)))
+            if graph is not None:
+                graph.close()
 
 
 class Worker:
@@ -180,11 +193,15 @@ class Worker:
     All of it is freed by :meth:`close`, or when nobody holds the worker any more; what a failed device does not free is
     left.
 
+    Attributes:
+        beside: what others keep for this worker alone, for as long as they live themselves.
+
     Raises:
         BackendError: the GPU has not enough memory, or failed.
     """
 
     def __init__(self, plan: OpenPlan) -> None:
+        self.beside: weakref.WeakKeyDictionary[object, Any] = weakref.WeakKeyDictionary()
         self._plan = plan
         self._scratch: dict[int, DeviceMemory] = {}
         self._runs: dict[int, BatchRun] = {}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -290,7 +291,7 @@ def test_a_plan_of_one_profile(plan: Path, engine: FakeEngine) -> None:
 def head(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Any:
     fake = fake_cuda_head(engine.cuda)
     monkeypatch.setitem(sys.modules, "coder_engine._cuda", fake)
-    return fake.Head
+    return fake
 
 
 def test_without_the_cuda_head_the_cpu_ranks(plan: Path, engine: FakeEngine) -> None:
@@ -348,36 +349,100 @@ def test_other_options_replace_the_graph(plan: Path, engine: FakeEngine, head: A
 
 def test_long_lists_are_ranked_by_the_cpu(plan: Path, engine: FakeEngine, head: Any) -> None:
     found = Engine(plan)
-    made = head.made
+    made = head.Head.made
     engine.cuda.calls.clear()
     assert len(found.predict(images(1), top=33)[0].top) == 4
     assert engine.cuda.calls == list(REPLAY)
-    assert head.made == made
+    assert head.Head.made == made
 
 
-def test_other_labels(plan: Path, engine: FakeEngine, head: Any) -> None:
-    other = plan.with_name("other.safetensors")
-    other.write_bytes(plan.with_suffix(".safetensors").read_bytes())
-    update_weights(other, labels=("a", "b", "c", "d"))
+@pytest.fixture
+def other(plan: Path) -> Path:
+    """The same texts under other labels."""
+    path = plan.with_name("other.safetensors")
+    path.write_bytes(plan.with_suffix(".safetensors").read_bytes())
+    update_weights(path, labels=("a", "b", "c", "d"))
+    return path
+
+
+def test_other_labels(plan: Path, other: Path, engine: FakeEngine, head: Any) -> None:
     found = Engine(plan)
-    found.predict(images(1))
-    held = len(engine.cuda.held)
-    made = head.made
-    found.use_labels(other)
-    assert head.made == made  # nothing is copied before it is needed
-    assert {one.label for one in found.predict(images(8))} <= set("abcd")
-    assert head.made == made + 1
-    found.use_labels(plan.with_suffix(".safetensors"))
-    found.predict(images(1))
+    for path in (other, plan.with_suffix(".safetensors"), other):
+        found.use_labels(path)
+        found.warm_up((1, 2))
+        if path == other:
+            held, contexts = len(engine.cuda.held), engine.contexts
+    assert {one.label for one in found.predict(images(8)[:2])} <= set("abcd")
+    assert head.Weights.made == 4  # one copy for each time
     gc.collect()
     assert len(engine.cuda.held) == held  # those of before are gone
+    assert engine.contexts == contexts == 2  # and the plan's contexts serve them all
 
 
-def test_a_gpu_that_the_head_cannot_use(plan: Path, engine: FakeEngine, head: Any, monkeypatch: Any) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise RuntimeError("no code for this GPU\nmore")
+def test_until_the_labels_are_on_the_gpu_the_cpu_ranks(
+    plan: Path, other: Path, engine: FakeEngine, head: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Engine(plan)
+    go, make = Event(), head.Weights.__init__
 
-    monkeypatch.setattr(head, "__init__", fail)
+    def slowly(self: Any, *arrays: Any) -> None:
+        assert go.wait(60)
+        make(self, *arrays)
+
+    monkeypatch.setattr(head.Weights, "__init__", slowly)
+    found.use_labels(other)
+    made = head.Head.made
+    assert "; head on the CPU until its texts are on the GPU" in found.description
+    early = found.predict(images(5))
+    assert head.Head.made == made
+    go.set()
+    found.warm_up()
+    assert "; head on the GPU" in found.description
+    late = found.predict(images(5))
+    assert head.Head.made == made + 1
+    assert [one.label for one in early] == [one.label for one in late]
+
+
+def test_threads_share_one_copy(plan: Path, engine: FakeEngine, head: Any) -> None:
+    found = Engine(plan)
+
+    def labels(count: int) -> list[str | None]:
+        return [one.label for one in found.predict(images(count))]
+
+    wanted = {count: labels(count) for count in (1, 3, 8)}
+    with ThreadPoolExecutor(6) as threads:
+        for count, got in zip((1, 3, 8) * 4, threads.map(labels, (1, 3, 8) * 4), strict=True):
+            assert got == wanted[count]
+    assert head.Weights.made == 1
+
+
+def test_features_and_ranks_in_turn_keep_their_graphs(plan: Path, engine: FakeEngine, head: Any) -> None:
+    found = Engine(plan)
+    for _ in range(2):
+        found.embed(images(3))
+        found.predict(images(3))
+    engine.cuda.calls.clear()
+    found.embed(images(3))
+    found.predict(images(3))
+    assert engine.cuda.calls == [*REPLAY, *REPLAY]
+
+
+def test_an_engine_that_is_dropped_frees_all(plan: Path, engine: FakeEngine, head: Any) -> None:
+    found = Engine(plan)
+    found.predict(images(20))
+    assert engine.cuda.held
+    del found
+    gc.collect()
+    assert engine.cuda.held == {}
+
+
+@pytest.mark.parametrize("kind", ["Weights", "Head"])
+def test_a_gpu_that_the_head_cannot_use(plan: Path, engine: FakeEngine, head: Any, kind: str, monkeypatch: Any) -> None:
+    class Failing:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            raise RuntimeError("no code for this GPU\nmore")
+
+    monkeypatch.setattr(head, kind, Failing)
     found = Engine(plan)
     assert "head on the CPU (no code for this GPU)" in found.description
     assert found.predict(images(1))[0].label is not None
@@ -398,6 +463,6 @@ def test_a_head_that_fails_while_running(plan: Path, engine: FakeEngine, head: A
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("CUDA refused")
 
-    monkeypatch.setattr(head, "enqueue", fail)
+    monkeypatch.setattr(head.Head, "enqueue", fail)
     with pytest.raises(BackendError, match=r"^the CUDA head failed \(CUDA refused\); open the engine again$"):
         found.predict(images(2))
