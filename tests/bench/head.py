@@ -16,6 +16,7 @@ from table import median_ms, resident_mb, show
 from coder_engine import _kernels
 from coder_engine.backends.base import count_of
 from coder_engine.cpus import usable_cpus
+from coder_engine.general_texts import pack_texts
 from coder_engine.head import Head
 from coder_engine.metadata import Metadata
 from coder_engine.weights import Weights, load_weights, save_weights
@@ -41,6 +42,13 @@ def synthetic_tensors() -> dict[str, NDArray[Any]]:
         "name_weight": np.full(C, 1 / 19, np.float32),
         "pair_rows": rows,
     }
+
+
+def synthetic_texts() -> dict[str, NDArray[Any]]:
+    """The general texts kept beside them, with sentences of usual length."""
+    kinds = ["name"] * (R // C) + ["attribute"] * (T // C - R // C)
+    sentences = [f"a photo of a thing, which shows feature {n} of its {kind}s." for n, kind in enumerate(kinds)]
+    return pack_texts(unit(np.random.default_rng(4), T), [list(zip(kinds, sentences, strict=True))] * C)
 
 
 def synthetic_weights(path: Path) -> None:
