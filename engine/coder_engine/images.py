@@ -1,15 +1,13 @@
 """Anything that holds a picture -> one upright RGB image, by fixed rules and within limits.
 
-Pillow decodes, or simplejpeg for it (:mod:`coder_engine.jpeg`); the choice of formats, the size check and every error
-are this module's own.
+Pillow decodes, or simplejpeg for it (:mod:`coder_engine.jpeg`); the choice of formats
+(:mod:`coder_engine.image_formats`), the size check and every error are ours.
 """
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -17,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine import jpeg
+from coder_engine.colours import to_rgb
 from coder_engine.errors import ImageError
+from coder_engine.image_formats import broken, open_header
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
-
-    Factory = Callable[[IO[bytes], str], ImageFile.ImageFile]
 
 MAX_PIXELS = 178_956_970
 """Where Pillow itself refuses: twice its ``MAX_IMAGE_PIXELS``, 0.7 GB decoded inside Pillow. A camera's 150
@@ -37,37 +35,7 @@ SUFFIXES = frozenset(
 )
 """File name endings that say "image" when a folder is searched. Reading never looks at them."""
 
-# Formats with a signature and a decoder that runs nothing else (Pillow's EPS starts Ghostscript), commonest
-# first. Icons stay out: their header may claim 16 x 16 over an embedded picture of any size.
-_PLUGINS = {
-    "JPEG": "PIL.JpegImagePlugin",
-    "PNG": "PIL.PngImagePlugin",
-    "WEBP": "PIL.WebPImagePlugin",
-    "GIF": "PIL.GifImagePlugin",
-    "BMP": "PIL.BmpImagePlugin",
-    "TIFF": "PIL.TiffImagePlugin",
-    "PPM": "PIL.PpmImagePlugin",
-    "JPEG2000": "PIL.Jpeg2KImagePlugin",
-    "QOI": "PIL.QoiImagePlugin",
-    "AVIF": "PIL.AvifImagePlugin",
-}
 _PILLOW_WARNS_ABOVE = 1 << 26  # and its MAX_IMAGE_PIXELS, which a process may change, is somewhat higher
-_WEAK_SIGNATURES = {"BMP", "PPM"}  # two letters, which a text may begin with by chance
-_FOREIGN = (
-    (0, b"%PDF", "PDF"),
-    (0, b"%!PS", "PostScript"),
-    (0, b"<svg", "SVG"),
-    (0, b"8BPS", "Photoshop"),
-    (0, b"\0\0\1\0", "Windows icon"),
-    (4, b"JXL ", "JPEG XL"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (4, b"ftypheic", "HEIC"),
-    (4, b"ftypheix", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
-    (4, b"ftypavif", "AVIF"),  # with a Pillow that was built without it
-    (4, b"ftyp", "MP4 video"),
-    (0, b"\x1aE\xdf\xa3", "Matroska video"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +95,7 @@ def read_rgb(
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _from_file(io.BytesIO(source), "image bytes", rules)
     if isinstance(source, np.ndarray):
-        return _to_rgb(_from_array(source))
+        return to_rgb(_from_array(source))
     from PIL import Image
 
     if isinstance(source, Image.Image):
@@ -173,83 +141,7 @@ def _from_file(file: IO[bytes], name: str, rules: _Rules) -> Image.Image:
     if not start:
         raise ImageError("empty", f"{name}: 0 bytes, wanted an image; copy or download it again")
     file.seek(0)
-    return _finish(_open(file, start, name), name, rules, file)
-
-
-def _open(file: IO[bytes], start: bytes, name: str) -> ImageFile.ImageFile:
-    """Read the header only.
-
-    ``PIL.Image.open`` would do, but for its own size check: that warns through process-wide filters, which no
-    thread can silence for itself.
-    """
-    found = _find_decoder(start)
-    if found is None:
-        raise _not_an_image(start, name)
-    kind, factory = found
-    try:
-        return factory(file, "")
-    except Exception as err:
-        if kind in _WEAK_SIGNATURES:
-            raise _not_an_image(start, name) from err
-        raise _broken(err, name, kind) from err
-
-
-def _find_decoder(start: bytes) -> tuple[str, Factory] | None:
-    from PIL import Image
-
-    for kind, plugin in _PLUGINS.items():
-        try:
-            importlib.import_module(plugin)
-        except ModuleNotFoundError:  # an older Pillow has no AVIF
-            continue
-        factory, accept = Image.OPEN[kind]
-        if accept is not None and accept(start) is True:
-            return kind, factory
-    if _foreign(start) == "HEIC" and _has_heif():
-        return "HEIF", Image.OPEN["HEIF"][0]
-    return None
-
-
-def _has_heif() -> bool:
-    """Whether Pillow can read HEIC, which the optional pillow-heif teaches it."""
-    from PIL import Image
-
-    if "HEIF" not in Image.OPEN:
-        try:
-            importlib.import_module("pillow_heif").register_heif_opener()
-        except ModuleNotFoundError:
-            return False
-    return True
-
-
-def _foreign(start: bytes) -> str | None:
-    return next((kind for at, magic, kind in _FOREIGN if start[at:].startswith(magic)), None)
-
-
-def _not_an_image(start: bytes, name: str) -> ImageError:
-    kind = _foreign(start)
-    if kind is None:
-        readable = ", ".join(_PLUGINS)
-        got = f"begins with {start[:8]!r}, which is no image"
-        return ImageError("not-an-image", f"{name}: {got}; wanted {readable}")
-    mend = "pip install pillow-heif, or convert it to JPEG" if kind == "HEIC" else "convert it to JPEG or PNG"
-    return ImageError("unsupported", f"{name}: {kind} is not read here; {mend}")
-
-
-def _broken(err: Exception, name: str, kind: str | None) -> ImageError:
-    """The one place where whatever Pillow and its codecs raise becomes an ImageError."""
-    from PIL import Image
-
-    words = " ".join(str(err).split())  # codecs end some of theirs with a newline
-    what = f"{type(err).__name__}: {words}" if words else type(err).__name__
-    if isinstance(err, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return ImageError("too-large", f"{name}: its decoder refuses the size ({words}); make it smaller")
-    if isinstance(err, MemoryError):
-        return ImageError("too-large", f"{name}: not enough memory to decode it; make it smaller")
-    if isinstance(err, OSError) and err.errno is not None:
-        return ImageError("unreadable", f"{name}: reading failed ({what}); check the disk")
-    damage = f"{kind or 'image'} data cut short or damaged ({what})"
-    return ImageError("truncated", f"{name}: {damage}; copy or download it again")
+    return _finish(open_header(file, start, name), name, rules, file)
 
 
 def _finish(image: Image.Image, name: str, rules: _Rules, file: IO[bytes] | None = None) -> Image.Image:
@@ -265,9 +157,9 @@ def _finish(image: Image.Image, name: str, rules: _Rules, file: IO[bytes] | None
         _load(image, rules, file)
         turn = _turn(image) if rules.exif else None
     except Exception as err:
-        raise _broken(err, name, image.format) from err
+        raise broken(err, name, image.format) from err
     try:
-        rgb = _to_rgb(image)
+        rgb = to_rgb(image)
     except ImageError as err:
         raise ImageError(err.kind, f"{name}: {err}") from err
     if turn is None:
@@ -322,51 +214,3 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
     }.get(orientation)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        return _from_high_bytes(image)
-    if image.mode == "F":
-        raise ImageError(
-            "unsupported",
-            "32-bit float pixels do not say which value is white; save it with 8 bits, or pass a uint8 array",
-        )
-    if image.mode == "LAB":
-        return _from_lab(image)
-    if image.mode in ("La", "RGBa"):  # premultiplied
-        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
-    return _on_white(image) if image.has_transparency_data else image.convert("RGB")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    from PIL import Image
-
-    rgba = image.convert("RGBA")
-    white = Image.new("RGB", rgba.size, (255, 255, 255))
-    white.paste(rgba, mask=rgba)
-    return white
-
-
-def _from_high_bytes(image: Image.Image) -> Image.Image:
-    from PIL import Image
-
-    values = np.asarray(image)
-    if image.mode == "I" and (values.min() < 0 or values.max() > 0xFFFF):
-        raise ImageError(
-            "unsupported",
-            f"pixels from {values.min()} to {values.max()}, wanted 0 to 65535; save it as 8 or 16 bits",
-        )
-    return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
-
-
-def _from_lab(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms
-
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    rgb = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-    if rgb is None:
-        raise ImageError("unsupported", "LAB pixels could not be turned into sRGB; save it as RGB")
-    return rgb
