@@ -18,7 +18,8 @@ import onnx
 from numpy.typing import NDArray
 
 from coder_engine.backends import open_backend
-from coder_engine.backends.base import Backend, Unavailable
+from coder_engine.backends.available import Unavailable
+from coder_engine.backends.base import Backend
 from coder_engine.backends.onnxruntime import OnnxRuntimeCpu, open_session
 from coder_engine.backends.openvino import OpenVinoCpu
 from coder_engine.cpus import usable_cpus

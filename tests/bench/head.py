@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from table import median_ms, resident_mb, show
 
 from coder_engine import _kernels
-from coder_engine.backends.base import count_of
+from coder_engine.backends.available import count_of
 from coder_engine.cpus import usable_cpus
 from coder_engine.general_texts import pack_texts
 from coder_engine.head import Head

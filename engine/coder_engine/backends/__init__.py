@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coder_engine.backends.base import STORED, Backend, PassedOver, Unavailable, stored_precision
+from coder_engine.backends.available import PassedOver, Unavailable
+from coder_engine.backends.base import STORED, Backend, stored_precision
 from coder_engine.backends.onnxruntime import OnnxRuntimeCpu
 from coder_engine.backends.onnxruntime_cuda import OnnxRuntimeCuda
 from coder_engine.backends.openvino import OpenVinoCpu

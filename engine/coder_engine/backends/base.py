@@ -6,18 +6,16 @@ in fp32 by the head, so a backend's precision never reaches the ranking itself.
 
 from __future__ import annotations
 
-import importlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.backends.available import PassedOver
 from coder_engine.backends.buckets import bucket_of, chunks
 from coder_engine.errors import BackendError, EngineError
 from coder_engine.metadata import Metadata
@@ -35,36 +33,6 @@ STORED = ("fp32", "fp16", "bf16", "int8")
 
 _RECORD = re.compile(rb"coder\.precision\x12[\x04](%s)" % "|".join(STORED).encode())
 _TAIL = 1 << 16
-
-
-class Unavailable(BackendError):
-    """This machine cannot run a backend as asked; the message names what is missing and the command that mends it.
-
-    Attributes:
-        short: the same in a few words, for one line about several backends.
-    """
-
-    def __init__(self, short: str, message: str) -> None:
-        super().__init__(message)
-        self.short = short
-
-
-@dataclass(frozen=True, kw_only=True)
-class PassedOver:
-    """A backend that "auto" would have taken before the one it took.
-
-    Attributes:
-        title: the backend.
-        short: why it was not taken, in a few words.
-        reason: why, and the command that mends it.
-    """
-
-    title: str
-    short: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.title} ({self.short})"
 
 
 class Ranker(Protocol):
@@ -267,38 +235,3 @@ def stored_precision(path: Path) -> str:
     except OSError:  # whoever opens it next tells what is wrong
         return "fp32"
     return found[-1].decode() if found else "fp32"
-
-
-def import_runtime(module: str, title: str, extra: str) -> ModuleType:
-    """Import a runtime, or name the extra that brings it.
-
-    Raises:
-        Unavailable: it is not installed, or its own libraries do not load.
-    """
-    try:
-        found = importlib.import_module(module)
-        if found.__spec__ is not None and found.__spec__.origin is None:
-            raise ModuleNotFoundError(f"its folder is empty: {list(found.__path__)}")  # as uninstalling leaves it
-        return found
-    except ModuleNotFoundError as err:
-        message = f"{title} is not installed ({err}); install it: pip install 'coder-engine[{extra}]'"
-        raise Unavailable("not installed", message) from err
-    except ImportError as err:
-        mend = f"pip install --force-reinstall 'coder-engine[{extra}]'"
-        message = f"{title} does not load ({first_line(err)}); install it anew: {mend}"
-        raise Unavailable("does not load", message) from err
-
-
-def first_line(err: Exception) -> str:
-    """What a runtime's error says, short enough for one line of ours."""
-    return (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
-
-
-def count_of(number: int, noun: str) -> str:
-    """``1 thread``, ``2 threads``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def less_memory(count: int) -> str:
-    """What to use where a device has not enough memory for ``count`` images."""
-    return f"a smaller batch (--batch-size {count // 2})" if count > 1 else "a GPU with more free memory (nvidia-smi)"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from coder_engine.backends.base import Unavailable, count_of, first_line, import_runtime, less_memory
+from coder_engine.backends.available import Unavailable, count_of, first_line, import_runtime, less_memory
 from coder_engine.errors import BackendError
 
 _NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorDevicesUnavailable", "cudaErrorInvalidDevice")

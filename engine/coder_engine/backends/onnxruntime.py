@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.base import EXPORT_AGAIN, Backend, Unavailable, count_of, first_line, import_runtime
+from coder_engine.backends.available import Unavailable, count_of, first_line, import_runtime
+from coder_engine.backends.base import EXPORT_AGAIN, Backend
 from coder_engine.errors import BackendError, EngineError
 
 WHEELS = ("onnxruntime", "onnxruntime-gpu")

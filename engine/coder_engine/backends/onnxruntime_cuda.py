@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.base import EXPORT_AGAIN, Backend, Unavailable, count_of, first_line, less_memory
+from coder_engine.backends.available import Unavailable, count_of, first_line, less_memory
+from coder_engine.backends.base import EXPORT_AGAIN, Backend
 from coder_engine.backends.cuda_driver import require_gpu
 from coder_engine.backends.onnxruntime import import_onnxruntime, interface, new_session
 from coder_engine.errors import BackendError, EngineError

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.base import EXPORT_AGAIN, Backend, Unavailable, count_of, import_runtime
+from coder_engine.backends.available import Unavailable, count_of, import_runtime
+from coder_engine.backends.base import EXPORT_AGAIN, Backend
 from coder_engine.caches import cache_folder
 from coder_engine.errors import BackendError, EngineError
 

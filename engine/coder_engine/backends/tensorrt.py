@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.base import Backend, Unavailable
+from coder_engine.backends.available import Unavailable
+from coder_engine.backends.base import Backend
 from coder_engine.backends.buckets import chunks
 from coder_engine.backends.cuda_driver import first_gpu, require_gpu
 from coder_engine.backends.cuda_memory import Cuda, naming_the_batch

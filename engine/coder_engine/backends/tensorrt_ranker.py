@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.base import first_line
+from coder_engine.backends.available import first_line
 from coder_engine.backends.buckets import chunks
 from coder_engine.backends.cuda_memory import Mirrored, Stream, naming_the_batch
 from coder_engine.backends.pool import Pool

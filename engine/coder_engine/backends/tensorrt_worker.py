@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.base import first_line
+from coder_engine.backends.available import first_line
 from coder_engine.backends.buckets import bucket_of
 from coder_engine.backends.cuda_memory import Cuda, DeviceMemory, Graph, Mirrored, OutOfDeviceMemory, Stream
 from coder_engine.errors import BackendError

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from coder_engine.backends.base import Unavailable
+from coder_engine.backends.available import Unavailable
 from coder_engine.backends.cuda_driver import Gpu, first_gpu
 from coder_engine.caches import cache_folder
 from coder_engine.errors import EngineError

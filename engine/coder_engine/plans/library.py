@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from coder_engine.backends.base import Unavailable, import_runtime
+from coder_engine.backends.available import Unavailable, import_runtime
 
 LIBRARIES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 """What people call them by the module's name; the first that is installed is taken."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from coder_engine.backends.base import Unavailable
+from coder_engine.backends.available import Unavailable
 from coder_engine.backends.cuda_driver import Gpu
 from coder_engine.errors import EngineError
 from coder_engine.metadata import Metadata
