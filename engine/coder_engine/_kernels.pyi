@@ -64,6 +64,7 @@ class Head:
         pair_starts: NDArray[np.int64] | None,
         pair_others: NDArray[np.int32] | None,
         *,
+        pair_file: tuple[int, int] | None = None,
         threads: int = 1,
         isa: str = "auto",
     ) -> None:
@@ -81,6 +82,8 @@ class Head:
                 None = dense: P = C (C - 1) / 2 and the pair a < b is row a (2C - a - 1) / 2 + (b - a - 1).
             pair_others: [P], the b of each row, ascending inside each a. None exactly when
                 ``pair_starts`` is.
+            pair_file: a file's descriptor, open for as long as the Head lives, and where ``pair_rows`` begin in it:
+                rows are then read from there rather than through the map, see ``coder_engine.mapped``.
             threads: 1 to 1024, the caller counted.
             isa: ``"auto"`` or one of ``isas()``.
 
@@ -171,6 +174,7 @@ class Head:
             TypeError: an array has another dtype or is strided.
             ValueError: a shape, ``scale``, ``temperature`` or ``margin`` is wrong, or an output is read-only.
                 Nothing is written.
-            RuntimeError: a feature, a coder row or a pair row needed holds a NaN or an infinity; the message
-                names the first such image row, and the outputs' contents are unspecified.
+            RuntimeError: a feature, a coder row or a pair row needed holds a NaN or an infinity, or such a row
+                cannot be read; the message names the first such image row, and the outputs' contents are
+                unspecified.
         """

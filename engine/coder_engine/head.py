@@ -21,9 +21,6 @@ except ImportError as err:
 CANDIDATES = 5
 """k: the classes that meet in duels (Eq. 9)."""
 
-_RELEASE_AFTER = 4
-"""Reranked images between two ``Weights.release_pages``: 40 rows, for which 20 MB were seen mapped."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
@@ -74,8 +71,7 @@ class Head:
 
     def __init__(self, weights: Weights, *, threads: int = 1) -> None:
         self.classes = len(weights.meta.labels)
-        self._weights = weights
-        self._reranked = 0
+        self._weights = weights  # whose arrays and file the kernels read
         self._rows, self._width = weights.bank.shape
         self._scale = weights.meta.logit_scale
         self._temperature = weights.meta.temperature
@@ -87,6 +83,7 @@ class Head:
                 weights.pair_rows,
                 weights.pair_starts,
                 weights.pair_others,
+                pair_file=None if weights.pair_file is None else weights.pair_file.place,
                 threads=threads,
             )
         except ValueError as err:
@@ -110,7 +107,7 @@ class Head:
             rerank: False stops after stage 1.
 
         Raises:
-            EngineError: a feature is NaN or infinite.
+            EngineError: a feature is NaN or infinite, or a pair row cannot be read.
         """
         coder = np.empty((len(features), self._rows), np.float32)
         out = empty_ranking(len(features), self.classes, top)
@@ -130,7 +127,6 @@ class Head:
             raise EngineError(
                 f"{err}; the engine file is damaged or overflows in its precision: export it again"
             ) from err
-        self._count(int(out.reranked.sum()))
         return out
 
     def product(self, rows: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -145,10 +141,3 @@ class Head:
         except RuntimeError as err:
             raise EngineError(f"{err}; the engine file is damaged: export it again") from err
         return out
-
-    def _count(self, reranked: int) -> None:
-        # Not exact when threads race; it need not be.
-        self._reranked += reranked
-        if self._reranked >= _RELEASE_AFTER:
-            self._reranked = 0
-            self._weights.release_pages()

@@ -9,8 +9,6 @@ the metadata and every tensor but the mapped ones, whose own are in the metadata
 from __future__ import annotations
 
 import hashlib
-import json
-import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -26,6 +24,7 @@ from coder_engine import general_texts, pair_texts
 from coder_engine.errors import EngineError, WeightsError
 from coder_engine.files import replacing, sha256_of
 from coder_engine.general_texts import GeneralTexts
+from coder_engine.mapped import PairFile, open_mapped, release
 from coder_engine.metadata import Metadata
 from coder_engine.weight_table import DTYPES, MAPPED, shape_problem
 
@@ -35,13 +34,11 @@ FORMAT_VERSION = 2
 _NEEDED = ("bank", "name_offsets", "name_weight")
 _GROUPS = (general_texts.TENSORS, pair_texts.TENSORS)
 """All of a group or none."""
-_READ_WHOLE = ("adapter_keys",)
-"""Mapped tensors whose every page each image needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """An open weight file. Large tensors are mapped, not read: of ``pair_rows``, ten rows are touched an image."""
+    """An open weight file. Large tensors are mapped, not read; ``pair_file`` is where to read single pair rows."""
 
     path: Path
     meta: Metadata
@@ -49,6 +46,7 @@ class Weights:
     name_offsets: NDArray[np.int32]
     name_weight: NDArray[np.float32]
     pair_rows: NDArray[np.float16] | None = None
+    pair_file: PairFile | None = None
     pair_starts: NDArray[np.int64] | None = None
     pair_others: NDArray[np.int32] | None = None
     texts: NDArray[np.float32] | None = None
@@ -82,17 +80,6 @@ class Weights:
             return None
         return GeneralTexts(**{name: getattr(self, name) for name in general_texts.TENSORS})
 
-    def release_pages(self) -> None:
-        """Give what is mapped back to the page cache; the next use maps it again from there.
-
-        The operating system maps much around each row touched (up to half a megabyte was seen), so rows of many classes
-        would soon make all 512 MB of a thousand classes count as this process's memory.
-        """
-        for name in MAPPED.keys() - _READ_WHOLE:
-            mapping = getattr(getattr(self, name), "base", None)
-            if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-                mapping.madvise(mmap.MADV_DONTNEED)
-
     def check(self) -> None:
         """Read all that is mapped and compare its digests; :func:`load_weights` does not: it can be more than 512 MB.
 
@@ -100,7 +87,9 @@ class Weights:
             WeightsError: it is not what was exported.
         """
         for name, digest in self.meta.digests.items():
-            if _digest([getattr(self, name)]) != digest:
+            found = _digest([getattr(self, name)])
+            release(getattr(self, name))
+            if found != digest:
                 raise WeightsError(
                     f"{self.path}: tensor {name!r} was edited or damaged after export; "
                     "export it again with coder-export"
@@ -131,7 +120,9 @@ def load_weights(path: str | PathLike[str]) -> Weights:
     except (KeyError, TypeError, ValueError, RecursionError) as err:
         raise WeightsError(f"{path}: its metadata is malformed ({err!r}); export it again with coder-export") from err
     _check_whole(path, names, meta)
-    return Weights(path=path, meta=meta, **arrays, **_mapped(path, [name for name in MAPPED if name in names]))
+    mapped = open_mapped(path, [name for name in MAPPED if name in names])
+    tensors: dict[str, Any] = {**arrays, **mapped}
+    return Weights(path=path, meta=meta, **tensors)
 
 
 def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -140,12 +131,15 @@ def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]
     Raises:
         WeightsError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    ready = {name: np.ascontiguousarray(array, DTYPES[name]) for name, array in tensors.items()}
+    ready: dict[str, Any] = {name: np.ascontiguousarray(array, DTYPES[name]) for name, array in tensors.items()}
     meta = replace(meta, digests={name: _digest([ready[name]]) for name in MAPPED if name in ready})
     Weights(path=path, meta=meta, **ready)
     empty = [name for name in MAPPED if name in ready and not ready[name].size]  # which nothing can map
     if empty:
-        raise WeightsError(f"{path}: {empty[0]} must be {MAPPED[empty[0]][2]}, got {list(ready[empty[0]].shape)}")
+        got = list(ready[empty[0]].shape)
+        raise WeightsError(
+            f"{path}: {empty[0]} must be {MAPPED[empty[0]][2]}, got {got}; leave it out where it is empty"
+        )
     header = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "coder": meta.to_json()}
     header["digest"] = _header_digest(header, ready)
     try:
@@ -244,23 +238,3 @@ def _digest(arrays: list[NDArray[Any]]) -> str:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def _mapped(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Map tensors. The library has checked the header by now; it only does not tell the offsets."""
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length)) if names else {}
-    found: dict[str, NDArray[Any]] = {}
-    for name in names:
-        kind, axes, wanted = MAPPED[name]
-        entry = header[name]
-        shape = tuple(entry["shape"])
-        if entry["dtype"] != kind or len(shape) != axes or 0 in shape:
-            raise WeightsError(
-                f"{path}: {name} must be {wanted}, got {entry['dtype']} {entry['shape']}; "
-                "export it again with coder-export"
-            )
-        dtype = np.dtype(DTYPES[name]).newbyteorder("<")
-        found[name] = np.memmap(path, dtype, mode="r", offset=8 + length + entry["data_offsets"][0], shape=shape)
-    return found

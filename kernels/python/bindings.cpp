@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <optional>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "arrays.h"
@@ -20,11 +22,12 @@ using Released = py::gil_scoped_release;
 class PyHead {
  public:
   PyHead(Array<float> bank, Array<int32_t> offsets, Array<float> weight, std::optional<py::array> rows,
-         std::optional<Array<int64_t>> starts, std::optional<Array<int32_t>> others, int threads,
-         const std::string& isa)
+         std::optional<Array<int64_t>> starts, std::optional<Array<int32_t>> others,
+         std::optional<std::pair<int, int64_t>> file, int threads, const std::string& isa)
       : arrays_{bank, offsets, weight} {
     const Bank bank_view = bank_of(bank, offsets, weight);
-    const Pairs pairs = pairs_of(bank_view, rows, starts, others);
+    Pairs pairs = pairs_of(bank_view, rows, starts, others);
+    if (file) std::tie(pairs.file, pairs.offset) = *file;
     if (rows) arrays_.push_back(*rows);
     if (starts) arrays_.push_back(*starts);
     if (others) arrays_.push_back(*others);
@@ -98,10 +101,11 @@ PYBIND11_MODULE(_kernels, m) {
   const auto fixed = [](const char* name) { return py::arg(name).noconvert(); };
   py::class_<PyHead>(m, "Head")
       .def(py::init<Array<float>, Array<int32_t>, Array<float>, std::optional<py::array>,
-                    std::optional<Array<int64_t>>, std::optional<Array<int32_t>>, int, const std::string&>(),
+                    std::optional<Array<int64_t>>, std::optional<Array<int32_t>>,
+                    std::optional<std::pair<int, int64_t>>, int, const std::string&>(),
            fixed("bank"), fixed("name_offsets"), fixed("name_weight"), fixed("pair_rows"),
-           fixed("pair_starts"), fixed("pair_others"), py::kw_only(), py::arg("threads") = 1,
-           py::arg("isa") = "auto")
+           fixed("pair_starts"), fixed("pair_others"), py::kw_only(), py::arg("pair_file") = py::none(),
+           py::arg("threads") = 1, py::arg("isa") = "auto")
       .def("coder", &PyHead::coder, fixed("features"), fixed("out"))
       .def("product", &PyHead::product, fixed("rows"), fixed("features"), fixed("out"))
       .def("rank", &PyHead::rank, fixed("features"), fixed("coder"), py::kw_only(), py::arg("scale"),

@@ -1,7 +1,12 @@
 #include "rank_image.h"
 
+#include <sys/types.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <vector>
 
 namespace coder {
 
@@ -74,13 +79,30 @@ bool gate_opens(const Problem& problem, const ImageRows& image) {
 }
 
 struct Duels {
-  const uint16_t* row[max_candidates][max_candidates] = {};  // i < j in stage-1 order; nullptr = no texts
-  float gap[max_candidates][max_candidates] = {};            // of i over j
-  float sum[max_candidates] = {};                            // S of Eq. 15
+  int64_t row[max_candidates][max_candidates] = {};  // i < j in stage-1 order; -1 = no texts
+  float gap[max_candidates][max_candidates] = {};    // of i over j
+  float sum[max_candidates] = {};                    // S of Eq. 15
 };
 
-void prefetch(const uint16_t* row, int64_t width) {
-  for (int64_t d = 0; d < width; d += 32) __builtin_prefetch(row + d);
+void prefetch(const Pairs& pairs, int64_t row, int64_t width) {
+  if (pairs.file >= 0) return;
+  for (int64_t d = 0; d < width; d += 32) __builtin_prefetch(pairs.rows + row * width + d);
+}
+
+// A row of pairs; nullptr where the file does not give it.
+const uint16_t* read_row(const Pairs& pairs, int64_t row, int64_t width) {
+  if (pairs.file < 0) return pairs.rows + row * width;
+  thread_local std::vector<uint16_t> buffer;
+  buffer.resize(static_cast<size_t>(width));
+  auto* to = reinterpret_cast<char*>(buffer.data());
+  int64_t at = pairs.offset + 2 * width * row;
+  for (int64_t left = 2 * width; left > 0;) {
+    const ssize_t got = pread(pairs.file, to, static_cast<size_t>(left), static_cast<off_t>(at));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return nullptr;
+    to += got, at += got, left -= got;
+  }
+  return buffer.data();
 }
 
 // Finds the rows of all candidate pairs and asks for them, so the dot products do not wait one after another
@@ -91,22 +113,24 @@ bool find_rows(const Problem& problem, const int32_t* ids, Duels& duels) {
     for (int j = i + 1; j < problem.candidates; ++j) {
       const int64_t row =
           pair_row(problem.pairs, problem.bank.classes, std::min(ids[i], ids[j]), std::max(ids[i], ids[j]));
+      duels.row[i][j] = row;
       if (row < 0) continue;
-      duels.row[i][j] = problem.pairs.rows + row * problem.bank.width;
-      prefetch(duels.row[i][j], problem.bank.width);
+      prefetch(problem.pairs, row, problem.bank.width);
       any = true;
     }
   }
   return any;
 }
 
-// gap_ab = x.g_ab = -gap_ba. False where a pair row is not finite.
-bool fight(const Problem& problem, const float* feature, const int32_t* ids, Duels& duels) {
+// gap_ab = x.g_ab = -gap_ba.
+Fault fight(const Problem& problem, const float* feature, const int32_t* ids, Duels& duels) {
   for (int i = 0; i < problem.candidates; ++i) {
     for (int j = i + 1; j < problem.candidates; ++j) {
-      if (duels.row[i][j] == nullptr) continue;
-      const float lower = problem.kernels.dot_half(duels.row[i][j], feature, problem.bank.width);
-      if (!std::isfinite(lower)) return false;
+      if (duels.row[i][j] < 0) continue;
+      const uint16_t* row = read_row(problem.pairs, duels.row[i][j], problem.bank.width);
+      if (row == nullptr) return Fault::file;
+      const float lower = problem.kernels.dot_half(row, feature, problem.bank.width);
+      if (!std::isfinite(lower)) return Fault::pair;
       duels.gap[i][j] = ids[i] < ids[j] ? lower : -lower;
       duels.gap[j][i] = -duels.gap[i][j];
     }
@@ -116,7 +140,7 @@ bool fight(const Problem& problem, const float* feature, const int32_t* ids, Due
     for (int j = 0; j < problem.candidates; ++j) sum += static_cast<double>(duels.gap[i][j]);
     duels.sum[i] = static_cast<float>(sum);
   }
-  return true;
+  return Fault::none;
 }
 
 // Sorts the candidates by S, ties by stage-1 rank, and writes ids, gaps and duels in that order.
@@ -152,7 +176,10 @@ Fault rank_image(const Problem& problem, const ImageRows& image) {
                       problem.options.scale / problem.options.temperature);
   Duels duels;
   *image.reranked = gate_opens(problem, image) && find_rows(problem, image.ids, duels);
-  if (*image.reranked && !fight(problem, image.feature, image.ids, duels)) return Fault::pair;
+  if (*image.reranked) {
+    const Fault fault = fight(problem, image.feature, image.ids, duels);
+    if (fault != Fault::none) return fault;
+  }
   write_order(problem.candidates, duels, image);
   for (int64_t i = 0; i < problem.top; ++i) image.scores[i] = static_cast<float>(score(image.ids[i]));
   return Fault::none;

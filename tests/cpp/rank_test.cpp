@@ -1,4 +1,8 @@
 // Head::rank against Eq. 8-15 in double precision, and its rules for ties, missing pairs and bad numbers.
+#include <unistd.h>
+
+#include <cstdio>
+
 #include "model.h"
 #include "testing.h"
 
@@ -8,6 +12,23 @@ using coder::Isa;
 using coder::RankOptions;
 
 constexpr RankOptions always{100.0, 1.0, -1.0, true};
+
+// Without a name, so that nothing is left.
+class TemporaryFile {
+ public:
+  TemporaryFile() : file_(std::tmpfile()) { CHECK(file_ != nullptr); }
+  ~TemporaryFile() { std::fclose(file_); }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  void write(const void* from, size_t bytes) const {
+    CHECK(std::fwrite(from, 1, bytes, file_) == bytes && std::fflush(file_) == 0);
+  }
+  void cut(off_t bytes) const { CHECK(ftruncate(descriptor(), bytes) == 0); }
+  int descriptor() const { return fileno(file_); }
+
+ private:
+  std::FILE* file_;
+};
 
 Answer run(const Model& model, const coder::Head& head, const std::vector<float>& features, int64_t top,
            const RankOptions& options) {
@@ -180,6 +201,29 @@ void bad_weights(Isa isa) {
       "coder row", [&] { run(model, model.head(isa), std::vector<float>(33, 0.03f), 5, always); }));
 }
 
+// Rows come from the file and not from the map; a file that ends too early is an error and no crash.
+void rows_of_a_file(Isa isa) {
+  for (PairKind kind : {PairKind::dense, PairKind::sparse}) {
+    const Model model(20, 33, kind);
+    const std::vector<float> features = model.images(9);
+    const Answer wanted = run(model, model.head(isa), features, 5, always);
+    const std::vector<uint16_t> zeros(model.halves.size(), 0);
+    TemporaryFile file;
+    file.write("head of the file", 16);
+    file.write(model.halves.data(), model.halves.size() * 2);
+    coder::Pairs pairs = model.pairs_view();
+    pairs.rows = zeros.data();
+    pairs.file = file.descriptor();
+    pairs.offset = 16;
+    const coder::Head head(model.bank_view(), pairs, 2, isa);
+    const Answer got = run(model, head, features, 5, always);
+    CHECK(got.ids == wanted.ids && got.duels == wanted.duels && got.gaps == wanted.gaps);
+    file.cut(16);
+    CHECK(throws<std::runtime_error>("image row 0 cannot be ranked: a pair row it needs cannot be read",
+                                     [&] { run(model, head, features, 5, always); }));
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -192,6 +236,7 @@ int main() {
     no_texts_for_the_candidates(isa);
     bad_inputs(isa);
     bad_weights(isa);
+    rows_of_a_file(isa);
   }
   return finish();
 }

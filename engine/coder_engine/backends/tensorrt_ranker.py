@@ -23,6 +23,7 @@ from coder_engine.backends.pool import Pool
 from coder_engine.backends.tensorrt_worker import OpenPlan, Worker
 from coder_engine.errors import BackendError, EngineError
 from coder_engine.head import Ranking, empty_ranking, joined
+from coder_engine.mapped import release
 from coder_engine.weights import Weights
 
 MOST = 32
@@ -157,7 +158,7 @@ class TensorRtRanker:
         except RuntimeError as err:
             self.fault = first_line(err)
         finally:
-            weights.release_pages()
+            release(weights.pair_rows)
         return None
 
     def _head_of(self, worker: Worker, max_batch: int) -> DeviceHead | None:

@@ -32,6 +32,8 @@ struct Pairs {
                           // = dense: P = C (C - 1) / 2 and (a, b) is row a (2C - a - 1) / 2 + (b - a - 1)
   const int32_t* others;  // [P], the b of each row, ascending inside each a; nullptr exactly when starts is
   int64_t count;          // P
+  int file = -1;          // a descriptor to read rows by instead of through the map: row i at offset + 2 D i.
+  int64_t offset = 0;     // A map of a file keeps much around each row resident, and kills where it was cut
 };
 
 struct RankOptions {
@@ -53,9 +55,10 @@ struct Ranking {
 };
 
 // Two-stage CODER over frozen weights. The memory behind `bank` and `pairs` stays the caller's and must
-// outlive the Head. After construction nothing is allocated, and any number of threads may call one Head at
-// once: one of them gets the thread pool, the others run alone. An image's result depends on its own row
-// only, not on B, its place, `threads` or other callers; between instruction sets it may differ by rounding.
+// outlive the Head, as must the file. After construction nothing is allocated but a row for each thread, and
+// any number of threads may call one Head at once: one of them gets the thread pool, the others run alone. An
+// image's result depends on its own row only, not on B, its place, `threads` or other callers; between
+// instruction sets it may differ by rounding.
 class Head {
  public:
   // threads >= 1 counts the caller: threads - 1 are started here and joined in the destructor. Throws
@@ -81,8 +84,8 @@ class Head {
   //                       are.
   // reranked is true where stage 2 ran: it was asked for, the gate was open and a candidate pair has texts.
   // Throws std::invalid_argument for options out of range, and std::runtime_error naming the first image with
-  // a NaN or an infinity in its feature, its coder row or a pair row it needs; what the buffers hold is then
-  // unspecified.
+  // a NaN or an infinity in its feature, its coder row or a pair row it needs, or such a row that cannot be
+  // read; what the buffers hold is then unspecified.
   void rank(const float* features, const float* coder, int64_t batch, const RankOptions& options,
             const Ranking& out) const;
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from numpy.testing import assert_array_equal
 
 import coder_engine.weights as weights_module
 from coder_engine import general_texts
-from coder_engine.errors import WeightsError
+from coder_engine.errors import EngineError, WeightsError
+from coder_engine.head import Head
+from coder_engine.mapped import release
 from coder_engine.metadata import Metadata
 from coder_engine.weights import Weights, load_weights, save_weights, update_weights
 from helpers_weights import (
@@ -30,6 +33,7 @@ from helpers_weights import (
     join,
     make_tensors,
     normal,
+    place,
     seal,
     sha256,
     split,
@@ -189,7 +193,6 @@ def test_all_that_is_mapped_is_kept_by_updates(path: Path, kind: str) -> None:
         for name, array in tensors.items():
             assert_array_equal(getattr(found, name), array, strict=True)
         found.check()
-        found.release_pages()
 
 
 @pytest.mark.parametrize("name", MAPPED)
@@ -302,8 +305,29 @@ def test_opening_does_not_read_the_pair_rows(path: Path) -> None:
     assert resident_bytes() - before < 20_000_000
     assert not weights.pair_rows.view(np.uint16).max()
     assert resident_bytes() - before > 150_000_000
-    weights.release_pages()
+    release(weights.pair_rows)
     assert resident_bytes() - before < 40_000_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to tell resident memory")
+def test_ranking_keeps_no_pair_rows(path: Path) -> None:
+    classes, width = 600, 256
+    tensors = {
+        "bank": normal(2 * classes, width),
+        "name_offsets": np.arange(classes + 1, dtype=np.int32),
+        "name_weight": np.ones(classes, np.float32),
+        "pair_rows": np.zeros((classes * (classes - 1) // 2, width), np.float16),
+    }
+    assert tensors["pair_rows"].nbytes > 90_000_000
+    save_weights(path, replace(PLAIN, labels=tuple(map(str, range(classes)))), tensors)
+    del tensors["pair_rows"]
+    head = Head(load_weights(path))
+    images = normal(3000, width)
+    head.rank(images[:10])
+    before = resident_bytes()
+    for image in images:
+        assert head.rank(image[None]).reranked.all()
+    assert resident_bytes() - before < 2_000_000
 
 
 def test_released_pages_read_the_same(path: Path) -> None:
@@ -311,10 +335,55 @@ def test_released_pages_read_the_same(path: Path) -> None:
     save_weights(path, PLAIN, tensors)
     weights = load_weights(path)
     weights.check()
-    weights.release_pages()
+    release(weights.pair_rows)
     assert_array_equal(weights.pair_rows, tensors["pair_rows"])
 
 
-@pytest.mark.parametrize("kind", ["no pairs", "dense"])
-def test_there_is_nothing_to_release_without_a_map(kind: str) -> None:
-    Weights(path=Path("memory"), meta=PLAIN, **make_tensors(kind)).release_pages()
+def test_there_is_nothing_to_release_without_a_map() -> None:
+    release(None)
+    release(make_tensors("dense")["pair_rows"])
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_rows_read_from_the_file_rank_as_those_in_memory(path: Path, kind: str) -> None:
+    tensors = make_tensors(kind)
+    save_weights(path, PLAIN, tensors)
+    found = load_weights(path)
+    assert found.pair_file is not None
+    images = normal(50, D)
+    wanted = Head(Weights(path=path, meta=PLAIN, **tensors)).rank(images)
+    for name, array in Head(found).rank(images).__dict__.items():
+        assert_array_equal(array, getattr(wanted, name), err_msg=name)
+    assert wanted.reranked.any()
+
+
+def test_a_replaced_file_is_read_as_it_was(path: Path) -> None:
+    tensors = make_tensors("dense")
+    save_weights(path, PLAIN, tensors)
+    head, images = Head(load_weights(path)), normal(50, D)
+    wanted = head.rank(images)
+    save_weights(path, PLAIN, make_tensors("dense"))
+    assert_array_equal(head.rank(images).duels, wanted.duels)
+
+
+def test_a_file_that_is_cut_while_in_use_is_an_error(saved: Path) -> None:
+    head, (start, _) = Head(load_weights(saved)), place(saved, "pair_rows")
+    os.truncate(saved, start)
+    with pytest.raises(
+        EngineError, match=r"image row \d cannot be ranked: a pair row it needs cannot be read; the weight file"
+    ):
+        head.rank(normal(5, D))
+
+
+def test_a_file_is_closed_with_its_weights(saved: Path) -> None:
+    weights = load_weights(saved)
+    assert weights.pair_file is not None
+    descriptor, _ = weights.pair_file.place
+    os.fstat(descriptor)
+    head = Head(weights)
+    del weights
+    os.fstat(descriptor)
+    del head
+    gc.collect()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
