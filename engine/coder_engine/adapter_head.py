@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.errors import EngineError
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import CANDIDATES, Head, Ranking
 from coder_engine.weights import Weights
@@ -47,7 +48,7 @@ class AdapterHead:
             of Eq. 20 by the temperature, so that both mean what they mean without an adapter; gaps and duels are 0.
 
         Raises:
-            EngineError: a feature is NaN or infinite.
+            EngineError: a feature or the adapter is NaN or infinite.
         """
         adapter = self.adapter
         zero_shot = self._head.rank(features, top=top, rerank=False)
@@ -56,7 +57,10 @@ class AdapterHead:
         lengths = None
         if adapter.factor is not None:
             lengths = np.linalg.norm(self._head.product(adapter.factor, centred), axis=1, keepdims=True)
-        votes = adapter.votes(adapter.normalise(products, lengths))
+        try:
+            votes = adapter.votes(adapter.normalise(products, lengths))
+        except ValueError as err:
+            raise EngineError(f"the few-shot adapter is damaged: {err}; fit it again with coder-fit") from err
         logits = zero_shot.logits + votes / self._scale
         ids = np.argsort(-logits, axis=1, kind="stable")[:, : zero_shot.ids.shape[1]].astype(np.int32)
         below = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)

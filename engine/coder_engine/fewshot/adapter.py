@@ -79,8 +79,9 @@ class CoderAdapter:
             raise ValueError("labels must be in ascending order: the keys of a class lie together")
         if (self.factor is None) != (self.norm == "minmax"):
             raise ValueError(f"factor must be there for the l2 norm and only for it, got norm {self.norm!r}")
-        tensors = (self.keys, self.mean) if self.factor is None else (self.keys, self.mean, self.factor)
-        if self.mean.shape != (width,) or not all(np.isfinite(tensor).all() for tensor in tensors):
+        # Mapped keys are not read yet, as reading is what opening a file must not wait for: see ``normalise``.
+        read = [self.mean, self.factor, None if isinstance(self.keys, np.memmap) else self.keys]
+        if self.mean.shape != (width,) or not all(np.isfinite(tensor).all() for tensor in read if tensor is not None):
             raise ValueError(f"keys, mean and factor must be finite and {width} wide")
 
     @classmethod
@@ -246,7 +247,13 @@ class CoderAdapter:
 
     def normalise(self, products: NDArray[np.float32], lengths: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """Products [B, NM] of ``centred`` with the keys, and the lengths |H(x - mu)| [B, 1] for the l2 norm, None for
-        min-max -> closeness [B, NM]."""
+        min-max -> closeness [B, NM].
+
+        Raises:
+            ValueError: a product is not finite, as a key or a feature is not.
+        """
+        if not np.isfinite(products).all():
+            raise ValueError("products with the keys must be finite, got a NaN or an infinity in a key or a feature")
         if lengths is not None:
             return np.asarray(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0))
         least = products.min(axis=1, keepdims=True)

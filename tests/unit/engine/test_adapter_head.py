@@ -14,7 +14,7 @@ from coder_engine.adapter_head import AdapterHead
 from coder_engine.errors import EngineError
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import Head
-from coder_engine.weights import Weights, load_weights, save_weights
+from coder_engine.weights import Weights, load_weights, save_weights, update_weights
 from helpers_weights import PLAIN, D, make_tensors
 
 RNG = np.random.default_rng(4)
@@ -55,6 +55,21 @@ def test_an_image_does_not_depend_on_its_batch(weights: Weights) -> None:
     together = head.rank(IMAGES)
     for row in range(len(IMAGES)):
         assert np.array_equal(head.rank(IMAGES[row : row + 1]).logits[0], together.logits[row])
+
+
+def test_keys_that_are_not_finite_are_told_when_they_are_used(weights: Weights) -> None:
+    adapter = CoderAdapter.fit(SUPPORT, LABELS, TEXTS)
+    adapter.save(weights.path)
+    keys = adapter.keys.copy()
+    keys[4, 2] = np.nan
+    found = CoderAdapter.load(update_weights(weights.path, tensors={"adapter_keys": keys}))
+    assert found is not None
+    with pytest.raises(EngineError, match=r"adapter is damaged: .*in a key .*again with coder-fit"):
+        AdapterHead(Head(weights), found, logit_scale=30.0).rank(IMAGES)
+    with pytest.raises(ValueError, match="a NaN or an infinity in a key or a feature"):
+        found.logits(IMAGES)
+    with pytest.raises(ValueError, match="keys, mean and factor must be finite"):
+        replace(adapter, keys=keys)
 
 
 def test_equal_logits_by_the_lower_class_id(weights: Weights) -> None:

@@ -129,7 +129,6 @@ def test_a_missing_parameter(path: Path) -> None:
     [
         ("adapter_labels", np.array([0, 0, 1, 1, 2, 2, 3, 3, 4], np.int32), "class ids from 0 to 3"),
         ("adapter_labels", np.array([0, 0, 1, 1, 2, 2, 3, 2, 3], np.int32), "ascending order"),
-        ("adapter_keys", np.full((9, D), np.nan, np.float32), "must be finite and 8 wide"),
         ("adapter_mean", np.full(D, np.inf, np.float32), "must be finite and 8 wide"),
         ("adapter_factor", np.eye(D, dtype=np.float32), "factor must be there for the l2 norm and only for it"),
     ],
