@@ -75,6 +75,7 @@ class Head:
         self._rows, self._width = weights.bank.shape
         self._scale = weights.meta.logit_scale
         self._temperature = weights.meta.temperature
+        mapped = isinstance(weights.pair_rows, np.memmap)  # else they were put in the place of the file's
         try:
             self._kernel = _kernels.Head(
                 weights.bank,
@@ -83,7 +84,7 @@ class Head:
                 weights.pair_rows,
                 weights.pair_starts,
                 weights.pair_others,
-                pair_file=None if weights.pair_file is None else weights.pair_file.place,
+                pair_file=weights.pair_file.place if weights.pair_file is not None and mapped else None,
                 threads=threads,
             )
         except ValueError as err:

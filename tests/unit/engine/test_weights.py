@@ -357,6 +357,15 @@ def test_rows_read_from_the_file_rank_as_those_in_memory(path: Path, kind: str) 
     assert wanted.reranked.any()
 
 
+def test_other_rows_in_memory_are_those_that_rank(path: Path) -> None:
+    tensors = make_tensors("dense")
+    save_weights(path, PLAIN, tensors)
+    found, images = load_weights(path), normal(50, D)
+    turned = Head(replace(found, pair_rows=-tensors["pair_rows"])).rank(images)
+    assert_array_equal(np.sort(turned.gaps), np.sort(-Head(found).rank(images).gaps))
+    assert turned.gaps.any()
+
+
 def test_a_replaced_file_is_read_as_it_was(path: Path) -> None:
     tensors = make_tensors("dense")
     save_weights(path, PLAIN, tensors)
