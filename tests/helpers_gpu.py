@@ -8,6 +8,7 @@ nothing of a GPU.
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Callable
 from enum import IntEnum
 from types import SimpleNamespace
@@ -285,7 +286,14 @@ def fake_cuda_head(cuda: FakeCuda) -> Any:
 
         def enqueue(self, features: int, batch: int, stream: int, *, top: int, **options: Any) -> None:
             assert batch <= self._most
-            cuda.ask(stream, lambda: self._rank(view(features, (batch, self._width), np.float32).copy(), top, options))
+            here = weakref.ref(self)  # a graph keeps no memory alive: launched after this was freed, it fails
+
+            def work() -> None:
+                head = here()
+                assert head is not None
+                head._rank(view(features, (batch, head._width), np.float32).copy(), top, options)
+
+            cuda.ask(stream, work)
 
         def _rank(self, features: NDArray[np.float32], top: int, options: dict[str, Any]) -> None:
             count, k = len(features), min(5, self._classes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,6 +38,11 @@ class AdapterHead:
         self._scale = np.float32(logit_scale)
         self._temperature = temperature
 
+    @cached_property
+    def _keys(self) -> NDArray[np.float32]:
+        """In memory from the first image on: all of them are needed for each, and a map ends with its file."""
+        return np.array(self.adapter.keys)
+
     def rank(self, features: NDArray[np.float32], *, top: int = CANDIDATES) -> Ranking:
         """Rank the classes of each image by Eq. 20; equal logits by the lower class id.
 
@@ -53,7 +60,7 @@ class AdapterHead:
         adapter = self.adapter
         zero_shot = self._head.rank(features, top=top, rerank=False)
         centred = adapter.centred(features)
-        products = self._head.product(adapter.keys, centred)
+        products = self._head.product(self._keys, centred)
         lengths = None
         if adapter.factor is not None:
             lengths = np.linalg.norm(self._head.product(adapter.factor, centred), axis=1, keepdims=True)

@@ -105,6 +105,7 @@ class Engine:
             finally:
                 checked.result()  # where both fail, the wrong file explains that it cannot be loaded
         self._active = self._label_set(loaded)
+        self._active.start()
         if self._active.ranker is not None:  # its graph is made now, rather than at the first image
             self.warm_up()
 
@@ -306,13 +307,14 @@ class Engine:
         Raises:
             WeightsError: it was made for another model; the engine then keeps its labels.
         """
-        self._active = self._label_set(load_weights(path))
+        self._active = self._label_set(load_weights(path))  # what held the labels before may go now
+        self._active.start()
 
     def check(self) -> None:
-        """Read the pair rows and texts whole and compare their digests, which opening does not.
+        """Read what opening leaves unread, pair rows and texts above all, and compare its digests.
 
         Raises:
-            WeightsError: they were edited or damaged.
+            WeightsError: some of it was edited or damaged.
         """
         self._active.weights.check()
 

@@ -66,6 +66,14 @@ def joined(parts: Sequence[Ranking]) -> Ranking:
     )
 
 
+def ranking_error(err: RuntimeError, engine: str) -> EngineError:
+    """What the kernels say of an image, with what to do: a pair row is of the weight file, all else of the engine."""
+    said = str(err)
+    if "pair row" not in said:
+        said += f"; the {engine} is damaged or overflows in its precision: export it again"
+    return EngineError(said)
+
+
 class Head:
     """Two-stage CODER in its collapsed form, for one weight file. Safe to call from several threads."""
 
@@ -75,7 +83,7 @@ class Head:
         self._rows, self._width = weights.bank.shape
         self._scale = weights.meta.logit_scale
         self._temperature = weights.meta.temperature
-        mapped = isinstance(weights.pair_rows, np.memmap)  # else they were put in the place of the file's
+        file = weights.pair_file
         try:
             self._kernel = _kernels.Head(
                 weights.bank,
@@ -84,7 +92,7 @@ class Head:
                 weights.pair_rows,
                 weights.pair_starts,
                 weights.pair_others,
-                pair_file=weights.pair_file.place if weights.pair_file is not None and mapped else None,
+                pair_file=file.place if file is not None and file.rows is weights.pair_rows else None,
                 threads=threads,
             )
         except ValueError as err:
@@ -125,9 +133,7 @@ class Head:
                 **out.__dict__,
             )
         except RuntimeError as err:
-            raise EngineError(
-                f"{err}; the engine file is damaged or overflows in its precision: export it again"
-            ) from err
+            raise ranking_error(err, "engine file") from err
         return out
 
     def product(self, rows: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:

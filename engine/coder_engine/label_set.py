@@ -78,6 +78,11 @@ class LabelSet:
             rerank=rerank,
         )
 
+    def start(self) -> None:
+        """Have the texts put on the device that ranks by them, if one does."""
+        if self.ranker is not None:
+            self.ranker.start()
+
     def rank(self, features: NDArray[np.float32], top: int) -> Ranking:
         """Classes by features float32 [B, D]: by the adapter where one is in use, else by the texts."""
         if self.adapter is not None:

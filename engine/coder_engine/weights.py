@@ -87,8 +87,11 @@ class Weights:
             WeightsError: it is not what was exported.
         """
         for name, digest in self.meta.digests.items():
-            found = _digest([getattr(self, name)])
-            release(getattr(self, name))
+            array = getattr(self, name)
+            if array is None:  # taken out in memory
+                continue
+            found = _digest([array])
+            release(array)
             if found != digest:
                 raise WeightsError(
                     f"{self.path}: tensor {name!r} was edited or damaged after export; "
@@ -120,7 +123,7 @@ def load_weights(path: str | PathLike[str]) -> Weights:
     except (KeyError, TypeError, ValueError, RecursionError) as err:
         raise WeightsError(f"{path}: its metadata is malformed ({err!r}); export it again with coder-export") from err
     _check_whole(path, names, meta)
-    mapped = open_mapped(path, [name for name in MAPPED if name in names])
+    mapped = open_mapped(path, [name for name in MAPPED if name in names], digest=header["digest"])
     tensors: dict[str, Any] = {**arrays, **mapped}
     return Weights(path=path, meta=meta, **tensors)
 

@@ -46,6 +46,7 @@ struct CudaHead::Buffers {
 
 CudaHead::CudaHead(std::shared_ptr<const CudaWeights> weights, int64_t max_batch)
     : weights_(std::move(weights)) {
+  if (weights_ == nullptr) throw std::invalid_argument("weights must be there, got none");
   if (max_batch < 1 || max_batch > 65536)
     throw std::invalid_argument("max_batch must be from 1 to 65536, got " + std::to_string(max_batch));
   const CudaWeights::Memory& memory = *weights_->memory_;

@@ -61,7 +61,7 @@ const char* text(Fault fault) {
     return "its coder row holds a NaN or an infinity; check the image tower's output";
   if (fault == Fault::file)
     return "a pair row it needs cannot be read; the weight file was cut short while in use, or its disk "
-           "failed";
+           "failed: copy it again and open it anew";
   return "a pair row it needs holds a NaN or an infinity; the weight file is damaged, export it again";
 }
 

@@ -89,7 +89,10 @@ void Head::rank(const float* features, const float* coder, int64_t batch, const 
   const int64_t work = batch * (bank_.classes + bank_.names);
   pool_->run(batch, std::max<int64_t>(1, batch / (4 * threads())), work >= least_ranked, body);
   // Again for the first bad image: its fault is then the same whoever met it.
-  if (bad < batch) fail_image(bad, rank_image(problem, rows_of(problem, features, coder, out, bad)));
+  if (bad < batch) {
+    const Fault fault = rank_image(problem, rows_of(problem, features, coder, out, bad));
+    fail_image(bad, fault == Fault::none ? Fault::file : fault);  // only a file heals
+  }
 }
 
 }  // namespace coder

@@ -41,8 +41,11 @@ class Ranker(Protocol):
     @property
     def description(self) -> str: ...
 
+    def start(self) -> None:
+        """Begin to put the label set on the device; until it is there, ``rank`` gives None."""
+
     def wait(self) -> None:
-        """Until the label set is on the device; before that ``rank`` gives None."""
+        """Until the label set is on the device, or known not to fit."""
 
     def rank(self, pixels: NDArray[np.uint8], *, top: int, margin: float | None, rerank: bool) -> Ranking | None: ...
 

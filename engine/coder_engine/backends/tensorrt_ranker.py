@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -21,8 +21,8 @@ from coder_engine.backends.buckets import chunks
 from coder_engine.backends.cuda_memory import Mirrored, Stream, naming_the_batch
 from coder_engine.backends.pool import Pool
 from coder_engine.backends.tensorrt_worker import OpenPlan, Worker
-from coder_engine.errors import BackendError, EngineError
-from coder_engine.head import Ranking, empty_ranking, joined
+from coder_engine.errors import BackendError
+from coder_engine.head import Ranking, empty_ranking, joined, ranking_error
 from coder_engine.mapped import release
 from coder_engine.weights import Weights
 
@@ -78,11 +78,11 @@ class Rank:
         try:
             self.head.kernel.results(images, self.top, **arrays)
         except RuntimeError as err:
-            raise EngineError(f"{err}; the plan is damaged or overflows in its precision: export it again") from err
+            raise ranking_error(err, "plan") from err
 
 
 class TensorRtRanker:
-    """Encoder and head of one label set on the GPU, whereto its texts are copied beside whatever else happens.
+    """Encoder and head of one label set on the GPU, whereto :meth:`start` has its texts copied beside all else.
 
     Args:
         running: gives the plan and its workers, or raises where the engine was closed.
@@ -97,21 +97,32 @@ class TensorRtRanker:
         self._scale, self._temperature = weights.meta.logit_scale, weights.meta.temperature
         self._classes = len(weights.meta.labels)
         self.fault: str | None = None
+        self._weights = weights
         self._module: Any = None
-        pool = ThreadPoolExecutor(1, "coder-engine labels")
-        self._copy = pool.submit(self._copied, weights)
-        pool.shutdown(wait=False)
+        self._copy: Future[Any] | None = None
 
     @property
     def description(self) -> str:
         """Where the head runs, and why not on the GPU."""
-        if self.fault is not None:
-            return f"head on the CPU ({self.fault})"
-        return "head on the GPU" if self._copy.done() else "head on the CPU until its texts are on the GPU"
+        if not self._there:
+            return "head on the CPU until its texts are on the GPU"
+        return "head on the GPU" if self.fault is None else f"head on the CPU ({self.fault})"
+
+    def start(self) -> None:
+        """Begin to copy the texts; not before those of other labels may go, for which there may be no room beside."""
+        pool = ThreadPoolExecutor(1, "coder-engine labels")
+        self._copy = pool.submit(self._copied)
+        pool.shutdown(wait=False)
 
     def wait(self) -> None:
         """Until the texts are on the GPU, or it is known that they cannot be."""
-        self._copy.result()
+        if self._copy is not None:
+            self._copy.result()
+
+    @property
+    def _there(self) -> bool:
+        """Whether the copy is done, one way or the other; only then does ``fault`` mean something."""
+        return self._copy is not None and self._copy.done()
 
     def rank(self, pixels: NDArray[np.uint8], *, top: int, margin: float | None, rerank: bool) -> Ranking | None:
         """As ``Head.rank``, from pixels, without logits; None where the CPU is to do it.
@@ -123,7 +134,7 @@ class TensorRtRanker:
             EngineError: a feature is not finite or not of unit length.
             BackendError: the GPU failed, or the engine was closed.
         """
-        if self.fault is not None or top > MOST or not self._copy.done():
+        if top > MOST or not self._there or self.fault is not None:
             return None
         plan, workers = self._running()
         with naming_the_batch(min(len(pixels), plan.max_batch)), workers.borrow() as worker:
@@ -146,8 +157,9 @@ class TensorRtRanker:
         tail.read(len(pixels), out)
         return out
 
-    def _copied(self, weights: Weights) -> Any:
+    def _copied(self) -> Any:
         """The label set on the GPU; None, with ``fault`` set, where it cannot be."""
+        weights = self._weights
         arrays = (weights.bank, weights.name_offsets, weights.name_weight)
         pairs = (weights.pair_rows, weights.pair_starts, weights.pair_others)
         try:
@@ -155,7 +167,7 @@ class TensorRtRanker:
             return self._module.Weights(*arrays, *pairs)
         except ImportError:
             self.fault = "this build has no CUDA head"
-        except RuntimeError as err:
+        except (RuntimeError, ValueError, MemoryError) as err:
             self.fault = first_line(err)
         finally:
             release(weights.pair_rows)
@@ -165,7 +177,8 @@ class TensorRtRanker:
         """This label set's head for a worker, made when first asked for; None with ``fault`` set where it cannot be."""
         if self not in worker.beside:
             try:
-                worker.beside[self] = DeviceHead(self._module, self._copy.result(), max_batch)
+                copy = None if self._copy is None else self._copy.result()
+                worker.beside[self] = DeviceHead(self._module, copy, max_batch)
             except RuntimeError as err:
                 self.fault = first_line(err)
                 return None

@@ -21,7 +21,7 @@ from coder_engine.backends.available import first_line
 from coder_engine.backends.buckets import bucket_of
 from coder_engine.backends.cuda_memory import Cuda, DeviceMemory, Graph, Mirrored, OutOfDeviceMemory, Stream
 from coder_engine.errors import BackendError
-from coder_engine.plans.library import Log
+from coder_engine.plans.library import Log, uncollected
 
 _NO_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "alloc_failed")
 
@@ -51,6 +51,10 @@ class OpenPlan:
         Raises:
             OutOfDeviceMemory, BackendError: the library makes none.
         """
+        with uncollected():
+            return self._context()
+
+    def _context(self) -> Any:
         managed = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         specialize = getattr(self.trt, "DynamicShapesKernelSpecializationStrategy", None)
         if specialize is None:
@@ -103,7 +107,7 @@ class BatchRun:
 
     Attributes:
         features: float32 [bucket, D].
-        fault: why there is no graph; None where there is, or before the first run.
+        fault: why a run could not be recorded last; None where all could, or before the first run.
     """
 
     def __init__(self, plan: OpenPlan, stream: Stream, scratch: DeviceMemory, *, profile: int, bucket: int) -> None:
@@ -130,13 +134,13 @@ class BatchRun:
         """
         self._pixels.host[: len(pixels)] = pixels
         key, known = tail.key, tail.key in self._graphs
-        graph = self._graphs.pop(key, None)
+        graph = self._graphs.get(key)
         if graph is not None:
             graph.launch()
         else:
             self._enqueue(tail)
         self._stream.wait()
-        self._graphs[key] = graph if known else self._captured(tail)
+        self._graphs[key] = self._graphs.pop(key) if known else self._captured(tail)
         self._drop_graphs(GRAPHS)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -35,6 +36,29 @@ def title_of(library: str, version: str) -> str:
     return f"{LIBRARIES.get(library, library)} {version}"
 
 
+class _Pause:
+    """The collector, off while anybody asks for that."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._running = Lock(), 0, False
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._running = gc.isenabled()
+                gc.disable()
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._running:
+                gc.enable()
+
+
+_pause = _Pause()
+
+
 @contextmanager
 def uncollected() -> Iterator[None]:
     """Without Python's garbage collector, for calls of the library that may log.
@@ -42,13 +66,11 @@ def uncollected() -> Iterator[None]:
     The library logs while it holds a lock that freeing a builder or a runtime takes, too. Were one of those garbage in
     a reference cycle and the collector to run in the logger, or in another thread meanwhile, all would wait for ever.
     """
-    running = gc.isenabled()
-    gc.disable()
+    _pause.enter()
     try:
         yield
     finally:
-        if running:
-            gc.enable()
+        _pause.leave()
 
 
 class Log:

@@ -47,7 +47,8 @@ class CudaWeights {
 // All members but the destructor throw std::runtime_error where CUDA fails.
 class CudaHead {
  public:
-  // Allocates for `max_batch` images, 1 to 65536.
+  // Allocates for `max_batch` images, 1 to 65536. Throws std::invalid_argument for another number, or without
+  // weights.
   CudaHead(std::shared_ptr<const CudaWeights> weights, int64_t max_batch);
   ~CudaHead();
   CudaHead(const CudaHead&) = delete;

@@ -72,6 +72,17 @@ def test_keys_that_are_not_finite_are_told_when_they_are_used(weights: Weights) 
         replace(adapter, keys=keys)
 
 
+def test_the_keys_are_in_memory_from_the_first_image_on(weights: Weights) -> None:
+    CoderAdapter.fit(SUPPORT, LABELS, TEXTS).save(weights.path)
+    opened = load_weights(weights.path)
+    adapter = CoderAdapter.load(opened)
+    assert adapter is not None
+    head = AdapterHead(Head(opened), adapter, logit_scale=30.0)
+    wanted = head.rank(IMAGES)
+    weights.path.write_bytes(b"")  # a read through the map would end this process
+    np.testing.assert_array_equal(head.rank(IMAGES).logits, wanted.logits)
+
+
 def test_equal_logits_by_the_lower_class_id(weights: Weights) -> None:
     flat = replace(weights, bank=np.zeros_like(weights.bank))
     same = np.repeat(SUPPORT[:1], 4, axis=0)

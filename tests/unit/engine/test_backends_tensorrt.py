@@ -436,6 +436,38 @@ def test_an_engine_that_is_dropped_frees_all(plan: Path, engine: FakeEngine, hea
     assert engine.cuda.held == {}
 
 
+def test_a_launch_that_fails_leaves_nothing(plan: Path, engine: FakeEngine, head: Any, monkeypatch: Any) -> None:
+    found = Engine(plan)
+
+    def fail(graph: int, stream: int) -> None:
+        raise BackendError("launch failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.cuda, "cudaGraphLaunch", fail)
+        with pytest.raises(BackendError, match="launch failed"):
+            found.predict(images(1))
+    assert found.predict(images(1))[0].label is not None  # by another worker
+    del found
+    gc.collect()
+    assert engine.cuda.held == {}
+
+
+def test_labels_make_room_before_others_come(plan: Path, other: Path, engine: FakeEngine, head: Any) -> None:
+    found = Engine(plan)
+    room = []
+
+    class Watching(head.Weights):  # type: ignore[misc, name-defined]
+        def __init__(self, *arrays: Any) -> None:
+            room.append(engine.cuda.room)
+            super().__init__(*arrays)
+
+    before = engine.cuda.room
+    head.Weights = Watching
+    found.use_labels(other)
+    found.warm_up()
+    assert room == [before + 1000 + 100]  # the old texts and the buffers of their head are gone
+
+
 @pytest.mark.parametrize("kind", ["Weights", "Head"])
 def test_a_gpu_that_the_head_cannot_use(plan: Path, engine: FakeEngine, head: Any, kind: str, monkeypatch: Any) -> None:
     class Failing:

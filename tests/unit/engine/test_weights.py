@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import gc
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -184,6 +186,10 @@ def test_saving_replaces_the_file(saved: Path) -> None:
     assert list(saved.parent.iterdir()) == [saved]
 
 
+def test_what_was_taken_out_in_memory_is_not_checked(saved: Path) -> None:
+    replace(load_weights(saved), pair_rows=None, pair_starts=None, pair_others=None).check()
+
+
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 def test_all_that_is_mapped_is_kept_by_updates(path: Path, kind: str) -> None:
     tensors = with_all(make_tensors(kind))
@@ -357,13 +363,56 @@ def test_rows_read_from_the_file_rank_as_those_in_memory(path: Path, kind: str) 
     assert wanted.reranked.any()
 
 
-def test_other_rows_in_memory_are_those_that_rank(path: Path) -> None:
+@pytest.mark.parametrize("how", ["array", "copy of the map"])
+def test_other_rows_in_memory_are_those_that_rank(path: Path, how: str) -> None:
     tensors = make_tensors("dense")
     save_weights(path, PLAIN, tensors)
     found, images = load_weights(path), normal(50, D)
-    turned = Head(replace(found, pair_rows=-tensors["pair_rows"])).rank(images)
+    assert found.pair_rows is not None
+    rows = tensors["pair_rows"].copy() if how == "array" else found.pair_rows.copy()
+    rows *= -1
+    turned = Head(replace(found, pair_rows=rows)).rank(images)
     assert_array_equal(np.sort(turned.gaps), np.sort(-Head(found).rank(images).gaps))
     assert turned.gaps.any()
+
+
+def test_rows_of_the_map_s_middle(path: Path) -> None:
+    tensors = make_tensors("sparse")
+    save_weights(path, PLAIN, tensors)
+    found, images = load_weights(path), normal(50, D)
+    assert found.pair_rows is not None
+    last = {"pair_starts": np.array([0, 0, 0, 1, 1]), "pair_others": np.array([3], np.int32)}
+    wanted = replace(found, pair_rows=np.array(found.pair_rows[2:]), pair_file=None, **last)
+    got = Head(replace(found, pair_rows=found.pair_rows[2:], **last)).rank(images)
+    assert_array_equal(got.duels, Head(wanted).rank(images).duels)
+
+
+def test_an_open_file_is_not_copied(saved: Path) -> None:
+    weights = load_weights(saved)
+    for copying in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="open it again with load_weights"):
+            copying(weights)
+
+
+def test_a_file_that_is_replaced_while_it_is_opened(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening = weights_module.open_mapped
+
+    def late(path: Path, names: list[str], **options: str) -> object:
+        save_weights(path, PLAIN, make_tensors("sparse"))
+        return opening(path, names, **options)
+
+    monkeypatch.setattr(weights_module, "open_mapped", late)
+    with pytest.raises(WeightsError, match=r"was replaced while it was opened; open it again$"):
+        load_weights(saved)
+
+
+def test_too_many_open_files(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("coder_engine.mapped.os.dup", fail)
+    with pytest.raises(WeightsError, match=r"cannot be mapped \(.*Too many open files\); close other files"):
+        load_weights(saved)
 
 
 def test_a_replaced_file_is_read_as_it_was(path: Path) -> None:

@@ -21,7 +21,7 @@ from coder_engine.errors import EngineError
 from coder_engine.files import sha256_of
 from coder_engine.plans import build as module
 from coder_engine.plans.build import build_plan, find_builder, parse, profiles
-from coder_engine.plans.library import LIBRARIES, Log, open_library
+from coder_engine.plans.library import LIBRARIES, Log, open_library, uncollected
 from helpers_driver import Driver
 from helpers_engine import HEIGHT, WIDTH, D, write
 
@@ -163,6 +163,24 @@ def test_a_build_that_was_stopped_leaves_no_cycle(graph: Path, tmp_path: Path) -
             build_plan(graph, tmp_path / "m.plan", precision="fp32", library="tensorrt_rtx", progress=stop)
         assert kept
         assert [ref() for ref in kept] == [None] * len(kept)
+    finally:
+        gc.enable()
+
+
+def test_the_collector_stays_off_until_the_last_has_left() -> None:
+    assert gc.isenabled()
+    first, second = uncollected(), uncollected()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not gc.isenabled()
+    second.__exit__(None, None, None)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with uncollected():
+            assert not gc.isenabled()
+        assert not gc.isenabled()  # it was off before
     finally:
         gc.enable()
 
