@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.evaluate.calibration import calibration_error
+from coder_engine.evaluate.calibration import calibration_error, confidences
 from coder_engine.head import CANDIDATES
 
 ROUNDS = 1000
@@ -79,10 +79,7 @@ def best_first(logits: Logits, count: int = CANDIDATES) -> Ids:
 
 def confidence_of(logits: Logits, ids: Ids, scale: float) -> NDArray[np.float64]:
     """softmax(scale * logits) of the classes ``ids`` [B]: [B]."""
-    scaled = scale * logits.astype(np.float64)
-    scaled -= scaled.max(axis=1, keepdims=True)
-    powers = np.exp(scaled)
-    return np.asarray(powers[np.arange(len(ids)), ids] / powers.sum(axis=1))
+    return confidences(scale * logits.astype(np.float64), ids)
 
 
 def measure(

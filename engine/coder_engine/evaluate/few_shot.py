@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +18,12 @@ from coder_engine.errors import DataError
 from coder_engine.evaluate.answers import ROUNDS, bootstrap, interval
 from coder_engine.evaluate.labelled import Labelled, check_support
 from coder_engine.evaluate.tip_x import class_means, search_tip_x
-from coder_engine.fewshot import Form, Grid, Validation, search_adapter
+from coder_engine.fewshot import Form, Grid, Spectrum, Validation, search_adapter
+from coder_engine.fewshot.adapter import NORMS, Norm
 
 Array = NDArray[np.float32]
 ZeroShot = Callable[[Array], Array]
 """Features [B, D] -> zero-shot cosines [B, C]."""
-
-Norm = Literal["minmax", "l2"]
-NORMS: tuple[Norm, ...] = ("minmax", "l2")
 
 TITLES = {
     "nearest-mean": "nearest class mean",
@@ -105,6 +104,23 @@ class Task:
     zero_shot: ZeroShot | None
     classes: int
 
+    @cached_property
+    def test_cosines(self) -> Array | None:
+        """The zero-shot term of the test images [B, C], the same for every method."""
+        return None if self.zero_shot is None else self.zero_shot(self.test.features)
+
+    @cached_property
+    def val_cosines(self) -> Array | None:
+        """The zero-shot term of the validation images [B, C]."""
+        return None if self.zero_shot is None or self.val is None else self.zero_shot(self.val.features)
+
+    @cached_property
+    def spectra(self) -> Mapping[bool, Spectrum]:
+        """Of the texts, without and with centring: the same for every support set."""
+        if self.texts is None:
+            raise DataError("general texts are needed; give --texts TEXTS.npz, or an engine that kept its own")
+        return {centre: Spectrum(self.texts, centre=centre) for centre in (False, True)}
+
 
 def few_shot(
     methods: Sequence[str],
@@ -144,14 +160,13 @@ def answers_with(name: str, norm: str, support: Labelled, task: Task) -> tuple[N
     """The answers of one method with one support set, class ids [B], and its parameters. No test label is read."""
     check_support(support, task.classes, where="support")
     test = task.test.features
-    cosines = None if task.zero_shot is None else task.zero_shot(test)
     if name == "nearest-mean":
         logits = test @ class_means(support.features, support.labels, task.classes).T
         chosen: Mapping[str, Any] = {"chosen_on": "nothing to choose"}
     elif name == "tip-x":
-        logits, chosen = _tip_x(support, task, cosines)
+        logits, chosen = _tip_x(support, task)
     else:
-        logits, chosen = _adapter(name, norm, support, task, cosines)
+        logits, chosen = _adapter(name, norm, support, task)
     return logits.argmax(axis=1), chosen
 
 
@@ -196,23 +211,22 @@ def _one(name: str, norm: str, shots: int, supports: Sequence[Labelled], task: T
     )
 
 
-def _adapter(
-    name: str, norm: str, support: Labelled, task: Task, cosines: Array | None
-) -> tuple[Array, Mapping[str, Any]]:
-    width = support.features.shape[1]
-    texts = np.eye(width, dtype=np.float32) if task.texts is None else task.texts  # G^0 is the identity for any texts
-    validation = None
-    if task.val is not None:
-        zero_shot = None if task.zero_shot is None else task.zero_shot(task.val.features)
-        validation = Validation(features=task.val.features, labels=task.val.labels, zero_shot=zero_shot)
+def _adapter(name: str, norm: str, support: Labelled, task: Task) -> tuple[Array, Mapping[str, Any]]:
+    form = _FORMS[name]
+    identity = np.eye(support.features.shape[1], dtype=np.float32)  # G^0, whatever the texts
+    texts = task.spectra[form.centre] if name in OF_TEXTS else identity
+    val = task.val
+    validation = (
+        None if val is None else Validation(features=val.features, labels=val.labels, zero_shot=task.val_cosines)
+    )
     search = search_adapter(
         support.features,
         support.labels,
         texts,
         validation=validation,
         zero_shot=None if task.zero_shot is None else task.zero_shot(support.features),
-        norm="l2" if norm == "l2" else "minmax",
-        form=_FORMS[name],
+        norm=cast(Norm, norm),
+        form=form,
         grid=_GRID if name == "spectral" else _FIXED,
         classes=task.classes,
     )
@@ -224,21 +238,23 @@ def _adapter(
         "exponent": adapter.form.exponent,
         "ridge": adapter.form.ridge,
     }
-    return adapter.logits(task.test.features, cosines), chosen
+    return adapter.logits(task.test.features, task.test_cosines), chosen
 
 
-def _tip_x(support: Labelled, task: Task, cosines: Array | None) -> tuple[Array, Mapping[str, Any]]:
+def _tip_x(support: Labelled, task: Task) -> tuple[Array, Mapping[str, Any]]:
     texts = task.texts
     if texts is None:
         raise DataError("TIP-X needs general texts; give --texts TEXTS.npz")
     val, kept = (task.val, support) if task.val is not None else _hold_out(support)
-    zero_shot = None if task.zero_shot is None else task.zero_shot(val.features)
+    zero_shot = task.val_cosines
+    if task.zero_shot is not None and val is not task.val:  # held out of the support
+        zero_shot = task.zero_shot(val.features)
     found = search_tip_x(
         kept, val, texts, classes=task.classes, zero_shot=zero_shot, search=task.val is not None or kept is not support
     )
     chosen_on = "validation" if task.val is not None else "defaults" if kept is support else "held-out support"
     chosen = {"chosen_on": chosen_on, "alpha": found.alpha, "beta": found.beta, "gamma": found.gamma}
-    return found.with_support(support).logits(task.test.features, cosines), chosen
+    return found.with_support(support).logits(task.test.features, task.test_cosines), chosen
 
 
 def _hold_out(support: Labelled) -> tuple[Labelled, Labelled]:

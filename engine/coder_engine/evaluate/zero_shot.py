@@ -6,7 +6,7 @@ over all T texts, which is why they need a weight file that kept its texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from coder_engine.errors import DataError
 from coder_engine.evaluate.answers import Answers, answers_of, confidence_of
 from coder_engine.evaluate.rerank import votes
-from coder_engine.general_texts import GeneralTexts
+from coder_engine.general_texts import KINDS, NAME_KINDS, GeneralTexts
 from coder_engine.head import CANDIDATES, Head, Ranking
 from coder_engine.weights import Weights
 
@@ -78,11 +78,16 @@ def ablation(features: Features, weights: Weights, *, threads: int = 1) -> list[
     Raises:
         DataError: the weight file has not got its texts.
     """
-    scale = weights.meta.logit_scale
-    found = []
-    for title, kinds in ABLATION.items():
-        logits = by_blocks(features, lambda block, kinds=kinds: stage_one(block, weights, kinds))  # type: ignore[misc]
-        found.append(answers_of(title, logits, scale))
+    kept, scale = kept_texts(weights), weights.meta.logit_scale
+    columns = kept.rows_by_kind()
+
+    def rows(block: Features) -> Logits:
+        """[b, rows, C]; the cosines are what costs, so all rows share them."""
+        cosines = block @ kept.texts.T
+        return np.stack([_stage_one(cosines, columns, kinds) for kinds in ABLATION.values()], axis=1)
+
+    logits = by_blocks(features, rows)
+    found = [answers_of(title, logits[:, n], scale) for n, title in enumerate(ABLATION)]
     if weights.pair_rows is not None:
         found.append(_of_ranking("P+Att+Ana+Syn+1v1", Head(weights, threads=threads).rank(features), weights))
     return found
@@ -91,14 +96,7 @@ def ablation(features: Features, weights: Weights, *, threads: int = 1) -> list[
 def stage_one(features: Features, weights: Weights, kinds: Collection[str]) -> Logits:
     """Eq. 8 with only some kinds of text, over all of them: [B, D] -> o [B, C]."""
     kept = kept_texts(weights)
-    columns, cosines = kept.rows_by_kind(), features @ kept.texts.T
-    logits = np.empty((len(features), len(columns)), np.float32)
-    for j, own in enumerate(columns):
-        names = [i for kind in ("name", "synonym") if kind in kinds for i in own.get(kind, ())]
-        others = [i for kind in ("attribute", "analogous") if kind in kinds for i in own.get(kind, ())]
-        best = cosines[:, names].max(axis=1)
-        logits[:, j] = (cosines[:, others].sum(axis=1) + best) / (len(others) + 1)
-    return logits
+    return _stage_one(features @ kept.texts.T, kept.rows_by_kind(), kinds)
 
 
 def name_features(weights: Weights, *, ensemble: bool) -> NDArray[np.float32]:
@@ -141,6 +139,17 @@ def by_blocks(features: Features, run: Callable[[Features], Logits]) -> Logits:
 def _blocks(features: Features) -> Iterator[Features]:
     for start in range(0, len(features), _BLOCK):
         yield features[start : start + _BLOCK]
+
+
+def _stage_one(cosines: Features, columns: Sequence[Mapping[str, list[int]]], kinds: Collection[str]) -> Logits:
+    """Eq. 8 from cosines [B, T] and each class's columns of them by kind."""
+    logits = np.empty((len(cosines), len(columns)), np.float32)
+    for j, own in enumerate(columns):
+        names = [i for kind in KINDS if kind in NAME_KINDS and kind in kinds for i in own.get(kind, ())]
+        others = [i for kind in KINDS if kind not in NAME_KINDS and kind in kinds for i in own.get(kind, ())]
+        best = cosines[:, names].max(axis=1)
+        logits[:, j] = (cosines[:, others].sum(axis=1) + best) / (len(others) + 1)
+    return logits
 
 
 def _of_texts(name: str, features: Features, weights: Weights) -> Answers:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from coder_engine.general_texts import NAME_KINDS
+
 if TYPE_CHECKING:
     from coder_engine.explain.explanation import ClassParts, Duel, Explanation
 
@@ -66,7 +68,7 @@ def _class_lines(one: ClassParts, found: Explanation) -> Iterator[str]:
 
 
 def _counted(kind: str, count: int) -> str:
-    if kind in ("name", "synonym"):
+    if kind in NAME_KINDS:
         return f"the strongest of {count} names" if count > 1 else "its name"
     what = "attribute and analogous" if kind == "texts" else kind
     return f"{count} {what} text" + ("s" if count > 1 else "")

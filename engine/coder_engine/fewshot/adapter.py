@@ -26,7 +26,7 @@ from coder_engine.fewshot.spectrum import Form, Spectrum
 from coder_engine.weights import Weights, update_weights
 
 Norm = Literal["minmax", "l2"]
-NORMS: tuple[str, ...] = get_args(Norm)
+NORMS: tuple[Norm, ...] = get_args(Norm)
 
 ALPHA, BETA, TEMPERATURE = 1.0, 5.5, 1.0
 """Tip-Adapter's published values: what is used where there is nothing to search on."""

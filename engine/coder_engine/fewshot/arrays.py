@@ -11,7 +11,7 @@ _FAR_FROM_UNIT = 0.05
 """fp16 features are off by a thousandth; features nobody normalised are off by their whole length (about 10)."""
 
 
-def check_features(features: ArrayLike, name: str, *, width: int | None = None, unit: bool = True) -> NDArray[Any]:
+def check_features(features: ArrayLike, name: str, *, width: int | None = None) -> NDArray[Any]:
     """The features [N, D] as an array of floats.
 
     Raises:
@@ -29,7 +29,7 @@ def check_features(features: ArrayLike, name: str, *, width: int | None = None, 
     bad = np.flatnonzero(~np.isfinite(lengths))
     if len(bad):
         raise ValueError(f"{name}: row {bad[0]} holds a NaN or an infinity, as do {len(bad)} in all; leave them out")
-    if unit and np.abs(lengths - 1).max() > _FAR_FROM_UNIT:
+    if np.abs(lengths - 1).max() > _FAR_FROM_UNIT:
         raise ValueError(
             f"{name} must be of unit length, got lengths {lengths.min():.3g} to {lengths.max():.3g}; "
             "divide each row by its length"

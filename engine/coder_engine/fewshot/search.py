@@ -111,7 +111,7 @@ class _Tried:
 def search_adapter(
     support: ArrayLike,
     labels: ArrayLike,
-    texts: ArrayLike,
+    texts: ArrayLike | Spectrum,
     *,
     validation: Validation | None = None,
     zero_shot: ArrayLike | None = None,
@@ -141,7 +141,7 @@ def search_adapter(
     rows = check_features(support, "support")
     ids = check_labels(labels, "labels", count=len(rows), classes=classes)
     classes = int(ids.max()) + 1 if classes is None else classes
-    spectrum = Spectrum(texts, centre=form.centre)
+    spectrum = texts if isinstance(texts, Spectrum) else Spectrum(texts, centre=form.centre)
     first = CoderAdapter.fit(rows, ids, spectrum, norm=norm, classes=classes, **asdict(form))
     if validation is not None:
         chosen_on, folds = "validation", 0

@@ -49,7 +49,7 @@ class Spectrum:
     """Eigenvalues and eigenvectors of G = (W - mean)(W - mean)^T / T, float64; no mean is taken without ``centre``.
 
     Args:
-        texts: W^T, floats [T, D], unit length. They are read in blocks; nothing of the size of T is made.
+        texts: W^T, floats [T, D], unit length. They are multiplied in blocks: no float64 copy of all is made.
         centre: see :class:`Form`.
 
     Raises:

@@ -102,7 +102,8 @@ def test_labels_that_differ_by_spelling_only() -> None:
 
 def test_fold() -> None:
     assert {fold(name) for name in ("T-shirt", "t_shirt", "TSHIRT", "t shirt", "t/shirt")} == {"tshirt"}
-    assert fold("フクロウ") != fold("フグロウ".replace("グ", "ク") + "x")
+    assert fold("フクロウ") != fold("フクロ")
+    assert fold("フクロウ") == fold("フグロウ")  # voicing marks count as accents: such labels need their exact names
 
 
 def test_image_files_are_found_below(tmp_path: Path) -> None:

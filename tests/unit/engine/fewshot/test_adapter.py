@@ -205,7 +205,7 @@ def changed(array: NDArray[np.float64], value: float) -> NDArray[np.float64]:
         ({"labels": LABELS + 0.5}, r"labels must be whole numbers \[12\], got float64"),
         ({"labels": LABELS - 1}, "labels must be class ids from 0 to 3, the classes, got -1 to -1"),
         ({"labels": LABELS + 4}, "labels must be class ids from 0 to 3, the classes, got 4 to 4"),
-        ({"labels": LABELS - 1, "classes": None}, "labels must be class ids from 0 got -1|from 0, got -1"),
+        ({"labels": LABELS - 1, "classes": None}, "labels must be class ids from 0, got -1"),
         ({"norm": "max"}, "norm must be one of minmax, l2, got 'max'"),
         ({"exponent": 1.5}, r"exponent must be from 0 \(image features\) to 1 \(CODER\), got 1.5"),
         ({"ridge": -1.0}, "ridge must be a number from 0 up, or None to choose it by T, got -1.0"),

@@ -34,5 +34,5 @@ def test_crops_lie_inside_the_image(size: tuple[int, int]) -> None:
         left, top, right, bottom = _box(size, random)
         assert 0 <= left < right <= size[0]
         assert 0 <= top < bottom <= size[1]
-    if size == (60, 40):
-        assert (right - left) * (bottom - top) >= 0.3 * 60 * 40
+        if size == (60, 40):
+            assert (right - left) * (bottom - top) >= 0.3 * 60 * 40
