@@ -10,7 +10,7 @@ The gap of a pair (Eq. 13-14) is linear too: g_ab = mean(t of a against b) - mea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,7 +124,7 @@ def collapse_pairs(
     blocks, kept = [], []
     for start in range(0, len(pairs), _PAIRS_A_BLOCK):
         block = pairs[start : start + _PAIRS_A_BLOCK]
-        sides = _sides(textset, block)
+        sides = list(_sides(textset, block))
         features = encoder.encode([text for side in sides for text in side])
         means = _means(features, [len(side) for side in sides])
         blocks.append((means[0::2] - means[1::2]).astype(np.float16))
@@ -133,13 +133,13 @@ def collapse_pairs(
         if progress is not None:
             progress(len(block))
     starts, others = pair_index(pairs, len(textset.labels))
-    texts = pair_texts.pack_sides(np.concatenate(kept), _sides(textset, pairs)) if keep_texts else {}
+    texts = pair_texts.pack_sides(np.concatenate(kept), list(_sides(textset, pairs))) if keep_texts else {}
     return PairRows(rows=np.concatenate(blocks), starts=starts, others=others, texts=texts)
 
 
 def count_duel_texts(textset: TextSet) -> int:
     """K: the one-to-one texts of all pairs that duel."""
-    return sum(len(textset.duel_sentences(*side)) for a, b in duelling_pairs(textset) for side in ((a, b), (b, a)))
+    return sum(map(len, _sides(textset, duelling_pairs(textset))))
 
 
 def pair_index(
@@ -153,9 +153,9 @@ def pair_index(
     return starts, np.fromiter((b for _, b in pairs), np.int32, len(pairs))
 
 
-def _sides(textset: TextSet, pairs: Sequence[tuple[int, int]]) -> list[list[str]]:
+def _sides(textset: TextSet, pairs: Sequence[tuple[int, int]]) -> Iterator[list[str]]:
     """The sentences of a against b, and of b against a, for each pair in turn."""
-    return [textset.duel_sentences(*side) for a, b in pairs for side in ((a, b), (b, a))]
+    return (textset.duel_sentences(*side) for a, b in pairs for side in ((a, b), (b, a)))
 
 
 def _means(features: NDArray[np.float32], counts: Iterable[int]) -> NDArray[np.float64]:

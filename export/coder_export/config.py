@@ -12,6 +12,8 @@ ON_LONG = ("error", "truncate")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 FORMATS = ("onnx", "plan")
 TRT = tuple(LIBRARIES)
+LEAST_CALIBRATION = 32
+"""Images that int8 is calibrated on, at the least."""
 NO_TEXTS = "none"
 """``--texts none``: class names only, even where a shipped text set fits."""
 
@@ -93,8 +95,8 @@ class ExportConfig:
             )
         if self.precision != "int8" and self.calibrate is not None:
             raise ValueError(f"calibrate is for precision int8, got {self.precision!r} with it")
-        if self.calibrate_count < 32:
-            raise ValueError(f"calibrate_count must be at least 32 images, got {self.calibrate_count}")
+        if self.calibrate_count < LEAST_CALIBRATION:
+            raise ValueError(f"calibrate_count must be at least {LEAST_CALIBRATION} images, got {self.calibrate_count}")
 
     @property
     def engine_path(self) -> Path:

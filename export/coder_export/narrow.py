@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from coder_engine.errors import ModelError
 from coder_engine.preprocess import Preprocess
 from coder_export.collapse import GeneralRows
-from coder_export.config import ExportConfig
+from coder_export.config import LEAST_CALIBRATION, ExportConfig
 from coder_export.gate import (
     LEAST_AGREEMENT,
     LEAST_COSINE,
@@ -31,8 +31,8 @@ from coder_export.quantize import int8_copy
 from coder_export.report import Report
 
 MOST_GATE_IMAGES = 256
-LEAST_CALIBRATION = 32
-"""Images to calibrate on, and as many again that are held out where ``--verify-images`` gives none."""
+MOST_HELD_OUT = 128
+"""Of the calibration images where ``--verify-images`` gives no judges: a quarter of what was read, and no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +75,15 @@ def narrow(
     if config.precision == "fp32":
         return Narrowed(files=files, loss=None)
     calibration, images = _images(config, preprocess, report)
-    model = onnx.load(files[0])
     refused: list[tuple[PrecisionLoss, str]] = []
     for precision in WIDER[config.precision]:
         if precision == "int8":
             copy, loss = _quantized(config, files[0], calibration, images, rows, report)
         else:
             with report.stage(f"{precision} copy"):
-                copy, loss = typed_copy(model, precision), measure_loss(files[0], model, precision, images.pixels, rows)
+                model = onnx.load(files[0])
+                loss = measure_loss(files[0], model, precision, images.pixels, rows)
+                copy = typed_copy(model, precision)
         reason = _fault(config, loss, images)
         if reason is None:
             report.say(f"{precision} against fp32: {loss}")
@@ -130,22 +131,23 @@ def _images(config: ExportConfig, preprocess: Preprocess, report: Report) -> tup
     held = read_pixels(judges, preprocess, most=MOST_GATE_IMAGES)
     own = GateImages(pixels=held, own=True)
     if config.calibrate is None:
-        sample = GateImages(pixels=photograph_pixels(None, preprocess), own=False)
-        return held[:0], own if len(held) else sample
+        if len(held):
+            return held[:0], own
+        return held[:0], GateImages(pixels=photograph_pixels(None, preprocess), own=False)
     apart = {path.resolve() for path in judges}
     paths = [path for path in image_files(config.calibrate) if path.resolve() not in apart]
-    wanted = config.calibrate_count if len(held) else config.calibrate_count + LEAST_CALIBRATION * 4
+    wanted = config.calibrate_count if len(held) else config.calibrate_count + MOST_HELD_OUT
     with report.progress("calibration images", min(wanted, len(paths))) as advance:
         pixels = read_pixels(paths, preprocess, most=wanted, progress=advance)
     if not len(held):
-        split = min(len(pixels) // 4, LEAST_CALIBRATION * 4)
+        split = min(len(pixels) // 4, MOST_HELD_OUT)
         own, pixels = GateImages(pixels=pixels[:split], own=True), pixels[split:]
     _check_enough(config, len(pixels), len(own.pixels))
     return pixels[: config.calibrate_count], own
 
 
 def _check_enough(config: ExportConfig, calibration: int, judges: int) -> None:
-    if min(calibration, config.calibrate_count) >= LEAST_CALIBRATION:
+    if calibration >= LEAST_CALIBRATION:
         return
     raise ModelError(
         f"{config.calibrate}: {calibration} readable images to calibrate int8 on, besides {judges} that judge the "

@@ -48,13 +48,12 @@ class Report:
     @contextmanager
     def building(self, what: str) -> Iterator[OnProgress]:
         """One step whose parts take unlike times: the block calls what it gets with how much is done, 0 to 1."""
-        start = time.monotonic()
-        shape = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
-        with tqdm(
-            total=1.0, desc=what, bar_format=shape, disable=self._quiet or None, file=sys.stderr, leave=False
-        ) as bar:
+        shape, off = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}", self._quiet or None
+        with (
+            self.stage(what),
+            tqdm(total=1.0, desc=what, bar_format=shape, disable=off, file=sys.stderr, leave=False) as bar,
+        ):
             yield lambda done, phase: bar.update(done - bar.n)
-        self.say(f"{what}: {time.monotonic() - start:.1f} s")
 
     def texts(self, counts: Mapping[str, Any], textset: TextSet) -> None:
         """Counts by kind, and every hole."""

@@ -82,8 +82,7 @@ def _batch(engine: Engine, weights: Path, paths: list[str], size: int, args: arg
     skipped: dict[str, str] = {}
     if args.peers:
         threads = args.threads or usable_cpus()
-        device = "cuda" if engine.device == "cuda" else "cpu"
-        peers = Peers(engine, Path(args.engine), weights, some, threads=threads, device=device)
+        peers = Peers(engine, Path(args.engine), weights, some, threads=threads, device=engine.device)
         more, skipped = peers.calls(args.peers)
         calls.update(more)
     times = interleaved(calls, seconds=args.seconds)

@@ -25,7 +25,7 @@ class Peers:
         path: its .onnx file, which the raw runtimes run.
         weights: its weight file.
         paths: the B images.
-        device: where torch's peers run, "cpu" or "cuda".
+        device: where torch's image towers run, "cpu" or "cuda".
     """
 
     def __init__(
@@ -153,21 +153,21 @@ class Peers:
         return lambda: [numpy_head(self._weights, x) for x in self._features]
 
     def _loop(self) -> Call:
-        """A weight file keeps one-to-one texts only collapsed: each class's other texts stand for them in number."""
+        """A class's other texts stand for its one-to-one texts, which a weight file need not keep; on the CPU."""
         import torch
 
         kept = self._weights.general_texts
         if kept is None:
             raise ModelError("the weight file has no texts; export it with --keep-texts")
         torch.set_num_threads(self._threads)
-        named = kept.text_kinds < len(NAME_KINDS)
-        owner = np.repeat(np.arange(len(self._weights.meta.labels)), np.diff(kept.text_starts))
-        order = np.lexsort((named, owner))
-        rows = torch.from_numpy(np.array(kept.texts[order]))
-        own = [owner == label_id for label_id in range(len(self._weights.meta.labels))]
-        counts = [(int((mine & ~named).sum()), int((mine & named).sum())) for mine in own]
-        starts = np.cumsum([0, *map(sum, counts)])
-        by_class = [rows[start : start + max(others, 1)] for start, (others, _) in zip(starts, counts, strict=False)]
+        classes, named = len(self._weights.meta.labels), kept.text_kinds < len(NAME_KINDS)
+        owner = np.repeat(np.arange(classes), np.diff(kept.text_starts))
+        rows = torch.from_numpy(np.array(kept.texts[np.lexsort((named, owner))]))
+        names = np.bincount(owner[named], minlength=classes)
+        others = np.diff(kept.text_starts) - names
+        counts = list(zip(others.tolist(), names.tolist(), strict=True))
+        starts = kept.text_starts[:-1].tolist()
+        by_class = [rows[start : start + max(some, 1)] for start, (some, _) in zip(starts, counts, strict=True)]
         pairs = None if self._weights.pair_rows is None else lambda a, b: by_class[a]
         images = torch.from_numpy(self._features)
         return lambda: [loop_head(rows, counts, pairs, x, normalise=True) for x in images]

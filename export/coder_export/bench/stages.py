@@ -91,13 +91,9 @@ def cold_start(engine: Path, image: str, options: Mapping[str, Any]) -> ColdStar
     return ColdStart(imported=imported, opened=opened, warmed=warmed, first=first, peak_mb=peak)
 
 
-def swap_ms(engine: Engine, weights: Path, *, runs: int = 15) -> float:
+def swap_ms(engine: Engine, weights: Path) -> float:
     """Median ms of ``use_labels`` with a weight file, which the engine then uses."""
-
-    def swap() -> None:
-        engine.use_labels(weights)
-
-    return interleaved({"swap": swap}, seconds=0, least=runs)["swap"].p50
+    return interleaved({"swap": lambda: engine.use_labels(weights)}, seconds=0, least=15)["swap"].p50
 
 
 def warm_up_ms(engine: Engine, batch_size: int) -> float:
