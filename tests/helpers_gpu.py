@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine import _kernels
+from coder_engine.head import empty_ranking
 from helpers_engine import HEIGHT, WIDTH, D, features_of
 
 Work = Callable[[], object]
@@ -256,67 +257,68 @@ def fake_trt(engine: FakeEngine | None) -> Any:
     )
 
 
+class FakeWeights:
+    """The label set of ``coder_engine._cuda``, whose texts take 1000 bytes of the device."""
+
+    cuda: FakeCuda
+    made = 0
+
+    def __init__(self, *arrays: Any) -> None:
+        type(self).made += 1
+        self.arrays = arrays
+        self.head = _kernels.Head(*arrays, threads=1)
+        self.memory = self.cuda.cudaMalloc(1000)[1]
+
+    def __del__(self) -> None:
+        self.cuda.cudaFree(self.memory)
+
+
+class FakeHead:
+    """The head of ``coder_engine._cuda``: the CPU's kernels, asked through a stream; its buffers take 100 bytes."""
+
+    cuda: FakeCuda
+    made = 0
+
+    def __init__(self, weights: FakeWeights, *, max_batch: int) -> None:
+        type(self).made += 1
+        self._weights, self._head = weights, weights.head
+        self._rows, self._width = weights.arrays[0].shape
+        self._classes, self._most = len(weights.arrays[2]), max_batch
+        self._memory = self.cuda.cudaMalloc(100)[1]
+
+    def __del__(self) -> None:
+        self.cuda.cudaFree(self._memory)
+
+    def enqueue(self, features: int, batch: int, stream: int, *, top: int, **options: Any) -> None:
+        assert batch <= self._most
+        here = weakref.ref(self)  # a graph keeps no memory alive: launched after this was freed, it fails
+
+        def work() -> None:
+            head = here()
+            assert head is not None
+            head._rank(view(features, (batch, head._width), np.float32).copy(), top, options)
+
+        self.cuda.ask(stream, work)
+
+    def _rank(self, features: NDArray[np.float32], top: int, options: dict[str, Any]) -> None:
+        coder = np.empty((len(features), self._rows), np.float32)
+        self.out = empty_ranking(len(features), self._classes, top)
+        assert self.out.ids.shape[1] == top
+        self.fault = ""
+        try:
+            self._head.coder(features, coder)
+            self._head.rank(features, coder, **vars(self.out), **options)
+        except RuntimeError as err:  # told when the results are asked for
+            self.fault = str(err)
+
+    def results(self, batch: int, top: int, **out: NDArray[Any]) -> None:
+        if self.fault:
+            raise RuntimeError(self.fault)
+        for name, array in out.items():
+            array[:] = getattr(self.out, name)[:batch]
+
+
 def fake_cuda_head(cuda: FakeCuda) -> Any:
-    """``coder_engine._cuda``: the CPU's kernels, asked through a stream."""
-
-    class Weights:
-        made = 0
-
-        def __init__(self, *arrays: Any) -> None:
-            type(self).made += 1
-            self.arrays = arrays
-            self.head = _kernels.Head(*arrays, threads=1)
-            self.memory = cuda.cudaMalloc(1000)[1]
-
-        def __del__(self) -> None:
-            cuda.cudaFree(self.memory)
-
-    class Head:
-        made = 0
-
-        def __init__(self, weights: Weights, *, max_batch: int) -> None:
-            type(self).made += 1
-            self._weights, self._head = weights, weights.head
-            self._rows, self._width = weights.arrays[0].shape
-            self._classes, self._most = len(weights.arrays[2]), max_batch
-            self._memory = cuda.cudaMalloc(100)[1]
-
-        def __del__(self) -> None:
-            cuda.cudaFree(self._memory)
-
-        def enqueue(self, features: int, batch: int, stream: int, *, top: int, **options: Any) -> None:
-            assert batch <= self._most
-            here = weakref.ref(self)  # a graph keeps no memory alive: launched after this was freed, it fails
-
-            def work() -> None:
-                head = here()
-                assert head is not None
-                head._rank(view(features, (batch, head._width), np.float32).copy(), top, options)
-
-            cuda.ask(stream, work)
-
-        def _rank(self, features: NDArray[np.float32], top: int, options: dict[str, Any]) -> None:
-            count, k = len(features), min(5, self._classes)
-            coder = np.empty((count, self._rows), np.float32)
-            self.fault = ""
-            logits = np.empty((count, self._classes), np.float32)
-            self.out = {
-                "ids": np.empty((count, top), np.int32),
-                "scores": np.empty((count, top), np.float32),
-                "gaps": np.empty((count, k), np.float32),
-                "duels": np.empty((count, k, k), np.float32),
-                "reranked": np.empty(count, np.bool_),
-            }
-            try:
-                self._head.coder(features, coder)
-                self._head.rank(features, coder, logits=logits, **self.out, **options)
-            except RuntimeError as err:  # told when the results are asked for
-                self.fault = str(err)
-
-        def results(self, batch: int, top: int, **out: NDArray[Any]) -> None:
-            if self.fault:
-                raise RuntimeError(self.fault)
-            for name, array in out.items():
-                array[:] = self.out[name][:batch]
-
-    return SimpleNamespace(Weights=Weights, Head=Head)
+    """``coder_engine._cuda`` on ``cuda``; its classes, and so their counts, are its own."""
+    own = {"cuda": cuda, "made": 0}
+    return SimpleNamespace(Weights=type("Weights", (FakeWeights,), own), Head=type("Head", (FakeHead,), own))

@@ -41,7 +41,8 @@ class AdapterHead:
     @cached_property
     def _keys(self) -> NDArray[np.float32]:
         """In memory from the first image on: all of them are needed for each, and a map ends with its file."""
-        return np.array(self.adapter.keys)
+        keys = self.adapter.keys
+        return np.array(keys) if isinstance(keys, np.memmap) else keys
 
     def rank(self, features: NDArray[np.float32], *, top: int = CANDIDATES) -> Ranking:
         """Rank the classes of each image by Eq. 20; equal logits by the lower class id.

@@ -1,7 +1,7 @@
 """What can go wrong, one class a kind.
 
 CoderError
- ├─ EngineError    an engine file (.onnx) is not ours, is damaged, or does not belong to its weight file
+ ├─ EngineError    an engine file (.onnx, .plan) is not ours, is damaged, or does not belong to its weight file
  ├─ WeightsError   a weight file is truncated, edited, of a newer format, or of another model
  ├─ BackendError   a runtime or device that was asked for is missing, or failed while running
  ├─ ImageError     one image cannot be read; ``kind`` says why in one word

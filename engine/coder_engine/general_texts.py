@@ -92,10 +92,8 @@ def shapes(tensors: Mapping[str, NDArray[Any] | None], classes: int, width: int)
 
 def problem(tensors: Mapping[str, NDArray[Any] | None]) -> str | None:
     """What is wrong with tensors of the right shapes, or None."""
-    for name in ("text_starts", "text_sentence_starts"):
-        starts = tensors[name]
-        if starts is not None and (wrong := starts_problem(name, starts)):
-            return wrong
+    if wrong := starts_problem(tensors, ("text_starts", "text_sentence_starts")):
+        return wrong
     kinds = tensors["text_kinds"]
     if kinds is not None and (kinds >= len(KINDS)).any():
         return f"text_kinds must be below {len(KINDS)}, got {int(kinds.max())}"

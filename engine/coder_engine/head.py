@@ -43,10 +43,15 @@ class Ranking:
     reranked: NDArray[np.bool_]
 
 
+def columns(classes: int, top: int) -> int:
+    """n of a Ranking: at least ``top`` and the candidates, never more than C."""
+    return min(max(top, CANDIDATES), classes)
+
+
 def empty_ranking(count: int, classes: int, top: int, *, logits: bool = True) -> Ranking:
     """Arrays for a ranking of ``count`` images to be written into; ``logits`` False leaves those out."""
     k = min(CANDIDATES, classes)
-    n = min(max(top, k), classes)
+    n = columns(classes, top)
     return Ranking(
         logits=np.empty((count, classes if logits else 0), np.float32),
         ids=np.empty((count, n), np.int32),

@@ -61,8 +61,4 @@ def shapes(tensors: Mapping[str, NDArray[Any] | None], pairs: int, width: int) -
 
 def index_problem(tensors: Mapping[str, NDArray[Any] | None]) -> str | None:
     """What is wrong with indices of the right shapes, which would reach past an end; or None."""
-    for name in ("pair_text_starts", "pair_sentence_starts"):
-        starts = tensors[name]
-        if starts is not None and (problem := starts_problem(name, starts)):
-            return problem
-    return None
+    return starts_problem(tensors, ("pair_text_starts", "pair_sentence_starts"))

@@ -6,7 +6,7 @@ starts   int64 [K + 1]   sentence i is letters[starts[i] : starts[i + 1]]
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -36,6 +36,10 @@ def last_of(starts: NDArray[Any] | None) -> int:
     return int(starts[-1]) if starts is not None and starts.ndim == 1 and len(starts) else 0
 
 
-def starts_problem(name: str, starts: NDArray[np.int64]) -> str | None:
-    """What is wrong with starts of the right shape, which would reach past an end; or None."""
-    return f"{name} must ascend from 0" if starts[0] != 0 or (np.diff(starts) < 0).any() else None
+def starts_problem(tensors: Mapping[str, NDArray[Any] | None], names: Sequence[str]) -> str | None:
+    """What is wrong with starts of the right shapes, which would reach past an end; or None."""
+    for name in names:
+        starts = tensors[name]
+        if starts is not None and (starts[0] != 0 or (np.diff(starts) < 0).any()):
+            return f"{name} must ascend from 0"
+    return None

@@ -69,6 +69,7 @@ def count_of(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def less_memory(count: int) -> str:
-    """What to use where a device has not enough memory for ``count`` images."""
-    return f"a smaller batch (--batch-size {count // 2})" if count > 1 else "a GPU with more free memory (nvidia-smi)"
+def no_memory_for(count: int, err: Exception) -> str:
+    """What is said where a device has not enough memory for ``count`` images, with what to use instead."""
+    less = f"a smaller batch (--batch-size {count // 2})" if count > 1 else "a GPU with more free memory (nvidia-smi)"
+    return f"the device has not enough memory for {count_of(count, 'image')} ({first_line(err)}); use {less}"

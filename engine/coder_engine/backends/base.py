@@ -143,13 +143,16 @@ class Backend(ABC):
     def check_pixels(self, pixels: NDArray[np.uint8]) -> None:
         """Refuse what is not uint8 [B, H, W, 3], and everything once the backend is closed."""
         if self._closed:
-            raise BackendError(f"{self._path}: this engine was closed; open it again")
+            raise self._was_closed()
         height, width = self.size
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (height, width, 3):
             raise ValueError(
                 f"pixels must be uint8 [B, {height}, {width}, 3], got {pixels.dtype} {list(pixels.shape)}; "
                 "resize and crop first, the engine does the scaling"
             )
+
+    def _was_closed(self) -> BackendError:
+        return BackendError(f"{self._path}: this engine was closed; open it again")
 
     def _fitted(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run in pieces of the sizes the runtime is prepared for; no image's features depend on the others."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from coder_engine.backends.available import Unavailable, count_of, first_line, import_runtime, less_memory
+from coder_engine.backends.available import Unavailable, import_runtime, no_memory_for
 from coder_engine.errors import BackendError
 
 _NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorDevicesUnavailable", "cudaErrorInvalidDevice")
@@ -34,10 +34,7 @@ def naming_the_batch(count: int) -> Iterator[None]:
     try:
         yield
     except OutOfDeviceMemory as err:
-        images = count_of(count, "image")
-        raise BackendError(
-            f"the device has not enough memory for {images} ({first_line(err)}); use {less_memory(count)}"
-        ) from err
+        raise BackendError(no_memory_for(count, err)) from err
 
 
 class Cuda:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.available import Unavailable, count_of, first_line, less_memory
+from coder_engine.backends.available import Unavailable, count_of, first_line, no_memory_for
 from coder_engine.backends.base import EXPORT_AGAIN, Backend
 from coder_engine.backends.cuda_driver import require_gpu
 from coder_engine.backends.onnxruntime import import_onnxruntime, interface, new_session
@@ -94,7 +94,7 @@ class OnnxRuntimeCuda(Backend):
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         bound = self._bound
         if bound is None:
-            raise BackendError(f"{self._path}: this engine was closed; open it again")
+            raise self._was_closed()
         return bound.run(pixels)
 
     def _close(self) -> None:
@@ -175,9 +175,7 @@ def out_of_memory(err: Exception) -> bool:
 def _failure(err: Exception, count: int) -> str:
     if not out_of_memory(err):
         return f"ONNX Runtime failed on {count_of(count, 'image')} ({first_line(err)}); try a smaller batch"
-    return (
-        f"the device has not enough memory for {count_of(count, 'image')} ({first_line(err)}); use {less_memory(count)}"
-    )
+    return no_memory_for(count, err)
 
 
 def _import_cuda() -> ModuleType:

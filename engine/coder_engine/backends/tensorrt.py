@@ -101,7 +101,7 @@ class TensorRt(Backend):
     def _open_plan(self) -> tuple[OpenPlan, Pool[Worker]]:
         running = self._running
         if running is None:
-            raise BackendError(f"{self._path}: this engine was closed; open it again")
+            raise self._was_closed()
         return running
 
     def _close(self) -> None:

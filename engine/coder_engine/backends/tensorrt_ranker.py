@@ -22,7 +22,7 @@ from coder_engine.backends.cuda_memory import Mirrored, Stream, naming_the_batch
 from coder_engine.backends.pool import Pool
 from coder_engine.backends.tensorrt_worker import OpenPlan, Worker
 from coder_engine.errors import BackendError
-from coder_engine.head import Ranking, empty_ranking, joined, ranking_error
+from coder_engine.head import Ranking, columns, empty_ranking, joined, ranking_error
 from coder_engine.mapped import release
 from coder_engine.weights import Weights
 
@@ -147,7 +147,7 @@ class TensorRtRanker:
                 temperature=self._temperature,
                 margin=-1.0 if margin is None else margin,
                 rerank=rerank,
-                top=empty_ranking(0, self._classes, top).ids.shape[1],
+                top=columns(self._classes, top),
             )
             return joined([self._ranked(worker, part, tail) for part in chunks(pixels, plan.max_batch)])
 

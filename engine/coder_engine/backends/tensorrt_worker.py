@@ -133,7 +133,8 @@ class BatchRun:
         What the buffers hold beyond the images is run along, and means nothing.
         """
         self._pixels.host[: len(pixels)] = pixels
-        key, known = tail.key, tail.key in self._graphs
+        key = tail.key
+        known = key in self._graphs
         graph = self._graphs.get(key)
         if graph is not None:
             graph.launch()

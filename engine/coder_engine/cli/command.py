@@ -44,3 +44,23 @@ def guarded(name: str, run: Callable[[], int], *, interrupted: str = "interrupte
     except KeyboardInterrupt:
         say(name, interrupted)
         return INTERRUPTED
+
+
+def whole(text: str) -> int:
+    """An option's whole number, at least 1."""
+    return int(_checked(int, "a whole number, at least 1", lambda value: value >= 1, text))
+
+
+def fraction(text: str) -> float:
+    """An option's number from 0 to 1."""
+    return _checked(float, "a number from 0 to 1", lambda value: 0 <= value <= 1, text)
+
+
+def _checked(kind: Callable[[str], float], wanted: str, fits: Callable[[float], bool], text: str) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = float("nan")
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"must be {wanted}, got {text!r}")
+    return value

@@ -6,20 +6,22 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from coder_engine.cli.command import OK, SOME_FAILED, guarded, say
 from coder_engine.cli.eval_options import parse
 from coder_engine.cli.eval_task import Opened, open_task
+from coder_engine.cli.progress import rewrite, terminal
 from coder_engine.cli.writers import OutputClosed, open_output
 from coder_engine.errors import DataError
 from coder_engine.evaluate import few_shot, zero_shot
 from coder_engine.evaluate.answers import answers_of, measure
 from coder_engine.evaluate.evaluation import Evaluation, duplicate_notes, evaluate_zero_shot
-from coder_engine.evaluate.few_shot import NORMS, FewShot
+from coder_engine.evaluate.few_shot import FewShot
 from coder_engine.evaluate.fitting import fit
 from coder_engine.evaluate.tables import render
-from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE
+from coder_engine.fewshot.adapter import NORMS, ZERO_SHOT_SCALE
 from coder_engine.files import replacing
 from coder_engine.weights import Weights, update_weights
 
@@ -117,7 +119,8 @@ def _few_shot(args: argparse.Namespace, opened: Opened) -> list[FewShot]:
     if args.methods is None and opened.task.texts is None:
         names = [name for name in names if name not in few_shot.OF_TEXTS]
     norms = NORMS if args.norm == "both" else (args.norm,)
-    advance = _status if sys.stderr.isatty() and not args.quiet else lambda _: None
+    stream = terminal(quiet=args.quiet)
+    advance: Callable[[str], object] = partial(rewrite, stream) if stream else lambda _: None
     found = few_shot.few_shot(names, opened.task, norms=norms, rounds=args.bootstrap, seed=args.seed, advance=advance)
     advance("")
     return found
@@ -161,11 +164,6 @@ def _write(path: Path, text: str) -> None:
             scratch.write_text(text, encoding="utf-8")
     except OSError as err:
         raise DataError(f"{path}: cannot be written ({err}); choose another --report") from err
-
-
-def _status(text: str) -> None:
-    sys.stderr.write(f"\r{text}\x1b[K")
-    sys.stderr.flush()
 
 
 def _say(text: str) -> None:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from coder_engine.cli.command import Parser
+from coder_engine.cli.command import Parser, fraction
 from coder_engine.evaluate import few_shot, zero_shot
 from coder_engine.evaluate.tables import FORMATS
 
@@ -78,7 +78,7 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
     gate = (
         "of the method gated: rerank only below this difference of probabilities (default: the weight file's, else 0.2)"
     )
-    add("--margin", type=_fraction, metavar="M", help=gate)
+    add("--margin", type=fraction, metavar="M", help=gate)
     add("--bootstrap", type=_count, default=1000, metavar="N", help="resamples for the intervals (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of resamples, text draws and t-SNE (%(default)s)")
 
@@ -102,7 +102,7 @@ def _add_fits(group: argparse._ArgumentGroup) -> None:
     add("--fit-margin", action="store_true", help="the margin below which reranking pays; stored in the weight file")
     unknown = "images of none of the classes: choose the score below which an answer is unknown, and store it"
     add("--unknown-from", type=Path, metavar="FOLDER", help=unknown)
-    add("--false-accepts", type=_fraction, default=0.05, metavar="P", help="share of them let through (%(default)s)")
+    add("--false-accepts", type=fraction, default=0.05, metavar="P", help="share of them let through (%(default)s)")
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
@@ -136,13 +136,3 @@ def _count(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be whole numbers, at least 1, got {text!r}")
     return int(text)
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text!r}")
-    return value

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.cli.progress import Progress
+from coder_engine.cli.progress import Progress, terminal
 from coder_engine.cpus import check_threads
 from coder_engine.engine import Engine
 from coder_engine.errors import CoderError, DataError
@@ -170,7 +169,7 @@ def _image_source(args: argparse.Namespace, engine: Engine, weights: Weights, th
     cache = FeatureCache(None if args.no_cache else cache_folder(engine, weights))
 
     def advance(total: int) -> Callable[[], object]:
-        progress = Progress(sys.stderr if sys.stderr.isatty() and not args.quiet else None)
+        progress = Progress(terminal(quiet=args.quiet))
 
         def one() -> None:
             progress.advance(total)

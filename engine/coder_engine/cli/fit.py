@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coder_engine.cli.command import OK, SOME_FAILED, Parser, guarded, say
-from coder_engine.cli.progress import Progress
+from coder_engine.cli.progress import Progress, terminal
 from coder_engine.errors import CoderError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
     engine = Engine(args.engine, weights=path, threads=args.threads, adapter=False)
     say = _quiet if args.quiet else _say
     say(engine.description)
-    progress = Progress(sys.stderr if sys.stderr.isatty() and not args.quiet else None)
+    progress = Progress(terminal(quiet=args.quiet))
     try:
         fitted = fit_engine(engine, texts, config, say=say, advance=progress.advance)
     finally:

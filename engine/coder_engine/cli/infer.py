@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from coder_engine.cli.command import OK, SOME_FAILED, guarded, say
 from coder_engine.cli.infer_options import parse, to_terminal
 from coder_engine.cli.inputs import Inputs, Item
-from coder_engine.cli.progress import Progress, building
+from coder_engine.cli.progress import Progress, building, terminal
 from coder_engine.cli.writers import Csv, Format, JsonLines, Output, OutputClosed, Table, open_output
 from coder_engine.errors import CoderError, ImageError
 from coder_engine.prediction import Prediction
@@ -60,7 +60,7 @@ def load_engine(args: argparse.Namespace) -> Engine:
 def _rebuild(args: argparse.Namespace) -> None:
     from coder_engine.plans.rebuild import rebuild_plan
 
-    with building(sys.stderr if sys.stderr.isatty() and not args.quiet else None, args.engine) as progress:
+    with building(terminal(quiet=args.quiet), args.engine) as progress:
         record = rebuild_plan(args.engine, weights=args.weights, progress=progress)
     if not args.quiet:
         _say(f"{args.engine}: built by {record}")

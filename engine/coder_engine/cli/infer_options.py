@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
-from coder_engine.cli.command import OK, Parser
+from coder_engine.cli.command import OK, Parser, fraction, whole
 from coder_engine.cli.writers import FORMATS
 from coder_engine.images import MAX_PIXELS
 
@@ -76,16 +76,16 @@ def _add_input_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--recursive", "-r", action="store_true", help="go into sub-folders")
     add("--null", action="store_true", help="the list on stdin is separated by NUL, not by lines")
-    add("--max-pixels", type=_count, default=MAX_PIXELS, metavar="N", help="refuse larger ones (%(default)s)")
+    add("--max-pixels", type=whole, default=MAX_PIXELS, metavar="N", help="refuse larger ones (%(default)s)")
     add("--fail-fast", action="store_true", help="stop at the first image that fails")
 
 
 def _add_method_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--top", type=_count, default=5, metavar="N", help="classes listed an image (%(default)s)")
+    add("--top", type=whole, default=5, metavar="N", help="classes listed an image (%(default)s)")
     add(
         "--unknown-below",
-        type=_fraction,
+        type=fraction,
         metavar="P",
         help="mark answers less probable as unknown; 0: none (default: the weight file's threshold, if it has one)",
     )
@@ -93,12 +93,12 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
     rerank = group.add_mutually_exclusive_group()
     rerank.add_argument("--no-rerank", action="store_true", help="stop after stage 1")
     gate = "rerank only where the best two probabilities are closer than this"
-    rerank.add_argument("--margin", type=_fraction, metavar="M", help=gate)
+    rerank.add_argument("--margin", type=fraction, metavar="M", help=gate)
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--format", choices=FORMATS, help="default: table on a terminal, else jsonl; *.csv: csv")
+    add("--format", choices=FORMATS, help="default: table on a terminal or with --explain, else jsonl; *.csv: csv")
     add("--out", metavar="FILE", help="write there; the file appears when all is done")
     add("--explain", action="store_true", help="say with each row which texts and duels decided (table, jsonl)")
     add("--quiet", "-q", action="store_true", help="only errors on stderr")
@@ -119,29 +119,11 @@ def _add_speed_options(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         help="bf16, fp32, or what the engine was exported in (default: the fastest)",
     )
-    add("--batch-size", type=_count, default=8, metavar="N", help="images run at once (%(default)s)")
-    add("--threads", type=_count, metavar="N", help="CPU threads (default: the usable CPUs)")
-    add("--workers", type=_count, metavar="N", help="decoding threads (default: as --threads)")
+    add("--batch-size", type=whole, default=8, metavar="N", help="images run at once (%(default)s)")
+    add("--threads", type=whole, metavar="N", help="CPU threads (default: the usable CPUs)")
+    add("--workers", type=whole, metavar="N", help="decoding threads (default: as --threads)")
     fast = "decode large JPEGs smaller, at least twice the model's size: changes pixels, and so scores"
     add("--fast-decode", action="store_true", help=fast)
-
-
-def _checked(kind: Callable[[str], float], wanted: str, fits: Callable[[float], bool], text: str) -> float:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = float("nan")
-    if not fits(value):
-        raise argparse.ArgumentTypeError(f"must be {wanted}, got {text!r}")
-    return value
-
-
-def _count(text: str) -> int:
-    return int(_checked(int, "a whole number, at least 1", lambda value: value >= 1, text))
-
-
-def _fraction(text: str) -> float:
-    return _checked(float, "a number from 0 to 1", lambda value: 0 <= value <= 1, text)
 
 
 def to_terminal(args: argparse.Namespace) -> bool:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
 from coder_engine.plans.progress import OnProgress
+
+
+def rewrite(stream: TextIO, text: str = "") -> None:
+    """Put ``text`` in the place of the terminal's last line."""
+    stream.write(f"\r{text}\x1b[K")
+    stream.flush()
+
+
+def terminal(*, quiet: bool) -> TextIO | None:
+    """Standard error where progress may be shown on it."""
+    return sys.stderr if sys.stderr.isatty() and not quiet else None
 
 
 class Progress:
@@ -38,14 +50,12 @@ class Progress:
         of = "" if total is None else f"/{total:,}"
         left = "" if total is None else f", {_clock((total - self.done) / self.rate)} left"
         text = f"{self.done:,}{of} images, {self.rate:.1f}/s, {_clock(now - self._started)}{left}"
-        self._stream.write(f"\r{text}\x1b[K")
-        self._stream.flush()
+        rewrite(self._stream, text)
 
     def clear(self) -> None:
         """Take the line away."""
         if self._stream is not None and self._shown:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+            rewrite(self._stream)
 
 
 @contextmanager
@@ -54,15 +64,13 @@ def building(stream: TextIO | None, what: str) -> Iterator[OnProgress]:
 
     def show(done: float, phase: str) -> None:
         if stream is not None:
-            stream.write(f"\rbuilding {what}: {done:4.0%} ({phase})\x1b[K")
-            stream.flush()
+            rewrite(stream, f"building {what}: {done:4.0%} ({phase})")
 
     try:
         yield show
     finally:
         if stream is not None:
-            stream.write("\r\x1b[K")
-            stream.flush()
+            rewrite(stream)
 
 
 def _clock(seconds: float) -> str:

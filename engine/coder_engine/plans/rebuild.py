@@ -19,7 +19,7 @@ def rebuild_plan(
     weights: str | PathLike[str] | None = None,
     progress: OnProgress = lambda done, phase: None,
 ) -> PlanRecord:
-    """Build ``path`` for this machine and record it in the weight file; nothing changes where that fails.
+    """Build ``path`` for this machine and record it in the weight file; where the build fails, nothing changes.
 
     The plan need not exist: a Jetson gets the .onnx and the weight file, and makes its own. B of the second profile is
     that of the plan before, if the weight file knows one, else 64.
