@@ -13,6 +13,7 @@ from coder_engine.errors import DataError
 from coder_engine.images import SUFFIXES
 
 _SHOWN = 5
+_ACCENTS = re.compile("[\u0300-\u036f]")  # only these: the marks of other scripts tell letters apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +104,7 @@ def match_labels(names: Sequence[str], labels: Sequence[str]) -> dict[str, int]:
 
 def fold(name: str) -> str:
     """A name without what spelling varies in: case, accents, underscores, hyphens, slashes and spaces."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", name))
     return re.sub(r"[\s_/'.-]+", "", plain.casefold())
 
 

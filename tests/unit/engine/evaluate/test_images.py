@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,8 @@ def test_labels_that_differ_by_spelling_only() -> None:
 def test_fold() -> None:
     assert {fold(name) for name in ("T-shirt", "t_shirt", "TSHIRT", "t shirt", "t/shirt")} == {"tshirt"}
     assert fold("フクロウ") != fold("フクロ")
-    assert fold("フクロウ") == fold("フグロウ")  # voicing marks count as accents: such labels need their exact names
+    assert fold("バス") != fold("ハス")  # a bus is no lotus
+    assert fold(unicodedata.normalize("NFD", "バス")) == fold("バス")  # as macOS spells a folder
 
 
 def test_image_files_are_found_below(tmp_path: Path) -> None:
