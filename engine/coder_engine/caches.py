@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from pathlib import Path
+
+_BUDGET = 4 << 30
+"""Bytes a runtime may keep: compiled models, each about as large as its engine file, of a dozen ViT-B/16."""
 
 
 def cache_folder(runtime: str) -> Path | None:
@@ -18,3 +23,24 @@ def cache_folder(runtime: str) -> Path | None:
     except (OSError, RuntimeError):  # RuntimeError: the user has no home
         return None
     return folder if root.is_absolute() and os.access(folder, os.W_OK | os.X_OK) else None
+
+
+def prune(folder: Path, *, budget: int = _BUDGET) -> None:
+    """Delete the files that were not used for longest, until what is left takes at most ``budget`` bytes.
+
+    A process that has a deleted file mapped keeps what it mapped; one that comes to look for it makes it anew. What
+    cannot be looked at or deleted is left.
+    """
+    found = []
+    with contextlib.suppress(OSError):  # another process was quicker
+        for path in folder.iterdir():
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                found.append((max(status.st_atime, status.st_mtime), status.st_size, path))
+    left = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if left <= budget:
+            return
+        with contextlib.suppress(OSError):
+            path.unlink()
+            left -= size

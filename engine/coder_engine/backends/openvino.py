@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from coder_engine.backends.available import Unavailable, count_of, import_runtime
 from coder_engine.backends.base import EXPORT_AGAIN, Backend
-from coder_engine.caches import cache_folder
+from coder_engine.caches import cache_folder, prune
 from coder_engine.errors import BackendError, EngineError
 
 _HINTS = {"bf16": "bf16", "fp32": "f32"}
@@ -51,6 +51,8 @@ class OpenVinoCpu(Backend):
         self._check_interface(*_interface(model))
         cache = cache_folder("openvino")
         self._compiled = self._compile(core, model, chosen, threads, cache)
+        if cache is not None:
+            prune(cache)
         self._bank = self._ov.Tensor(self._no_bank())
         self._idle: deque[Any] = deque()
         used = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))

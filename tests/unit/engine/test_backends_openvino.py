@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.testing import assert_allclose
 from coder_engine.backends import Unavailable
 from coder_engine.backends import openvino as module
 from coder_engine.backends.openvino import OpenVinoCpu, choose_precision, last_line
-from coder_engine.caches import cache_folder
+from coder_engine.caches import cache_folder, prune
 from coder_engine.errors import BackendError
 from helpers_engine import D, features_of, images, write
 
@@ -145,6 +146,14 @@ def test_a_blob_cut_short_is_compiled_again(path: Path, cache: Path) -> None:
     blob.write_bytes(blob.read_bytes()[: blob.stat().st_size // 2])
     found = OpenVinoCpu(path, threads=1, precision="fp32")
     assert_allclose(found.encode(images(2)), features_of(images(2)), rtol=1e-5)
+
+
+def test_opening_prunes_the_cache(path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    OpenVinoCpu(path, threads=1, precision="fp32")
+    monkeypatch.setattr(module, "prune", partial(prune, budget=0))
+    found = OpenVinoCpu(path, threads=1, precision="fp32")  # runs from the file that goes meanwhile
+    assert list(cache.iterdir()) == []
+    assert_allclose(found.encode(images(3)), features_of(images(3)), rtol=1e-5)
 
 
 def test_the_cache_follows_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
