@@ -9,6 +9,7 @@ the metadata and every tensor but the mapped ones, whose own are in the metadata
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -148,6 +149,7 @@ def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]
     try:
         with replacing(path) as scratch:
             save_file(ready, scratch, metadata=header)
+            _sort_metadata(scratch)
     except (OSError, SafetensorError) as err:
         raise WeightsError(f"{path}: cannot be written ({err}); free space or choose another --out") from err
 
@@ -233,6 +235,16 @@ def _check_digest(path: Path, header: Mapping[str, str], arrays: Mapping[str, ND
 def _header_digest(header: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> str:
     text = "\0".join(header.get(key, "") for key in ("format", "format_version", "coder")).encode()
     return _digest([np.frombuffer(text, np.uint8), *(arrays[name] for name in sorted(arrays) if name not in MAPPED)])
+
+
+def _sort_metadata(path: Path) -> None:
+    """Give equal files equal bytes: safetensors writes the metadata's keys in an order of chance."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        file.seek(8)
+        file.write(json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size))
 
 
 def _digest(arrays: list[NDArray[Any]]) -> str:

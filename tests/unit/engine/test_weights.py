@@ -179,6 +179,19 @@ def test_arrays_are_converted_to_the_types_of_the_format(path: Path) -> None:
         assert_array_equal(getattr(found, name), array, strict=True)
 
 
+def test_the_same_content_gives_the_same_bytes(path: Path) -> None:
+    meta = replace(PLAIN, labels=("tab\t \x01\x1f\x7f", 'quote " \\ /', "büffel \u2028 フ", "😀 \b\f\r\n"))
+    tensors = make_tensors("sparse")
+    found = set()
+    for _ in range(8):  # by chance alone, once in 24^7 runs
+        save_weights(path, meta, tensors)
+        found.add(path.read_bytes())
+    assert len(found) == 1
+    opened = load_weights(path)
+    assert opened.meta.labels == meta.labels
+    assert_array_equal(opened.bank, tensors["bank"])
+
+
 def test_saving_replaces_the_file(saved: Path) -> None:
     tensors = make_tensors("dense")
     save_weights(saved, PLAIN, tensors)
