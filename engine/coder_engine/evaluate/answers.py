@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.evaluate.calibration import calibration_error, confidences
+from coder_engine.evaluate.calibration import confidences
+from coder_engine.evaluate.reliability import calibration_error
 from coder_engine.head import CANDIDATES
 
 ROUNDS = 1000
@@ -49,7 +50,7 @@ class Measured:
         macro: the mean of the accuracies by class.
         macro_interval: its bootstrap interval.
         gain: ``top_one`` less that of the first method in the table, with its paired bootstrap interval.
-        calibration_error: see ``coder_engine.evaluate.calibration``, 15 bins.
+        calibration_error: see ``coder_engine.evaluate.reliability``, 15 bins.
         by_class: accuracy of each class, [C]; NaN where it has no image.
         confusion: [C, C] counts, row = true class, column = answer.
     """

@@ -1,4 +1,4 @@
-"""Scores that mean what they say: a temperature for the probabilities, and a threshold under which nothing is known.
+"""Scores that mean what they say: the temperature of the probabilities.
 
 A Prediction's score is softmax(logit_scale * o / temperature) of its label, o of Eq. 8. After a rerank another class of
 ``top`` may have a higher one, so what has to be true is the score of the *final* answer: of the images answered with
@@ -16,28 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coder_engine.evaluate.checks import checked_ids, checked_logits
+from coder_engine.evaluate.reliability import calibration_error
 
 Array = NDArray[np.float64]
 
 LOWEST, HIGHEST = 0.01, 100.0
 """The temperatures that are tried. Where the likelihood rises up to a bound (every image is right, or the logits say
 nothing of the labels), the bound is the answer."""
-
-BINS = 15
-
-_STEPS = 10**6
-"""Thresholds are millionths, one to two above the score that must not pass: so much may scores differ by rounding."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bin:
-    """The images whose confidence is in (``lower``, ``upper``]: how many, its mean, and the share that is right."""
-
-    lower: float
-    upper: float
-    images: int
-    confidence: float
-    accuracy: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,31 +50,6 @@ class Calibration:
         return {
             "temperature": self.temperature, "calibration": record, "unknown_below": None, "unknown_record": {}
         }  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Threshold:
-    """A threshold on scores and what it lets through.
-
-    Attributes:
-        unknown_below: answers that score less are unknown.
-        false_accepts: the share of out-of-set images that was allowed, and ``accepted_out`` the share it lets through.
-        accepted_in: the share of in-set images it lets through.
-        images_in, images_out: how many it was chosen on, and ``data`` the content hash of them that the caller gave.
-    """
-
-    unknown_below: float
-    false_accepts: float
-    accepted_in: float
-    accepted_out: float
-    images_in: int
-    images_out: int
-    data: str
-
-    def changes(self) -> dict[str, Any]:
-        """For ``update_weights``."""
-        record = {key: value for key, value in asdict(self).items() if key != "unknown_below"}
-        return {"unknown_below": self.unknown_below, "unknown_record": record}
 
 
 def calibrate(logits: ArrayLike, labels: ArrayLike, answers: ArrayLike, *, data: str) -> Calibration:
@@ -160,104 +120,6 @@ def confidences(logits: ArrayLike, answers: ArrayLike, temperature: float = 1.0)
     return np.asarray(np.exp(own / temperature - _log_sum(scaled / temperature)))
 
 
-def reliability(confidences: ArrayLike, correct: ArrayLike, bins: int = BINS) -> list[Bin]:
-    """The points of a reliability diagram: bins of equal width, those without images left out.
-
-    Args:
-        confidences: [N], the scores of the final answers, 0 to 1.
-        correct: [N] bool, whether the answers are right.
-        bins: how many.
-
-    Raises:
-        ValueError: shapes do not fit, or a confidence is no probability.
-    """
-    sure, right = np.asarray(confidences, np.float64), np.asarray(correct, bool)
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1, got {bins}")
-    if sure.ndim != 1 or sure.shape != right.shape:
-        raise ValueError(f"confidences and correct must both be [N], got {list(sure.shape)} and {list(right.shape)}")
-    if not ((sure >= 0) & (sure <= 1 + 1e-6)).all():
-        raise ValueError("confidences must be probabilities, 0 to 1; give softmax values, not logits")
-    place = np.clip(np.ceil(sure * bins).astype(np.int64) - 1, 0, bins - 1)
-    return [
-        Bin(
-            lower=i / bins,
-            upper=(i + 1) / bins,
-            images=int(own.sum()),
-            confidence=float(sure[own].mean()),
-            accuracy=float(right[own].mean()),
-        )
-        for i in range(bins)
-        if (own := place == i).any()
-    ]
-
-
-def calibration_error(confidences: ArrayLike, correct: ArrayLike, bins: int = BINS) -> float:
-    """Expected calibration error: by how much confidence and accuracy differ, a mean over the bins by their images.
-
-    Args:
-        confidences, correct, bins: see :func:`reliability`. No images: 0.
-
-    Raises:
-        ValueError: see :func:`reliability`.
-    """
-    found = reliability(confidences, correct, bins)
-    total = sum(one.images for one in found)
-    return sum(one.images / total * abs(one.confidence - one.accuracy) for one in found)
-
-
-def choose_threshold(in_scores: ArrayLike, out_scores: ArrayLike, false_accepts: float, *, data: str) -> Threshold:
-    """:func:`threshold_for` with its record; ``data`` is a content hash of the images."""
-    threshold, accepted = threshold_for(in_scores, out_scores, false_accepts)
-    outside = np.asarray(out_scores, np.float64)
-    return Threshold(
-        unknown_below=threshold,
-        false_accepts=false_accepts,
-        accepted_in=accepted,
-        accepted_out=float((outside >= threshold).mean()),
-        images_in=len(np.asarray(in_scores)),
-        images_out=len(outside),
-        data=data,
-    )
-
-
-def threshold_for(in_scores: ArrayLike, out_scores: ArrayLike, false_accepts: float = 0.05) -> tuple[float, float]:
-    """The least threshold on scores, to six digits, that accepts at most a share of the out-of-set images.
-
-    An image is accepted where its score is at least the threshold, as ``unknown_below`` has it.
-
-    Args:
-        in_scores: [N], scores of images of the classes.
-        out_scores: [M], scores of images of anything else.
-        false_accepts: the share of ``out_scores`` that may be accepted, 0 to 1.
-
-    Returns:
-        (threshold, 0 to 1; the share of ``in_scores`` it accepts).
-
-    Raises:
-        ValueError: an argument is out of range or empty, or no threshold is high enough, since too many of
-            ``out_scores`` are 1.
-    """
-    inside, outside = (
-        _checked_scores(given, name) for given, name in ((in_scores, "in_scores"), (out_scores, "out_scores"))
-    )
-    if not 0 <= false_accepts <= 1:
-        raise ValueError(f"false_accepts must be a share, 0 to 1, got {false_accepts}")
-    count = len(outside)
-    allowed = int((np.arange(1, count + 1) / count <= false_accepts).sum())
-    if allowed == count:
-        return 0.0, 1.0
-    barred = float(np.sort(outside)[count - 1 - allowed])  # the best score that must not pass
-    threshold = (math.floor(barred * _STEPS) + 2) / _STEPS
-    if threshold > 1:
-        sure = int((outside >= barred).sum())
-        raise ValueError(
-            f"no threshold keeps false accepts at {false_accepts}: {sure} of {count} out-of-set images score "
-            f"{barred:.6f} or more; fit a temperature first, or allow more"
-        )
-    return threshold, float((inside >= threshold).mean())
-
-
 def _slope(scaled: Array, truth: NDArray[np.int64], inverse: float) -> float:
     """d loss / d inverse of softmax(inverse * scaled): the mean logit expected, less the mean of the labels'."""
     powers = np.exp(inverse * (scaled - scaled.max(axis=1, keepdims=True)))
@@ -273,12 +135,3 @@ def _loss(scaled: Array, truth: NDArray[np.int64], temperature: float) -> float:
 def _log_sum(scaled: Array) -> Array:
     top = scaled.max(axis=1)
     return np.asarray(top + np.log(np.exp(scaled - top[:, None]).sum(axis=1)))
-
-
-def _checked_scores(given: ArrayLike, name: str) -> Array:
-    scores = np.asarray(given, np.float64)
-    if scores.ndim != 1 or not len(scores):
-        raise ValueError(f"{name} must be [N] of at least one image, got {list(scores.shape)}")
-    if not ((scores >= 0) & (scores <= 1)).all():
-        raise ValueError(f"{name} must be probabilities, 0 to 1; give scores, not logits")
-    return scores

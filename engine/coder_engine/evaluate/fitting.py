@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from coder_engine.adapter_head import open_adapter
 from coder_engine.errors import DataError
-from coder_engine.evaluate.calibration import calibrate, choose_threshold, confidences
+from coder_engine.evaluate.calibration import calibrate, confidences
 from coder_engine.evaluate.labelled import Labelled
 from coder_engine.evaluate.margin import fit_margin
+from coder_engine.evaluate.threshold import choose_threshold
 from coder_engine.head import Head
 from coder_engine.weights import Weights
 

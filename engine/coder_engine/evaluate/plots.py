@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.evaluate.answers import Measured
-from coder_engine.evaluate.calibration import Bin
 from coder_engine.evaluate.extra import needs_extra
 from coder_engine.evaluate.few_shot import FewShot
+from coder_engine.evaluate.reliability import Bin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,9 +15,9 @@ from coder_engine import __version__
 from coder_engine.errors import ImageError
 from coder_engine.evaluate import plots
 from coder_engine.evaluate.answers import Answers, Measured
-from coder_engine.evaluate.calibration import reliability
 from coder_engine.evaluate.evaluation import Evaluation
 from coder_engine.evaluate.project import Projection, project
+from coder_engine.evaluate.reliability import reliability
 from coder_engine.evaluate.tables import MEASURED, curve_rows, few_shot_parts, measured_rows, percent
 from coder_engine.head import Head, Ranking
 from coder_engine.images import read_rgb

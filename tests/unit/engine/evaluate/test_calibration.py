@@ -1,4 +1,4 @@
-"""The temperature against a grid search, the calibration error by hand, the threshold by counting."""
+"""The temperature against a grid search, and what a fit writes into the metadata."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from coder_engine.evaluate.calibration import (
     HIGHEST,
     LOWEST,
     calibrate,
-    calibration_error,
-    choose_threshold,
     confidences,
     fit_temperature,
-    reliability,
-    threshold_for,
 )
+from coder_engine.evaluate.reliability import calibration_error
+from coder_engine.evaluate.threshold import choose_threshold
 from coder_engine.metadata import Metadata
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -101,42 +99,6 @@ def test_confidences_are_the_softmax_of_the_answer() -> None:
     assert_allclose(confidences(logits, answers, 2.5), wanted, rtol=1e-12)
 
 
-def test_calibration_error_by_hand() -> None:
-    # (0.5, 0.6]: 0.6, 0.55, one of two right. (0.9, 1]: 1.0, 0.95, 0.95, 0.9 + a little, three of four.
-    sure = np.array([0.6, 0.55, 1.0, 0.95, 0.95, 0.9001])
-    right = np.array([1, 0, 1, 1, 0, 1], bool)
-    bins = reliability(sure, right, 10)
-    assert [(one.lower, one.upper, one.images, one.accuracy) for one in bins] == [
-        (0.5, 0.6, 2, 0.5),
-        (0.9, 1.0, 4, 0.75),
-    ]
-    assert_allclose([one.confidence for one in bins], [0.575, 3.8001 / 4])
-    assert calibration_error(sure, right, 10) == pytest.approx(2 / 6 * 0.075 + 4 / 6 * (3.8001 / 4 - 0.75))
-
-
-def test_edges_belong_to_the_lower_bin_and_0_to_the_first() -> None:
-    bins = reliability(np.array([0.0, 0.5, 0.5000001]), np.ones(3, bool), 2)
-    assert [(one.lower, one.images) for one in bins] == [(0.0, 2), (0.5, 1)]
-
-
-def test_no_images_have_no_error() -> None:
-    assert calibration_error(np.zeros(0), np.zeros(0, bool)) == 0
-
-
-@pytest.mark.parametrize(
-    ("sure", "right", "bins", "said"),
-    [
-        ([0.5], [True], 0, "bins must be at least 1, got 0"),
-        ([0.5], [True, False], 5, r"confidences and correct must both be \[N\], got \[1\] and \[2\]"),
-        ([1.5], [True], 5, "confidences must be probabilities"),
-        ([np.nan], [True], 5, "confidences must be probabilities"),
-    ],
-)
-def test_refused_confidences(sure: list[float], right: list[bool], bins: int, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        calibration_error(sure, right, bins)
-
-
 def test_calibrating_sure_scores_makes_them_true() -> None:
     logits, labels = drawn(3.0)
     found = calibrate(logits, labels, logits.argmax(axis=1), data="abc")
@@ -159,58 +121,6 @@ def test_the_error_is_of_the_final_answers() -> None:
 def test_refused_answers() -> None:
     with pytest.raises(ValueError, match="answers must be class ids, 0 to 1"):
         calibrate(np.eye(2), np.array([0, 1]), np.array([0, 2]), data="")
-
-
-@pytest.mark.parametrize(
-    ("false_accepts", "threshold_of", "accepted"),
-    [(0.0, 0.9, 0.25), (0.19, 0.9, 0.25), (0.2, 0.7, 0.5), (0.4, 0.5, 0.75), (0.6, 0.5, 0.75), (0.8, 0.1, 1.0)],
-)
-def test_the_threshold_is_just_above_the_best_that_must_not_pass(
-    false_accepts: float, threshold_of: float, accepted: float
-) -> None:
-    outside = [0.5, 0.1, 0.7, 0.9, 0.5]
-    inside = [0.95, 0.8, 0.6, 0.2]
-    threshold, share = threshold_for(inside, outside, false_accepts)
-    assert 1e-6 <= threshold - threshold_of <= 2.1e-6
-    assert share == accepted
-    assert np.mean(np.array(outside) >= threshold) <= false_accepts
-
-
-def test_a_score_that_is_the_threshold_is_accepted() -> None:
-    assert threshold_for([0.500002, 0.500001, 0.5], [0.5], 0.0) == (0.500002, 1 / 3)
-
-
-def test_scores_that_round_differently_do_not_slip_through() -> None:
-    rng = np.random.default_rng(0)
-    for outside in rng.random((50, 40)):
-        threshold, _ = threshold_for([0.5], outside, 0.1)
-        assert (outside.astype(np.float32) + np.float32(5e-7) >= threshold).sum() <= 4
-
-
-def test_every_image_allowed_is_no_threshold() -> None:
-    assert threshold_for([0.3], [0.5, 0.9], 1.0) == (0.0, 1.0)
-
-
-def test_shares_that_do_not_fit_into_binary() -> None:
-    outside = np.arange(100) / 128
-    threshold, _ = threshold_for([0.5], outside, 0.29)
-    assert int((outside >= threshold).sum()) == 29
-
-
-@pytest.mark.parametrize(
-    ("inside", "outside", "rate", "said"),
-    [
-        ([], [0.5], 0.1, r"in_scores must be \[N\] of at least one image, got \[0\]"),
-        ([0.5], [], 0.1, "out_scores must be"),
-        ([7.0], [0.5], 0.1, "in_scores must be probabilities"),
-        ([0.5], [np.nan], 0.1, "out_scores must be probabilities"),
-        ([0.5], [0.5], 1.1, "false_accepts must be a share, 0 to 1, got 1.1"),
-        ([0.5], [1.0, 1.0, 0.5], 0.5, "2 of 3 out-of-set images score 1.000000 or more; fit a temperature first"),
-    ],
-)
-def test_refused_scores(inside: list[float], outside: list[float], rate: float, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        threshold_for(inside, outside, rate)
 
 
 def test_records_fit_into_the_metadata() -> None:

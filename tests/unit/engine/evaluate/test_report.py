@@ -18,11 +18,11 @@ from PIL import Image
 
 from coder_engine.errors import DataError
 from coder_engine.evaluate import plots
-from coder_engine.evaluate.calibration import reliability
 from coder_engine.evaluate.evaluation import Evaluation, evaluate_zero_shot
 from coder_engine.evaluate.extra import needs_extra
 from coder_engine.evaluate.few_shot import FewShot
 from coder_engine.evaluate.project import project
+from coder_engine.evaluate.reliability import reliability
 from coder_engine.evaluate.report import render_report
 from coder_engine.evaluate.tables import as_csv, as_json, as_table, columns, percent, render
 from helpers_evaluate import images_of, label_set
