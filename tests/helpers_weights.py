@@ -1,4 +1,4 @@
-"""A small weight file's content, and ways to write, seal and take apart weight files without the project's writer."""
+"""A small weight file's content, ways to write, seal and take apart files without the project's writer; refusals."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from coder_engine.errors import WeightsError
 from coder_engine.general_texts import pack_texts
 from coder_engine.metadata import Metadata
 from coder_engine.pair_texts import pack_sides
+from coder_engine.weights import load_weights
 
 RNG = np.random.default_rng(3)
 D = 8
@@ -142,3 +145,13 @@ def damage(path: Path, name: str, at: float = 0) -> None:
     content = bytearray(path.read_bytes())
     content[start + int(at * (end - start - 1))] ^= 1
     path.write_bytes(content)
+
+
+def refusal(path: Path) -> str:
+    """What is said of a weight file that does not open."""
+    with pytest.raises(WeightsError) as caught:
+        load_weights(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "export" in message
+    return message
