@@ -1,0 +1,31 @@
+"""What tests of coder-infer share: an engine that says colours, and three images to ask it about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from coder_engine.cli import infer
+from unit.engine.cli.fake_engine import FakeEngine
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    """What coder-infer opens in place of an engine file."""
+    fake = FakeEngine()
+    monkeypatch.setattr(infer, "load_engine", lambda args: fake)
+    return fake
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three images, ``photos/a.png`` to ``c.png``, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, colour in {"a": (200, 30, 20), "b": (20, 220, 10), "c": (90, 80, 100)}.items():
+        Image.new("RGB", (4, 4), colour).save(folder / f"{name}.png")
+    return folder

@@ -1,0 +1,82 @@
+"""coder-infer as a process of its own: pipes that close, paths that come one by one, a full disk, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import signal
+import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
+sys.path[:0] = {paths!r}
+from coder_engine.cli import infer
+from unit.engine.cli.fake_engine import FakeEngine
+infer.load_engine = lambda args: FakeEngine()
+sys.exit(infer.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def command(photos: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # buffers are what can still break at exit
+    script = SCRIPT.format(paths=[path for path in sys.path if path])
+    return [sys.executable, "-c", script, "--engine", "model.onnx"]
+
+
+def test_a_reader_that_leaves_ends_it_quietly(command: list[str]) -> None:
+    many = ["photos/a.png"] * 2000
+    process = subprocess.Popen([*command, *many], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert json.loads(process.stdout.readline())["label"] == "red"
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 0
+    assert [line.split(":")[0] for line in err.splitlines()] == ["coder-infer"] * 2
+
+
+def test_rows_come_while_paths_are_still_coming(command: list[str]) -> None:
+    with subprocess.Popen([*command, "-", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for name in ("a", "b"):
+            process.stdin.write(f"photos/{name}.png\n".encode())
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["path"] == f"photos/{name}.png"
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout_is_one_line(command: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command, "photos", "--quiet"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    expected = "cannot write to standard output (No space left on device); make room, or redirect it"
+    assert done.stderr == f"coder-infer: {expected}\n"
+
+
+def test_ctrl_c_in_a_process(command: list[str]) -> None:
+    with subprocess.Popen(
+        [*command, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write("photos/a.png\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read().endswith("coder-infer: interrupted\n")
