@@ -1,0 +1,84 @@
+"""When a call is made again: the server's own time, one wait for all workers, the back-off where it says none."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import time
+from typing import Any
+
+import pytest
+
+from coder_export.generate.llm import client as module
+from coder_export.generate.llm.client import Client
+from helpers_client import GOOD, MESSAGES, SCHEMA, Reply, ask, client_of, closing, error, in_turn, responding
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+
+@pytest.mark.parametrize("headers", [{"Retry-After": "0.3"}, {"Retry-After-Ms": "300", "Retry-After": "0"}])
+@pytest.mark.parametrize("status", [429, 503, 500])
+def test_the_server_says_when(headers: dict[str, str], status: int) -> None:
+    with responding(in_turn(error(status, "slow down", headers=headers), GOOD)) as server:
+        ask(client_of(server.url))
+    assert server.times[1] - server.times[0] >= 0.29
+
+
+def test_the_server_says_when_by_a_date() -> None:
+    def date(body: dict[str, Any]) -> Reply:
+        if opens:
+            return GOOD
+        opens.append(int(time.time()) + 1)
+        return error(429, "full", headers={"Retry-After": email.utils.formatdate(opens[0], usegmt=True)})
+
+    opens: list[int] = []
+    with responding(date) as server:
+        ask(client_of(server.url))
+    assert server.times[1] >= opens[0] - 0.01
+
+
+@pytest.mark.parametrize(
+    "when",
+    ["-5", "0", "nan", "inf", "soon", "", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 99999 07:28:00 GMT"],
+)
+def test_no_sensible_time_is_the_own_back_off(when: str) -> None:
+    with responding(in_turn(error(429, "full", headers={"Retry-After": when}), GOOD)) as server:
+        ask(client_of(server.url))
+    assert 0.004 < server.times[1] - server.times[0] < 1.0
+
+
+@pytest.mark.parametrize(("status", "held"), [(429, True), (503, True), (500, False)])
+def test_a_full_server_holds_all_workers_back(status: int, held: bool) -> None:
+    replies = in_turn(error(status, "full", headers={"Retry-After": "0.4"}), GOOD)
+
+    async def work(client: Client) -> None:
+        first = asyncio.create_task(client.complete(MESSAGES, SCHEMA))
+        while not server.times:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        await asyncio.gather(first, *(client.complete(MESSAGES, SCHEMA) for _ in range(5)))
+
+    with responding(replies) as server:
+        asyncio.run(closing(client_of(server.url), work))
+    assert len(server.times) == 7
+    assert all(later - server.times[0] >= 0.39 for later in server.times[1:]) == held
+
+
+def test_a_long_wait_is_told_once() -> None:
+    told: list[str] = []
+
+    async def work(client: Client) -> None:
+        calls = asyncio.gather(*(client.complete(MESSAGES, SCHEMA) for _ in range(4)))
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(calls, 0.4)
+
+    with responding(in_turn(error(429, "tomorrow", headers={"Retry-After": "3600"}))) as server:
+        asyncio.run(closing(client_of(server.url, told=told.append), work))
+    assert told == ["the server asks for 3,600 seconds without calls; waiting"]
+
+
+def test_back_off_grows_and_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_WAIT", 0.5)
+    assert 0.25 <= module._back_off(0) <= 0.5
+    assert 2.0 <= module._back_off(3) <= 4.0
+    assert 30.0 <= module._back_off(50) <= module.LONGEST_WAIT
