@@ -31,11 +31,6 @@ def reply(*keys: str, text: str = "{}") -> Reply:
     )
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "replies.jsonl"
-
-
 def fill(path: Path, *replies: Reply) -> None:
     with ReplyStore(path) as store:
         for one in replies:

@@ -1,0 +1,86 @@
+"""What bounds a run of questions: its budget, and how many calls are under way at once."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from coder_export.generate.llm.ask import BudgetSpent
+from coder_export.generate.llm.questions import Question
+from helpers_ask import ANIMALS, asking, attribute, rows, run
+from llm_server import reply_to, serving
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+
+def of_calls(tokens: tuple[int, int]) -> float:
+    return tokens[0] / 100  # our server counts a hundred for each
+
+
+def test_a_spent_budget_ends_the_run_even_of_questions_without_end(path: Path) -> None:
+    questions = (question for n in itertools.count() for question in attribute(f"class {n}"))
+    with serving() as server:
+        with pytest.raises(BudgetSpent):
+            run(server, path, asking(questions), price=of_calls, budget=5.0, concurrency=1)
+        assert len(rows(path)) == len(server.served) == 5
+
+
+def test_refused_replies_cost_too(path: Path) -> None:
+    with serving(answer=lambda prompt: "no") as server, pytest.raises(BudgetSpent):
+        run(server, path, asking(attribute("cat")), price=of_calls, budget=2.0, attempts=9)
+    assert len(rows(path)) == 2
+
+
+def test_calls_in_flight_when_the_budget_is_spent_are_paid_for_and_stored(path: Path) -> None:
+    # The first reply spends the budget; the seven others are still under way then.
+    def answer(prompt: str) -> str:
+        time.sleep(0.0 if '"cat"' in prompt else 0.3)
+        return reply_to(prompt)
+
+    with serving(answer=answer) as server:
+        with pytest.raises(BudgetSpent):
+            run(server, path, asking(attribute(*ANIMALS)), price=of_calls, budget=1.0, concurrency=8)
+        assert len(rows(path)) == len(server.served) == 8
+
+
+def test_a_budget_that_is_enough(path: Path) -> None:
+    with serving() as server:
+        asker = run(server, path, asking(attribute("cat", "elk")), price=of_calls, budget=2.5, concurrency=1)
+    assert asker.tally.calls == 2
+
+
+def test_no_more_calls_at_once_than_asked_for(path: Path) -> None:
+    lock = threading.Lock()
+    now = most = 0
+
+    def answer(prompt: str) -> str:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        with lock:
+            now -= 1
+        return reply_to(prompt)
+
+    with serving(answer=answer) as server:
+        run(server, path, asking(attribute(*ANIMALS)), concurrency=3)
+    assert most == 3
+
+
+def test_questions_are_taken_as_they_are_asked(path: Path) -> None:
+    def questions() -> Iterable[Question]:
+        for n, label in enumerate(ANIMALS):
+            ahead.append(n - len(server.served))
+            yield from attribute(label)
+
+    ahead: list[int] = []
+    with serving(latency=0.02) as server:
+        run(server, path, asking(questions()), concurrency=2)
+    assert len(ahead) == 12
+    assert max(ahead) <= 3
