@@ -13,3 +13,9 @@ from coder_engine import Engine
 def engine(tiny: Path) -> Engine:
     """coder-tiny, opened."""
     return Engine(tiny)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where an engine file may be written."""
+    return tmp_path / "engine.onnx"

@@ -5,9 +5,6 @@ Every backend that runs here gets the same files; test_backends_*.py have what i
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,6 @@ pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip in
 from onnx import TensorProto, helper  # noqa: E402
 
 from coder_engine.backends import BACKENDS, Backend  # noqa: E402
-from coder_engine.backends.onnxruntime import OnnxRuntimeCpu, open_session  # noqa: E402
 from coder_engine.errors import BackendError, CoderError, EngineError  # noqa: E402
 from helpers_engine import HEIGHT, TOWER, WIDTH, D, features_of, graph, images, model_of, write  # noqa: E402
 
@@ -59,11 +55,6 @@ def kind(request: pytest.FixtureRequest) -> type[Backend]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "engine.onnx"
-
-
-@pytest.fixture
 def engine(kind: type[Backend], path: Path) -> Backend:
     return kind(write(path), threads=1, precision="fp32")
 
@@ -74,14 +65,6 @@ def engine(kind: type[Backend], path: Path) -> Backend:
 def test_an_engine_says_what_it_is(engine: Backend) -> None:
     assert (engine.size, engine.width, engine.tower) == ((HEIGHT, WIDTH), D, TOWER)
     assert engine.passed_over == ()
-
-
-def test_the_reference_describes_itself(path: Path) -> None:
-    import onnxruntime
-
-    found = OnnxRuntimeCpu(write(path), threads=2)
-    assert found.description == f"ONNX Runtime {onnxruntime.__version__}, CPU, fp32, 2 threads"
-    assert OnnxRuntimeCpu(path, threads=1).description.endswith(" 1 thread")
 
 
 @pytest.mark.parametrize(
@@ -138,24 +121,6 @@ def test_inputs_of_another_shape(kind: type[Backend], path: Path, changes: dict[
     wanted = rf"its inputs are .*{said}.*, wanted \[B, H, W, 3\] and \[rows, D\] with H, W and D fixed; export it again"
     with pytest.raises(EngineError, match=wanted):
         kind(write(path, **changes), threads=1)
-
-
-def test_a_missing_runtime_names_the_cure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(path)
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    wanted = r"^ONNX Runtime is not installed \(.*onnxruntime.*\); install it: pip install 'coder-engine\[cpu\]'$"
-    with pytest.raises(BackendError, match=wanted):
-        OnnxRuntimeCpu(path, threads=1)
-    with pytest.raises(BackendError, match=wanted):
-        open_session(path, threads=None)
-
-
-def test_a_plain_session_computes_all_of_the_graph(path: Path) -> None:
-    session = open_session(write(path), threads=None)
-    bank = np.random.default_rng(2).normal(size=(5, D)).astype(np.float32)
-    pixels = images(3)
-    features, coder = session.run(["features", "coder"], {"pixels": pixels, "bank": bank})
-    assert_allclose(coder, features @ bank.T, rtol=1e-5)
 
 
 # encoding
@@ -232,37 +197,6 @@ def test_threads_share_a_backend(engine: Backend) -> None:
     assert wrong == []
 
 
-class Spy:
-    """Passes runs on to a session and keeps the shapes of what was fed."""
-
-    def __init__(self, session: Any) -> None:
-        self.session = session
-        self.fed: list[dict[str, tuple[int, ...]]] = []
-
-    def run(self, outputs: list[str], feeds: dict[str, NDArray[Any]]) -> Any:
-        assert outputs == ["features"]
-        self.fed.append({name: array.shape for name, array in feeds.items()})
-        return self.session.run(outputs, feeds)
-
-
-def test_the_reference_multiplies_with_one_row_at_the_most(path: Path) -> None:
-    engine = OnnxRuntimeCpu(write(path), threads=1)
-    engine._session = spy = Spy(engine._session)
-    engine.encode(images(3))
-    engine.encode(images(0))
-    assert spy.fed == [{"pixels": (3, HEIGHT, WIDTH, 3), "bank": (1, D)}]
-
-
-def test_a_runtime_failure(path: Path) -> None:
-    found = OnnxRuntimeCpu(write(path, rows=1), threads=1)
-    assert found.encode(images(1)).shape == (1, D)
-    with pytest.raises(BackendError, match=r"^ONNX Runtime failed on 2 images \(.+\); try a smaller batch$") as caught:
-        found.encode(images(2))
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 300
-    assert_allclose(found.encode(images(1)), features_of(images(1)), rtol=1e-5)
-
-
 def test_a_batch_baked_into_the_graph(kind: type[Backend], path: Path) -> None:
     found = kind(write(path, rows=1), threads=1, precision="fp32")
     with pytest.raises((BackendError, EngineError), match=r"failed on 2 images|gave float32 \[1, 24\] features"):
@@ -312,53 +246,6 @@ def test_closed(engine: Backend) -> None:
     engine.close()
     with pytest.raises(BackendError, match=r"engine\.onnx: this engine was closed; open it again$"):
         engine.encode(images(1))
-
-
-class Broken:
-    """Stands for a session whose error has no text."""
-
-    def run(self, *args: object) -> None:
-        raise RuntimeError
-
-
-def test_a_failure_without_words_is_named_by_its_type(path: Path) -> None:
-    engine = OnnxRuntimeCpu(write(path), threads=1)
-    engine._session = Broken()
-    with pytest.raises(BackendError, match=r"failed on 1 image \(RuntimeError\)"):
-        engine.encode(images(1))
-
-
-# the reference's packages
-
-
-def test_both_wheels(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coder_engine.backends.onnxruntime.metadata.distribution", lambda name: name)
-    wanted = (
-        r"^onnxruntime and onnxruntime-gpu are both installed; they are one module.* pip uninstall -y onnxruntime "
-        r"onnxruntime-gpu, then pip install 'coder-engine\[gpu\]', or \[cpu\] without an NVIDIA GPU$"
-    )
-    with pytest.raises(BackendError, match=wanted):
-        OnnxRuntimeCpu(write(path), threads=1)
-
-
-def test_libraries_that_do_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "onnxruntime.py").write_text("raise ImportError('libgomp.so.1: not found\\nmore')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
-    wanted = r"^ONNX Runtime does not load \(libgomp\.so\.1: not found\); install it anew: pip install --force"
-    with pytest.raises(BackendError, match=wanted):
-        OnnxRuntimeCpu.require()
-
-
-def test_no_telemetry_of_the_reference() -> None:
-    """Its events go out from the first import on, so this asks a new process."""
-    code = (
-        "import os; from coder_engine.backends.onnxruntime import OnnxRuntimeCpu; OnnxRuntimeCpu.require();"
-        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
-    )
-    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout == "1\n"
 
 
 # batch sizes
