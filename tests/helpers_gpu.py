@@ -15,13 +15,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from coder_engine import _kernels
 from coder_engine.head import empty_ranking
+from coder_engine.plans import library
 from helpers_engine import HEIGHT, WIDTH, D, features_of
 
 Work = Callable[[], object]
+REPLAY = ("cudaGraphLaunch", "cudaStreamSynchronize")
+"""The calls that run a batch whose graph is made."""
 
 
 class Error(IntEnum):
@@ -255,6 +259,11 @@ def fake_trt(engine: FakeEngine | None) -> Any:
         TensorIOMode=SimpleNamespace(INPUT="in"),
         ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="managed"),
     )
+
+
+def put_library(monkeypatch: pytest.MonkeyPatch, engine: FakeEngine | None) -> None:
+    """TensorRT is there and loads every plan as ``engine``, or none."""
+    monkeypatch.setattr(library, "import_runtime", lambda *_: fake_trt(engine))
 
 
 class FakeWeights:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from coder_engine import Engine
+from coder_engine.backends import cuda_driver
+from helpers_driver import Driver
 
 
 @pytest.fixture(scope="module")
@@ -19,3 +22,9 @@ def engine(tiny: Path) -> Engine:
 def path(tmp_path: Path) -> Path:
     """Where an engine file may be written."""
     return tmp_path / "engine.onnx"
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets the driver this machine seems to have."""
+    return lambda **facts: monkeypatch.setattr(cuda_driver.ctypes, "CDLL", lambda name: Driver(**facts))

@@ -20,16 +20,9 @@ from coder_engine.errors import BackendError, EngineError
 ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'coder-engine[cpu]'")
 
 from coder_engine.backends.onnxruntime import open_session  # noqa: E402
-from helpers_driver import Driver  # noqa: E402
 from helpers_engine import HEIGHT, WIDTH, D, features_of, images, write  # noqa: E402
 
 CPU = "CPUExecutionProvider"
-
-
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Sets the driver this machine seems to have."""
-    return lambda **facts: monkeypatch.setattr(cuda_driver.ctypes, "CDLL", lambda name: Driver(**facts))
 
 
 @pytest.fixture

@@ -1,0 +1,78 @@
+"""Other labels for a plan that runs: when the GPU ranks by them, and what memory they take."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from coder_engine import Engine
+from coder_engine.weights import update_weights
+from helpers_engine import images
+from helpers_gpu import FakeEngine
+
+
+@pytest.fixture
+def other(plan: Path) -> Path:
+    """The same texts under other labels."""
+    path = plan.with_name("other.safetensors")
+    path.write_bytes(plan.with_suffix(".safetensors").read_bytes())
+    update_weights(path, labels=("a", "b", "c", "d"))
+    return path
+
+
+def test_other_labels(plan: Path, other: Path, engine: FakeEngine, head: Any) -> None:
+    found = Engine(plan)
+    held = []
+    for path in (other, plan.with_suffix(".safetensors"), other):
+        found.use_labels(path)
+        found.warm_up((1, 2))
+        gc.collect()
+        held.append(len(engine.cuda.held))
+    assert {one.label for one in found.predict(images(8)[:2])} <= set("abcd")
+    assert head.Weights.made == 4  # one copy for each time
+    assert held[1] == held[2]  # those of before are gone
+    assert engine.contexts == 2  # and the plan's contexts serve them all
+
+
+def test_until_the_labels_are_on_the_gpu_the_cpu_ranks(
+    plan: Path, other: Path, engine: FakeEngine, head: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Engine(plan)
+    go, make = Event(), head.Weights.__init__
+
+    def slowly(self: Any, *arrays: Any) -> None:
+        assert go.wait(60)
+        make(self, *arrays)
+
+    monkeypatch.setattr(head.Weights, "__init__", slowly)
+    found.use_labels(other)
+    made = head.Head.made
+    assert "; head on the CPU until its texts are on the GPU" in found.description
+    early = found.predict(images(5))
+    assert head.Head.made == made
+    go.set()
+    found.warm_up()
+    assert "; head on the GPU" in found.description
+    late = found.predict(images(5))
+    assert head.Head.made == made + 1
+    assert [one.label for one in early] == [one.label for one in late]
+
+
+def test_labels_make_room_before_others_come(plan: Path, other: Path, engine: FakeEngine, head: Any) -> None:
+    found = Engine(plan)
+    room = []
+
+    class Watching(head.Weights):  # type: ignore[misc, name-defined]
+        def __init__(self, *arrays: Any) -> None:
+            room.append(engine.cuda.room)
+            super().__init__(*arrays)
+
+    before = engine.cuda.room
+    head.Weights = Watching
+    found.use_labels(other)
+    found.warm_up()
+    assert room == [before + 1000 + 100]  # the old texts and the buffers of their head are gone
