@@ -10,7 +10,7 @@ from pathlib import Path
 
 from coder_engine import __version__
 from coder_engine.cli.command import OK, Parser, guarded
-from coder_engine.cli.writers import OutputClosed, open_output
+from coder_engine.cli.output import OutputClosed, open_output
 from coder_engine.doctor.engine_file import examine
 from coder_engine.doctor.facts import find_facts
 from coder_engine.doctor.report import as_json, as_text

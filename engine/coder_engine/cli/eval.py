@@ -12,8 +12,8 @@ from pathlib import Path
 from coder_engine.cli.command import OK, SOME_FAILED, guarded, say
 from coder_engine.cli.eval_options import parse
 from coder_engine.cli.eval_task import Opened, open_task
+from coder_engine.cli.output import OutputClosed, open_output
 from coder_engine.cli.progress import rewrite, terminal
-from coder_engine.cli.writers import OutputClosed, open_output
 from coder_engine.errors import DataError
 from coder_engine.evaluate import few_shot, zero_shot
 from coder_engine.evaluate.answers import answers_of, measure

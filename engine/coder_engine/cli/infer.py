@@ -12,10 +12,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from coder_engine.cli.command import OK, SOME_FAILED, guarded, say
+from coder_engine.cli.formats import Csv, Format, JsonLines, Table
 from coder_engine.cli.infer_options import parse, to_terminal
 from coder_engine.cli.inputs import Inputs, Item
+from coder_engine.cli.output import Output, OutputClosed, open_output
 from coder_engine.cli.progress import Progress, building, terminal
-from coder_engine.cli.writers import Csv, Format, JsonLines, Output, OutputClosed, Table, open_output
 from coder_engine.errors import CoderError, ImageError
 from coder_engine.prediction import Prediction
 

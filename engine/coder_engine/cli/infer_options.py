@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from coder_engine.cli.command import OK, Parser, fraction, whole
-from coder_engine.cli.writers import FORMATS
+from coder_engine.cli.formats import FORMATS
 from coder_engine.images import MAX_PIXELS
 
 EPILOG = """\

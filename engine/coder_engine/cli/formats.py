@@ -1,28 +1,19 @@
-"""Predictions -> text for people (table) and programs (jsonl, csv), and the places it goes to."""
+"""Predictions -> text for people (table) and programs (jsonl, csv)."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import os
-import sys
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import Literal, TextIO
 
-from coder_engine.errors import CoderError, ImageError
+from coder_engine.errors import ImageError
 from coder_engine.explain import Explanation
 from coder_engine.prediction import Prediction
 
 FORMATS = ("table", "jsonl", "csv")
-
-
-class OutputClosed(Exception):
-    """Whoever read the output has enough (``coder-infer ... | head``)."""
 
 
 class Format(ABC):
@@ -129,111 +120,6 @@ class Table(Format):
     def _line(self, path: str, label: str, score: str, rest: str) -> str:
         line = f"{_pad(path, self._path)}  {_pad(label, self._label)}  {score:5}  {rest}".rstrip()
         return (line if self._terminal is None else _cut(line, self._terminal)) + "\n"
-
-
-class Output:
-    """Standard output, line by line."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __enter__(self) -> Output:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, err: object, trace: TracebackType | None) -> None:
-        return None
-
-    def write(self, text: str) -> None:
-        """Write and flush, so that a pipe sees each row as it comes.
-
-        Raises:
-            OutputClosed: nobody reads any more.
-            CoderError: it cannot be written.
-        """
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except OSError as err:
-            silence(self._stream)
-            if isinstance(err, BrokenPipeError):
-                raise OutputClosed from err
-            why = f"cannot write to standard output ({err.strerror})"
-            raise CoderError(f"{why}; make room, or redirect it") from err
-
-
-class FileOutput(Output):
-    """A file that appears whole or not at all: written beside its place and renamed, or removed on errors.
-
-    What is no regular file (``/dev/stdout``, a pipe) cannot be renamed over and is written directly.
-
-    Raises:
-        CoderError: it cannot be written.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._name = path
-        place = Path(os.path.realpath(path))  # a link keeps pointing at the file
-        direct = place.exists() and not place.is_file() and not place.is_dir()
-        self._place = None if direct else place
-        self._part = place if direct else place.with_name(f".{place.name}.{os.getpid()}.part")
-        try:
-            if place.is_dir():
-                raise IsADirectoryError(21, "it is a folder")
-            mode: Literal["w", "x"] = "w" if direct else "x"
-            stream = self._part.open(mode, encoding="utf-8", errors="surrogateescape", newline="")
-        except OSError as err:
-            raise self._error(err) from err
-        super().__init__(stream)
-
-    def __exit__(self, kind: type[BaseException] | None, err: object, trace: TracebackType | None) -> None:
-        try:
-            self._stream.close()
-            if kind is None and self._place is not None:
-                self._part.replace(self._place)
-        except OSError as failed:
-            self._discard()
-            raise self._error(failed) from failed
-        if kind is not None:
-            self._discard()
-
-    def write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-        except OSError as err:
-            raise self._error(err) from err
-
-    def _discard(self) -> None:
-        if self._place is not None:
-            self._part.unlink(missing_ok=True)
-
-    def _error(self, err: OSError) -> CoderError:
-        return CoderError(f"cannot write {self._name} ({err.strerror}); make room, or choose another place")
-
-
-def silence(stream: TextIO) -> None:
-    """Send what a broken stream still holds nowhere, or Python complains about it when it exits."""
-    try:
-        target = stream.fileno()
-    except (OSError, ValueError):  # no file behind it
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, target)
-    os.close(nowhere)
-
-
-def encodable(stream: TextIO) -> None:
-    """Let file names and labels that a terminal cannot show pass: raw bytes in UTF-8, escapes elsewhere."""
-    if isinstance(stream, io.TextIOWrapper):
-        utf8 = stream.encoding.lower().replace("-", "") == "utf8"
-        stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
-
-
-def open_output(path: str | None) -> Output:
-    """Standard output, or the file ``path``."""
-    if path is not None:
-        return FileOutput(path)
-    encodable(sys.stdout)
-    return Output(sys.stdout)
 
 
 def _csv_line(values: Sequence[object]) -> str:
