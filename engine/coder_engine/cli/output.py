@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TextIO
+from typing import TextIO
 
 from coder_engine.errors import CoderError
+from coder_engine.files import replacing
 
 
 class OutputClosed(Exception):
@@ -25,7 +27,9 @@ class Output:
     def __enter__(self) -> Output:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, err: object, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
     def write(self, text: str) -> None:
@@ -59,37 +63,30 @@ class FileOutput(Output):
         self._name = path
         place = Path(os.path.realpath(path))  # a link keeps pointing at the file
         direct = place.exists() and not place.is_file() and not place.is_dir()
-        self._place = None if direct else place
-        self._part = place if direct else place.with_name(f".{place.name}.{os.getpid()}.part")
-        try:
-            if place.is_dir():
-                raise IsADirectoryError(21, "it is a folder")
-            mode: Literal["w", "x"] = "w" if direct else "x"
-            stream = self._part.open(mode, encoding="utf-8", errors="surrogateescape", newline="")
-        except OSError as err:
-            raise self._error(err) from err
-        super().__init__(stream)
+        with ExitStack() as stack:
+            try:
+                if place.is_dir():
+                    raise IsADirectoryError(21, "it is a folder")
+                target = place if direct else stack.enter_context(replacing(place))
+                stream = target.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+            except OSError as err:
+                raise self._error(err) from err
+            super().__init__(stack.enter_context(stream))
+            self._open = stack.pop_all()  # closes the file, then renames it
 
-    def __exit__(self, kind: type[BaseException] | None, err: object, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
-            self._stream.close()
-            if kind is None and self._place is not None:
-                self._part.replace(self._place)
+            self._open.__exit__(kind, err, trace)
         except OSError as failed:
-            self._discard()
             raise self._error(failed) from failed
-        if kind is not None:
-            self._discard()
 
     def write(self, text: str) -> None:
         try:
             self._stream.write(text)
         except OSError as err:
             raise self._error(err) from err
-
-    def _discard(self) -> None:
-        if self._place is not None:
-            self._part.unlink(missing_ok=True)
 
     def _error(self, err: OSError) -> CoderError:
         return CoderError(f"cannot write {self._name} ({err.strerror}); make room, or choose another place")

@@ -80,6 +80,13 @@ def test_a_file_appears_when_all_is_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_run_left_is_in_nobody_s_way(tmp_path: Path) -> None:
+    (tmp_path / f".out.{os.getpid()}.part").write_text("half\n")  # in a container, the next run has the same number
+    with FileOutput(str(tmp_path / "out")) as output:
+        output.write("whole\n")
+    assert (tmp_path / "out").read_text() == "whole\n"
+
+
 @pytest.mark.parametrize("error", [CoderError("no"), KeyboardInterrupt()])
 def test_a_file_that_failed_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
     def run() -> None:
