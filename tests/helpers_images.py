@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -26,3 +28,11 @@ def kind_of(source: object, **options: object) -> str:
     with pytest.raises(ImageError) as caught:
         read_rgb(source, **options)
     return caught.value.kind
+
+
+def png_of(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG file of any chunks, (name, content), each with its length and a checksum that is right."""
+    sealed = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(sealed)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import os
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -34,6 +36,9 @@ SUFFIXES = frozenset(
     )
 )
 """File name endings that say "image" when a folder is searched. Reading never looks at them."""
+
+_LOCKS = tuple(threading.Lock() for _ in range(64))
+"""By identity of an image somebody else opened: where a batch has it twice, two threads must not decode it at once."""
 
 _PILLOW_WARNS_ABOVE = 1 << 26  # and its MAX_IMAGE_PIXELS, which a process may change, is somewhat higher
 
@@ -154,14 +159,17 @@ def _finish(image: Image.Image, name: str, rules: _Rules, file: IO[bytes] | None
             "make it smaller, or raise max_pixels if you trust it",
         )
     try:
-        _load(image, rules, file)
-        turn = _turn(image) if rules.exif else None
+        with nullcontext() if file is not None else _LOCKS[id(image) // 16 % len(_LOCKS)]:
+            _load(image, rules, file)
+            turn = _turn(image) if rules.exif else None
     except Exception as err:
         raise broken(err, name, image.format) from err
     try:
         rgb = to_rgb(image)
     except ImageError as err:
         raise ImageError(err.kind, f"{name}: {err}") from err
+    except Exception as err:  # a palette or a transparency that the header promised and the body lacks
+        raise broken(err, name, image.format) from err
     if turn is None:
         return rgb
     upright = rgb.transpose(turn)

@@ -16,17 +16,13 @@ from PIL import Image, ImageFile
 
 from coder_engine.errors import ImageError
 from coder_engine.images import MAX_PIXELS, SUFFIXES, read_rgb
-from helpers_images import FORMATS, PHOTO, encode, kind_of
+from helpers_images import FORMATS, PHOTO, RNG, encode, kind_of, png_of
 
 
 def huge_png(width: int, height: int) -> bytes:
     """A PNG header that promises width x height pixels, with next to no data."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return png_of((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b""))
 
 
 # sources
@@ -52,6 +48,17 @@ def test_every_format_reads_as_pillow_does(kind: str) -> None:
 
 def test_a_pil_image_that_needs_nothing_comes_back_itself() -> None:
     assert read_rgb(PHOTO) is PHOTO
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_one_undecoded_image_in_several_threads(kind: str) -> None:
+    data = encode(Image.fromarray(RNG.integers(0, 256, (1200, 1200, 3), np.uint8)), kind)
+    wanted = np.asarray(read_rgb(data))
+    for _ in range(3):
+        image = Image.open(io.BytesIO(data))
+        with ThreadPoolExecutor(4) as pool:  # as a batch that has the same object more than once
+            found = list(pool.map(read_rgb, [image] * 8))
+        assert all(np.array_equal(each, wanted) for each in found)
 
 
 def test_arrays() -> None:
