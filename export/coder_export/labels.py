@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import html
+import unicodedata
 from pathlib import Path
 
 from coder_engine.errors import TextsError
 
 MAX_LABELS = 50_000
 """More lines than this is nearly always a caption file or a log given by mistake (ImageNet-21k has 21,841)."""
+
+_STRAIGHT = dict.fromkeys((0x2BC, *range(0x2018, 0x201C)), "'") | dict.fromkeys(range(0x201C, 0x2020), '"')
 
 
 def load_labels(path: str | Path) -> tuple[str, ...]:
@@ -42,15 +46,21 @@ def check_labels(names: list[str], *, where: str) -> tuple[str, ...]:
     for number, name in enumerate(names, start=1):
         if not name:
             raise TextsError(f"{where}:{number}: blank line; the line number is the class id, so remove it")
-        # CLIP's tokenizer lower-cases and joins white space: such labels would have the same feature and always tie.
-        key = " ".join(name.casefold().split())
+        key = label_key(name)
         if key in first:
             raise TextsError(
-                f"{where}:{number}: label {name!r} stands on line {first[key]} already (case and spaces do not count); "
-                "give each class its own name"
+                f"{where}:{number}: label {name!r} stands on line {first[key]} already (case, spaces, curly quotes, "
+                "HTML's entities and Unicode's compositions do not count); give each class its own name"
             )
         first[key] = number
     return tuple(names)
+
+
+def label_key(name: str) -> str:
+    """Equal for names that CLIP's tokenizer reads as one text: their classes would have one feature and always tie."""
+    # Twice, as the tokenizer does, for what was escaped twice.
+    plain = html.unescape(html.unescape(name)).translate(_STRAIGHT)
+    return " ".join(unicodedata.normalize("NFKC", plain).casefold().split())
 
 
 def _read_utf8(path: Path) -> str:

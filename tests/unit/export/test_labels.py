@@ -84,6 +84,31 @@ def test_a_duplicate_by_case_and_spacing(path: Path, again: str) -> None:
     assert repr(again.strip()) in refusal(path)
 
 
+SAME_TO_CLIP = [
+    ("caf\u00e9", "cafe\u0301"),
+    ("R&B", "R&amp;B"),
+    ("R&B", "R&amp;amp;B"),
+    ("bird\u2019s nest", "bird's nest"),
+    ("\u201cquoted\u201d", '"quoted"'),
+    ("\ufb01sh", "fish"),
+    ("\uff23\uff21\uff34", "cat"),
+]
+
+
+@pytest.mark.parametrize(("name", "again"), SAME_TO_CLIP)
+def test_a_duplicate_to_the_tokenizer(path: Path, name: str, again: str) -> None:
+    path.write_text(f"{name}\n{again}\n", encoding="utf-8")
+    with pytest.raises(TextsError, match=r"labels\.txt:2: label .* stands on line 1 already .*curly quotes"):
+        load_labels(path)
+
+
+@pytest.mark.parametrize(("name", "again"), SAME_TO_CLIP)
+def test_these_are_duplicates_to_the_tokenizer(name: str, again: str) -> None:
+    open_clip = pytest.importorskip("open_clip")
+    tokens = open_clip.get_tokenizer("ViT-B-32")([name, again])
+    assert (tokens[0] == tokens[1]).all()
+
+
 def test_names_that_only_share_letters_are_no_duplicates(path: Path) -> None:
     path.write_text("hotdog\nhot dog\nhot-dog\n")
     assert load_labels(path) == ("hotdog", "hot dog", "hot-dog")
