@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
+from coder_engine.columns import cut, pad, width_of
 from coder_engine.errors import ImageError
 from coder_engine.explain import Explanation
 from coder_engine.prediction import Prediction
@@ -79,7 +79,7 @@ class Table(Format):
     """
 
     def __init__(self, labels: Iterable[str], width: int | None) -> None:
-        longest = max((_width(_plain(label)) for label in labels), default=0)
+        longest = max((width_of(_plain(label)) for label in labels), default=0)
         self._terminal = width
         self._path = 32 if width is None else min(60, max(16, width * 2 // 5))
         self._label = 2 + max(5, longest if width is None else min(longest, max(12, width // 4)))
@@ -94,15 +94,15 @@ class Table(Format):
     def _answer(self, found: Prediction) -> str:
         path = _plain(found.path or "-")
         if self._terminal is not None:
-            path = _cut(path, self._path, keep_end=True)
+            path = cut(path, self._path, keep_end=True)
         if found.error is not None:
             message = _plain(found.error.message.removeprefix(f"{found.path}: "))
-            return f"{_pad(path, self._path)}  error: {found.error.kind}: {message}\n"
+            return f"{pad(path, self._path)}  error: {found.error.kind}: {message}\n"
         marks = ("*" if found.reordered else "") + ("?" if found.unknown else "")
         self._marks.update(marks)
         label = _plain(found.label or "")
         if self._terminal is not None:
-            label = _cut(label, self._label - 2)
+            label = cut(label, self._label - 2)
         score = "" if found.score is None else f"{found.score:.3f}"
         rest = ", ".join(f"{_plain(one.label)} {one.score:.3f}" for one in found.top[1:])
         return self._line(path, label + marks, score, rest)
@@ -111,15 +111,15 @@ class Table(Format):
         missing = isinstance(explanation, ImageError)
         text = f"no explanation: {explanation}" if missing else str(explanation)
         lines = [f"    {_plain(line)}" for line in text.splitlines()]
-        return "".join((line if self._terminal is None else _cut(line, self._terminal)) + "\n" for line in lines)
+        return "".join((line if self._terminal is None else cut(line, self._terminal)) + "\n" for line in lines)
 
     def footer(self) -> str:
         words = {"*": "the rerank changed the first place", "?": "unknown: the score is under the threshold"}
         return "".join(f"{mark} {meaning}\n" for mark, meaning in words.items() if mark in self._marks)
 
     def _line(self, path: str, label: str, score: str, rest: str) -> str:
-        line = f"{_pad(path, self._path)}  {_pad(label, self._label)}  {score:5}  {rest}".rstrip()
-        return (line if self._terminal is None else _cut(line, self._terminal)) + "\n"
+        line = f"{pad(path, self._path)}  {pad(label, self._label)}  {score:5}  {rest}".rstrip()
+        return (line if self._terminal is None else cut(line, self._terminal)) + "\n"
 
 
 def _csv_line(values: Sequence[object]) -> str:
@@ -131,23 +131,3 @@ def _csv_line(values: Sequence[object]) -> str:
 def _plain(text: str) -> str:
     """No control characters: a file name must not drive the terminal."""
     return "".join(char if char.isprintable() else "?" for char in text)
-
-
-def _width(text: str) -> int:
-    """Terminal columns."""
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
-    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
-
-
-def _pad(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
-
-
-def _cut(text: str, width: int, *, keep_end: bool = False) -> str:
-    if _width(text) <= width:
-        return text
-    if keep_end:
-        return _cut(text[::-1], width)[::-1]
-    while text and _width(text) > width - 3:
-        text = text[:-1]
-    return text + "..."

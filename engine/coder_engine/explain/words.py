@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from coder_engine.columns import cut, pad, width_of
 from coder_engine.general_texts import NAME_KINDS
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _LISTED = 3
 
 def tell(found: Explanation) -> str:
     """All of it, line by line."""
-    return "\n".join(_cut(line) for line in _lines(found))
+    return "\n".join(cut(line, WIDTH) for line in _lines(found))
 
 
 def _lines(found: Explanation) -> Iterator[str]:
@@ -49,11 +50,11 @@ def _verdict(found: Explanation) -> Iterator[str]:
 
 
 def _table(found: Explanation) -> Iterator[str]:
-    width = min(max(len("stage 1"), *(len(label) for label, _, _ in found.stage_one)), 40)
+    width = min(max(len("stage 1"), *(width_of(label) for label, _, _ in found.stage_one)), 40)
     sums = dict(found.sums)
     yield f"  {'stage 1':{width}}       o  score" + ("  sum of gaps" if found.reranked else "")
     for label, o, score in found.stage_one:
-        line = f"  {_cut(label, width):{width}}  {o:6.4f}  {score:5.1%}"
+        line = f"  {pad(cut(label, width), width)}  {o:6.4f}  {score:5.1%}"
         yield line + (f"  {sums[label]:+11.4f}" if found.reranked else "")
 
 
@@ -83,7 +84,3 @@ def _duel_lines(duel: Duel) -> Iterator[str]:
 
 def _flat(text: str) -> str:
     return " ".join(text.split())
-
-
-def _cut(text: str, width: int = WIDTH) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."

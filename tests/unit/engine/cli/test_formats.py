@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import unicodedata
 
 import pytest
 
@@ -120,6 +121,22 @@ def test_a_long_path_keeps_its_end_and_a_long_label_its_start() -> None:
     row = form.row(answer("abcdefghijklmnopqrstuvwxyz", path="folder/folder/photo.jpg"))
     path, label = row.split()[:2]
     assert (path, label) == ("...der/photo.jpg", "abcdefghi...")
+
+
+def test_a_long_row_is_cut_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = 0
+    known = unicodedata.east_asian_width
+
+    def counting(char: str) -> str:
+        nonlocal measured
+        measured += 1
+        return known(char)
+
+    monkeypatch.setattr(unicodedata, "east_asian_width", counting)
+    form, found = Table([], 80), answer(*(f"class {n}" for n in range(100)))
+    measured = 0
+    form.row(found)
+    assert measured < 1000  # of some 1,600 characters; a pass for each one dropped would be over a million
 
 
 def explained(label: str) -> Explanation:

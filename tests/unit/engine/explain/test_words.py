@@ -123,3 +123,16 @@ def test_no_line_is_longer_than_a_terminal_shows() -> None:
     lines = str(wide).splitlines()
     assert max(map(len, lines)) == WIDTH
     assert any(line.endswith("...") for line in lines)
+
+
+def test_wide_letters_take_two_columns() -> None:
+    labels = ("猫" * 5, "dog")
+    found = replace(
+        CHANGED,
+        stage_one=((labels[0], 0.31, 0.375), (labels[1], 0.3, 0.25)),
+        sums=((labels[1], 0.2), (labels[0], -0.2)),
+        classes=(replace(ELK, label="鹿" * 60),),
+    )
+    lines = str(found).splitlines()
+    assert lines[2:4] == [f"  {labels[0]}  0.3100  37.5%      -0.2000", "  dog         0.3000  25.0%      +0.2000"]
+    assert lines[4] == "鹿" * ((WIDTH - 3) // 2) + "..."
