@@ -52,7 +52,7 @@ class Head:
     Any number of Python threads may call one Head at once, and the GIL is released meanwhile. One caller gets
     the Head's threads, the others run alone. An image's result depends on its own row only: not on B, on its
     place in the batch, on ``threads`` or on other callers. Between instruction sets results differ by
-    rounding. The threads do not survive ``os.fork``: make a Head in the process that uses it.
+    rounding. The threads do not survive ``os.fork``: a child does all the work itself.
     """
 
     def __init__(

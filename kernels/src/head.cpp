@@ -48,7 +48,7 @@ Head::Head(const Bank& bank, const Pairs& pairs, int threads, Isa isa)
   checked_threads(threads);
   check_bank(bank, *kernels_);
   check_pairs(pairs, bank.classes);
-  pool_ = std::make_unique<Pool>(threads);
+  pool_ = make_pool(threads);
 }
 
 Head::~Head() = default;

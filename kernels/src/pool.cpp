@@ -42,6 +42,12 @@ Pool::Pool(int threads) {
 
 Pool::~Pool() { stop(); }
 
+std::shared_ptr<Pool> make_pool(int threads) {
+  return {new Pool(threads), [](Pool* pool) {
+            if (pool->at_home()) delete pool;
+          }};
+}
+
 void Pool::stop() {
   {
     const std::lock_guard<std::mutex> lock(state_);
@@ -62,7 +68,7 @@ void Pool::drain(const Job& job, std::atomic<int64_t>& next) {
 
 void Pool::run_job(const Job& job, bool share) {
   std::unique_lock<std::mutex> mine(caller_, std::defer_lock);
-  if (!share || workers_.empty() || job.count <= job.piece || !mine.try_lock()) {
+  if (!share || workers_.empty() || !at_home() || job.count <= job.piece || !mine.try_lock()) {
     std::atomic<int64_t> next{0};
     drain(job, next);
     return;

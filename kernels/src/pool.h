@@ -1,8 +1,11 @@
 #pragma once
 
+#include <unistd.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -10,7 +13,8 @@
 namespace coder {
 
 // A few threads that wait for loops to share. One caller at a time has them; another caller that comes
-// meanwhile runs its loop alone rather than wait.
+// meanwhile runs its loop alone rather than wait. They do not survive fork(): in a child every loop runs
+// alone.
 class Pool {
  public:
   // threads >= 1 counts the caller. Throws std::system_error where a thread cannot be started.
@@ -18,6 +22,9 @@ class Pool {
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
+
+  // Whether this is the process that started the threads.
+  bool at_home() const { return home_ == getpid(); }
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
@@ -55,6 +62,11 @@ class Pool {
   std::atomic<uint64_t> posted_{0};  // jobs so far
   std::atomic<int> active_{0};       // workers inside job_
   std::vector<std::thread> workers_;
+  const pid_t home_ = getpid();
 };
+
+// A pool that a forked child leaves as it is when it lets go: its threads and whoever waits on its locks are
+// in another process, and freeing it would wait for them for ever.
+std::shared_ptr<Pool> make_pool(int threads);
 
 }  // namespace coder

@@ -1,5 +1,7 @@
 #include "pool.h"
 
+#include <sys/wait.h>
+
 #include <chrono>
 #include <set>
 
@@ -62,6 +64,23 @@ void many_jobs(Pool& pool) {
   }
 }
 
+// A child must neither wait for threads that it does not have, nor for them when it lets go of the pool.
+void works_in_a_forked_child(int threads) {
+  std::shared_ptr<Pool> pool = coder::make_pool(threads);
+  many_jobs(*pool);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    covers(*pool, 1000, 3, true);
+    pool.reset();
+    _exit(failures == 0 ? 0 : 1);  // without exit handlers, which are the parent's
+  }
+  int status = -1;
+  CHECK(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  covers(*pool, 1000, 3, true);
+}
+
 }  // namespace
 
 int main() {
@@ -75,6 +94,7 @@ int main() {
     CHECK(helpers(pool, false).size() == 1);
     if (threads > 1) CHECK(helpers(pool, true).size() > 1);
     if (threads > 1) second_caller_runs_alone(pool);
+    works_in_a_forked_child(threads);
   }
   for (int i = 0; i < 50; ++i) Pool unused(3);
   return finish();

@@ -99,7 +99,7 @@ class Head {
   Bank bank_;
   Pairs pairs_;
   const Kernels* kernels_;
-  std::unique_ptr<Pool> pool_;
+  std::shared_ptr<Pool> pool_;
 };
 
 }  // namespace coder
