@@ -61,21 +61,37 @@ class ExportConfig:
             raise ValueError(f"margin must be a difference of probabilities, 0 to 1, got {self.margin}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if self.standalone and self.precision != "fp32":
-            raise ValueError(
-                f"standalone graphs run anywhere, so they are fp32; got precision {self.precision!r} with it"
-            )
+        self._check_standalone()
         for name, least in (("min_cosine", self.min_cosine), ("min_agreement", self.min_agreement)):
             if least is not None and not 0 < least <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {least}")
         self._check_calibration()
         self._check_plan()
+        self._check_reuse()
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must be between 0 and 1, got {self.tolerance}")
         if self.shots is not None and (self.support is None or self.shots < 1):
             raise ValueError(f"shots must be at least 1, and goes with support, got {self.shots}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    def _check_standalone(self) -> None:
+        if self.standalone and self.precision != "fp32":
+            raise ValueError(
+                f"standalone graphs run anywhere, so they are fp32; got precision {self.precision!r} with it"
+            )
+        if self.standalone and self.support is not None:
+            raise ValueError(
+                f"a standalone graph ranks by texts, it has no few-shot adapter; got support {self.support} with it; "
+                "leave one of them out"
+            )
+
+    def _check_reuse(self) -> None:
+        if self.engine is None:
+            return
+        own = self.engine.with_suffix(".safetensors")
+        if self.weights_path.resolve() == own.resolve():
+            raise ValueError(f"{self.weights_path}: would replace the engine's own weight file; choose another --out")
 
     def _check_plan(self) -> None:
         if self.format not in FORMATS:

@@ -185,9 +185,8 @@ def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, report: Re
             ran = check_plan(config, built_plan, meta, graph, pixels, report)
             meta = replace(meta, fidelity={**meta.fidelity, "plan": ran})
         save_weights(weights, meta, _tensors(texts, config))
-        for file in [*files, weights]:
-            file.replace(target.with_name(file.name))
-            report.wrote(target.with_name(file.name))
+        placed = [file.replace(target.with_name(file.name)) for file in [*files, weights]]
+        report.wrote(*placed)
 
 
 def _written(graph: EngineGraph, path: Path, *, width: int, tower: str) -> list[Path]:

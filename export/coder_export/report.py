@@ -71,8 +71,10 @@ class Report:
         if counts["truncated"]:
             self.say(f"  {counts['truncated']} texts were cut at the model's context length")
 
-    def wrote(self, path: Path) -> None:
-        self.say(f"wrote {path} ({path.stat().st_size / 1e6:,.1f} MB)")
+    def wrote(self, *paths: Path) -> None:
+        """Files that are in place, all of them: whoever reads these lines may be gone by the second."""
+        for path in paths:
+            self.say(f"wrote {path} ({path.stat().st_size / 1e6:,.1f} MB)")
 
     def next_command(self, engine: Path, weights: Path | None) -> None:
         extra = "" if weights is None else f" --weights {weights}"

@@ -50,7 +50,7 @@ def export_standalone(engine: Path, weights: Path, path: Path, pixels: NDArray[n
         pixels: photographs for that comparison, uint8 [8, H, W, 3].
 
     Raises:
-        WeightsError: the weight file is damaged, or of another image tower.
+        WeightsError: the weight file is damaged, of another image tower, or has a few-shot adapter.
         EngineError: ONNX Runtime cannot load the graph on the CPU, or it cannot be written.
         ModelError: the graph answers otherwise; nothing is then written.
     """
@@ -61,9 +61,8 @@ def export_standalone(engine: Path, weights: Path, path: Path, pixels: NDArray[n
             near = compare(files[0], engine, loaded, pixels)
         ties = f", but for near ties in {near}" if near else ""
         report.say(f"standalone graph against Engine: the same answers on {len(pixels)} photographs{ties}")
-        for file in reversed(files):  # a graph is never there without its data
-            file.replace(path.with_name(file.name))
-            report.wrote(path.with_name(file.name))
+        # Reversed: a graph is never there without its data.
+        report.wrote(*[file.replace(path.with_name(file.name)) for file in reversed(files)])
 
 
 def write_standalone(engine: onnx.ModelProto, weights: Weights, path: Path) -> list[Path]:
@@ -82,8 +81,13 @@ def build_standalone(engine: onnx.ModelProto, weights: Weights) -> onnx.ModelPro
     ``engine`` becomes the result: large models do not fit into memory twice.
 
     Raises:
-        WeightsError: the weight file is of another image tower.
+        WeightsError: the weight file is of another image tower, or has a few-shot adapter.
     """
+    if weights.adapter_keys is not None:
+        raise WeightsError(
+            f"{weights.path}: has a few-shot adapter, by which Engine ranks and a standalone graph cannot; "
+            "export the labels anew without one"
+        )
     meta = weights.meta
     props = {item.key: item.value for item in engine.metadata_props}
     if props.get("coder.tower") != meta.tower:

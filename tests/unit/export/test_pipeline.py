@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 pytest.importorskip("open_clip")
 
 from coder_engine import Engine, EngineError, ModelError, TextsError, WeightsError
-from coder_engine.weights import load_weights
+from coder_engine.weights import check_belongs, load_weights
 from coder_export.config import ExportConfig
 from coder_export.pipeline import export
 from coder_export.report import Report
@@ -75,6 +76,36 @@ def test_labels_swap_without_touching_the_engine(tiny: Path, tmp_path: Path, pho
     assert engine.labels == ("ship", "cat")
     assert [len(prediction.top) for prediction in engine.predict(photographs[:2])] == [2, 2]
     assert Engine(tiny, weights=tmp_path / "m.safetensors").labels == ("ship", "cat")
+
+
+def test_the_engine_s_own_weight_file_is_never_replaced(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = write_labels(tmp_path, "ship", "cat")
+    before = tiny.with_suffix(".safetensors").read_bytes()
+    monkeypatch.chdir(tiny.parent)
+    for engine, out in ((tiny, tiny.with_suffix("")), (tiny, Path("tiny")), (Path("tiny.onnx"), tiny)):
+        with pytest.raises(ValueError, match=r"tiny\.safetensors: would replace .* own weight file.*another --out"):
+            export(config(tmp_path, labels, engine=engine, out=out), Report(quiet=True))
+    assert tiny.with_suffix(".safetensors").read_bytes() == before
+
+
+def test_a_reader_that_stops_leaves_a_pair_that_belongs_together(
+    tiny: Path, tmp_path: Path, labels_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for suffix in (".onnx", ".safetensors"):
+        shutil.copy(tiny.with_suffix(suffix), tmp_path / f"m{suffix}")
+
+    def say(self: Report, line: str) -> None:
+        if line.startswith("wrote"):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(Report, "say", say)
+    with pytest.raises(BrokenPipeError):
+        export(config(tmp_path, labels_file, texts="none"), Report(quiet=True))
+    weights = load_weights(tmp_path / "m.safetensors")
+    assert weights.meta.texts["name"] == "class names only"
+    check_belongs(tmp_path / "m.onnx", weights)
 
 
 def test_engine_of_another_model_is_refused_by_name(tiny: Path, tmp_path: Path) -> None:

@@ -71,6 +71,15 @@ def test_weights_of_another_tower_are_refused(tiny: Path, weights: Weights) -> N
         build_standalone(onnx.load(tiny), other)
 
 
+def test_an_adapter_does_not_fit_into_it(tiny: Path, weights: Weights) -> None:
+    keys, owners = np.zeros((4, weights.width), np.float32), np.zeros(4, np.int32)
+    other = dataclasses.replace(weights, adapter_keys=keys, adapter_labels=owners, adapter_mean=keys[0])
+    with pytest.raises(WeightsError, match=r"tiny\.safetensors: has a few-shot adapter, .*; export the labels anew"):
+        build_standalone(onnx.load(tiny), other)
+    with pytest.raises(ValueError, match=r"standalone .* no few-shot adapter; got support photos .*leave one of them"):
+        ExportConfig(model="coder-tiny", labels=Path("labels.txt"), standalone=True, support=Path("photos"))
+
+
 def test_weights_past_two_gigabytes_lie_beside(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pixels: NDArray[np.uint8]
 ) -> None:
