@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +27,9 @@ _OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",  # the default times all algorithms again for every new batch size
 }
 _GRAPHS = {"enable_cuda_graph": "1"}
+_GRAPHS_SINCE = (1, 30)
+"""Before, a replayed Concat reads its inputs' addresses where a run of another batch size has since put its own. Then
+features are wrong and nothing is said (microsoft/onnxruntime, pull request 32121); ours joins the class token so."""
 _NO_MEMORY = ("out of memory", "failed to allocate memory", "cuda failure 2:", "alloc_failed")
 
 
@@ -50,20 +55,13 @@ class OnnxRuntimeCuda(Backend):
         self._check_interface(*interface(session))
         self._bound: BoundSession | None = BoundSession(ort, session, self._no_bank(), size=self.size, device="cuda")
         chosen = self.stored if self.stored in ("fp16", "bf16") else "fp32"  # it dequantizes int8
-        graphed = "CUDA graphs" if graphs else "no CUDA graphs"
-        self.description = f"ONNX Runtime {ort.__version__}, CUDA, {self._computes_in(chosen)}, {graphed}"
+        self.description = f"ONNX Runtime {ort.__version__}, CUDA, {self._computes_in(chosen)}, {graphs}"
 
-    def _session(self, ort: ModuleType, threads: int, driver: str) -> tuple[Any, bool]:
-        """The session, and whether it takes CUDA graphs: the runtime refuses them where it leaves a node to the CPU."""
-        graphs = True
+    def _session(self, ort: ModuleType, threads: int, driver: str) -> tuple[Any, str]:
+        """The session, and in words whether it takes CUDA graphs."""
         try:
-            try:
-                session = new_session(ort, self._path, [(PROVIDER, _OPTIONS | _GRAPHS)], threads=threads)
-            except Exception as err:  # see open_session
-                if "graph capture" not in str(err):
-                    raise
-                session, graphs = new_session(ort, self._path, [(PROVIDER, _OPTIONS)], threads=threads), False
-        except Exception as err:
+            session, graphs = self._with_graphs(ort, threads)
+        except Exception as err:  # see open_session
             raise self._not_opened(err) from err
         # Where the provider does not load, the runtime only logs it and takes the CPU.
         if PROVIDER not in session.get_providers():
@@ -76,6 +74,19 @@ class OnnxRuntimeCuda(Backend):
                 "CUDA libraries, or use --device cpu",
             )
         return session, graphs
+
+    def _with_graphs(self, ort: ModuleType, threads: int) -> tuple[Any, str]:
+        """With CUDA graphs where they are right and the runtime takes them: not where it leaves a node to the CPU."""
+        if graphs_are_right(ort.__version__):
+            try:
+                return new_session(ort, self._path, [(PROVIDER, _OPTIONS | _GRAPHS)], threads=threads), "CUDA graphs"
+            except Exception as err:  # see open_session
+                if "graph capture" not in str(err):
+                    raise
+            words = "no CUDA graphs"
+        else:
+            words = "no CUDA graphs (they need ONNX Runtime 1.30)"
+        return new_session(ort, self._path, [(PROVIDER, _OPTIONS)], threads=threads), words
 
     def _not_opened(self, err: Exception) -> Exception:
         if out_of_memory(err):
@@ -105,7 +116,8 @@ class BoundSession:
     """A session whose bank stays on the device, with memory of its own for every batch size.
 
     A CUDA graph replays addresses, so each size keeps its tensors. The first run of a size captures its graph, the
-    next ones copy pixels there, launch it once and copy features back.
+    next ones copy pixels there, launch it once and copy features back. The runtime keeps graphs for each thread that
+    runs it, for ever: so one thread of our own does all of it, whoever asks.
 
     Args:
         size: (H, W) of the pixels.
@@ -118,7 +130,8 @@ class BoundSession:
         self._ort, self._session, self._size, self._device = ort, session, size, device
         self._width = bank.shape[1]
         self._bound: dict[int, _Bound] = {}
-        self._one_at_a_time = threading.Lock()  # threads may share a session, but not its tensors nor its graphs
+        self._graph_ids = count(1)
+        self._thread = ThreadPoolExecutor(1, "coder-engine ONNX Runtime")
         try:
             self._bank = ort.OrtValue.ortvalue_from_numpy(bank, device, 0)
         except Exception as err:  # see open_session
@@ -130,29 +143,32 @@ class BoundSession:
         Raises:
             BackendError: the device has not enough memory, or the runtime failed.
         """
-        count = len(pixels)
-        with self._one_at_a_time:
-            try:
-                bound = self._bound.get(count) or self._bind(count)
-                bound.pixels.update_inplace(pixels)
-                self._session.run_with_iobinding(bound.binding, bound.options)
-                features: NDArray[np.float32] = np.array(bound.features.numpy())
-            except Exception as err:  # see open_session
-                self._bound.pop(count, None)
-                raise BackendError(_failure(err, count)) from err
-            self._bound[count] = bound
+        return self._thread.submit(self._run, pixels).result()
+
+    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        images = len(pixels)
+        try:
+            bound = self._bound.get(images) or self._bind(images)
+            bound.pixels.update_inplace(pixels)
+            self._session.run_with_iobinding(bound.binding, bound.options)
+            features: NDArray[np.float32] = np.array(bound.features.numpy())
+        except Exception as err:  # see open_session
+            self._bound.pop(images, None)
+            raise BackendError(_failure(err, images)) from err
+        self._bound[images] = bound
         return features
 
-    def _bind(self, count: int) -> _Bound:
+    def _bind(self, images: int) -> _Bound:
         empty = self._ort.OrtValue.ortvalue_from_shape_and_type
-        pixels = empty([count, *self._size, 3], np.uint8, self._device, 0)
-        features = empty([count, self._width], np.float32, self._device, 0)
+        pixels = empty([images, *self._size, 3], np.uint8, self._device, 0)
+        features = empty([images, self._width], np.float32, self._device, 0)
         binding = self._session.io_binding()
         binding.bind_ortvalue_input("pixels", pixels)
         binding.bind_ortvalue_input("bank", self._bank)
         binding.bind_ortvalue_output("features", features)
         options = self._ort.RunOptions()
-        options.add_run_config_entry("gpu_graph_id", str(count))
+        # A new one for new tensors: by that of tensors that were dropped, their graph would run on freed memory.
+        options.add_run_config_entry("gpu_graph_id", str(next(self._graph_ids)))
         return _Bound(binding=binding, options=options, pixels=pixels, features=features)
 
 
@@ -164,6 +180,11 @@ class _Bound:
     options: Any
     pixels: Any
     features: Any
+
+
+def graphs_are_right(version: str) -> bool:
+    """Whether this ONNX Runtime replays what it captured."""
+    return tuple(map(int, re.findall(r"\d+", version)[:2])) >= _GRAPHS_SINCE
 
 
 def out_of_memory(err: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,13 @@ from numpy.testing import assert_allclose
 from coder_engine.backends import Unavailable, cuda_driver
 from coder_engine.backends import onnxruntime_cuda as module
 from coder_engine.backends.cuda_driver import first_gpu, require_gpu
-from coder_engine.backends.onnxruntime_cuda import PROVIDER, BoundSession, OnnxRuntimeCuda, out_of_memory
+from coder_engine.backends.onnxruntime_cuda import (
+    PROVIDER,
+    BoundSession,
+    OnnxRuntimeCuda,
+    graphs_are_right,
+    out_of_memory,
+)
 from coder_engine.errors import BackendError, EngineError
 
 ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'coder-engine[cpu]'")
@@ -187,6 +194,31 @@ def test_a_graph_that_cannot_be_captured_runs_without(path: Path, monkeypatch: p
     assert ["enable_cuda_graph" in options for options in asked] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("version", "right"),
+    [("1.18.1", False), ("1.29.2", False), ("1.30.0", True), ("1.31.0.dev20260901", True), ("2.0", True)],
+)
+def test_versions_whose_graphs_are_right(version: str, right: bool) -> None:
+    assert graphs_are_right(version) == right
+
+
+@pytest.mark.usefixtures("borrowed")
+def test_no_graphs_where_they_would_be_wrong(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, str]] = []
+
+    def session(ort: Any, path: Path, providers: list[Any], *, threads: int) -> Any:
+        asked.append(providers[0][1])
+        opened = open_session(path, threads=threads)
+        monkeypatch.setattr(opened, "get_providers", lambda: [PROVIDER, CPU])
+        return opened
+
+    monkeypatch.setattr(module, "new_session", session)
+    monkeypatch.setattr(ort, "__version__", "1.29.2")
+    found = OnnxRuntimeCuda(path, threads=1)
+    assert found.description == "ONNX Runtime 1.29.2, CUDA, fp32, no CUDA graphs (they need ONNX Runtime 1.30)"
+    assert ["enable_cuda_graph" in options for options in asked] == [False]
+
+
 # the binding
 
 
@@ -233,7 +265,7 @@ def test_only_the_pixels_travel_and_addresses_stay(bound: BoundSession) -> None:
             ("bind_ortvalue_output", "features", kept.features.data_ptr()),
         ]
 
-    assert calls == [*binds(two), ("run", "2"), ("run", "2"), *binds(one), ("run", "1"), ("run", "2")]
+    assert calls == [*binds(two), ("run", "1"), ("run", "1"), *binds(one), ("run", "2"), ("run", "1")]
 
 
 def test_threads_take_turns(bound: BoundSession) -> None:
@@ -242,6 +274,22 @@ def test_threads_take_turns(bound: BoundSession) -> None:
         found = list(pool.map(bound.run, batches))
     for pixels, features in zip(batches, found, strict=True):
         assert_allclose(features, features_of(pixels), rtol=1e-5)
+
+
+def test_the_runtime_sees_one_thread(bound: BoundSession) -> None:
+    """As it keeps a graph of each size for every thread that it sees."""
+    session, seen = bound._session, []
+
+    def run(*args: Any) -> None:
+        seen.append(threading.get_ident())
+        session.run_with_iobinding(*args)
+
+    bound._session = SimpleNamespace(io_binding=session.io_binding, run_with_iobinding=run)
+    for _ in range(2):
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(bound.run, [images(1)] * 4))
+    assert len(seen) == 8
+    assert len(set(seen)) == 1
 
 
 def test_what_failed_is_bound_anew(bound: BoundSession) -> None:
@@ -256,7 +304,10 @@ def test_what_failed_is_bound_anew(bound: BoundSession) -> None:
         bound.run(images(2))
     bound._session = session
     assert_allclose(bound.run(images(2)), features_of(images(2)), rtol=1e-5)
-    assert bound._bound[2] is not before
+    after = bound._bound[2]
+    assert after is not before
+    ids = [kept.options.get_run_config_entry("gpu_graph_id") for kept in (before, after)]
+    assert ids[0] != ids[1]  # else the graph of the old tensors' addresses would run
 
 
 def test_a_device_that_cannot_hold_the_bank(path: Path) -> None:
