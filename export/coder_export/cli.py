@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from coder_engine import __version__
+from coder_engine.cli.command import OK, Parser, guarded
+from coder_engine.cli.output import silence
 from coder_engine.errors import CoderError
-from coder_engine.plans.build import MAX_BATCH
 from coder_export.config import FORMATS, ON_LONG, PRECISIONS, TRT, ExportConfig
 
 _EXAMPLES = """
@@ -33,11 +37,14 @@ examples:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code: 0 done, 1 could not, 130 interrupted."""
     args = _parser().parse_args(argv)
-    if args.list_models:
-        return _list_models()
+    with _terminated_as_interrupted():
+        return guarded("coder-export", _list_models if args.list_models else lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    """The export; whatever stops it becomes a CoderError."""
     if args.model is None or args.labels is None:
-        print("coder-export: --model and --labels are needed; see coder-export --help", file=sys.stderr)
-        return 1
+        raise CoderError("--model and --labels are needed; see coder-export --help")
     try:
         config = _config(args)
         # Imported late: torch takes seconds, and --help and wrong arguments should not.
@@ -45,29 +52,30 @@ def main(argv: list[str] | None = None) -> int:
         from coder_export.report import Report
 
         export(config, Report(quiet=args.quiet))
-    except (CoderError, ValueError) as err:
-        print(f"coder-export: {err}", file=sys.stderr)
-        return 1
     except ImportError as err:
-        print(
-            f"coder-export: {err}; install the build side: pip install 'coder-engine[export]'",
-            file=sys.stderr,
-        )
-        return 1
+        raise CoderError(f"{err}; install the build side: pip install 'coder-engine[export,cpu]'") from err
+    except ValueError as err:
+        raise CoderError(str(err)) from err
+    except BrokenPipeError as err:
+        silence(sys.stdout)
+        raise CoderError("nobody reads standard output any more; --quiet writes none") from err
     except OSError as err:
-        print(
-            f"coder-export: {err.filename or config.out}: {err.strerror}; nothing was written",
-            file=sys.stderr,
-        )
-        return 1
-    except KeyboardInterrupt:
-        print("coder-export: interrupted; nothing was written", file=sys.stderr)
-        return 130
-    return 0
+        raise CoderError(f"{err.filename or args.out}: {err.strerror or err}") from err
+    return OK
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that its scratch folders go."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="coder-export", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"coder-export {__version__}")
@@ -86,7 +94,7 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     weights = "open_clip tag, .pt or .safetensors file, or 'random' (default: openai)"
     add("--pretrained", metavar="TAG|FILE", help=weights)
     add("--checkpoint", type=Path, metavar="FILE", help="weights of that tag, where the hub is out of reach")
-    add("--seed", type=int, default=0, help="seed of --pretrained random (default: 0)")
+    add("--seed", type=int, default=ExportConfig.seed, help="seed of --pretrained random (default: %(default)s)")
 
 
 def _add_text_options(group: argparse._ArgumentGroup) -> None:
@@ -94,7 +102,8 @@ def _add_text_options(group: argparse._ArgumentGroup) -> None:
     add("--labels", type=Path, metavar="FILE", help="one class name a line; the line number is the class id")
     texts = "shipped text set, folder, or 'none' (default: a shipped one that fits)"
     add("--texts", metavar="NAME|DIR", help=texts)
-    add("--on-long", choices=ON_LONG, default="error", help="texts past the model's context length (default: error)")
+    long = "texts past the model's context length (default: %(default)s)"
+    add("--on-long", choices=ON_LONG, default=ExportConfig.on_long, help=long)
     add(
         "--keep-texts",
         action="store_true",
@@ -102,7 +111,8 @@ def _add_text_options(group: argparse._ArgumentGroup) -> None:
     )
     bank = "also store features of texts of no class, for the few-shot adapter: 'generic', or a file with one a line"
     add("--general-texts", metavar="NAME|FILE", help=bank)
-    add("--batch-size", type=int, default=64, metavar="N", help="texts encoded at once (default: 64)")
+    size = "texts encoded at once (default: %(default)s)"
+    add("--batch-size", type=int, default=ExportConfig.batch_size, metavar="N", help=size)
 
 
 def _add_shot_options(group: argparse._ArgumentGroup) -> None:
@@ -114,17 +124,20 @@ def _add_shot_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    out = "write STEM.onnx and STEM.safetensors (default: model)"
-    add("--out", type=Path, default=Path("model"), metavar="STEM", help=out)
+    out = "write STEM.onnx and STEM.safetensors (default: %(default)s)"
+    add("--out", type=Path, default=ExportConfig.out, metavar="STEM", help=out)
     add("--engine", type=Path, metavar="FILE", help="reuse this .onnx and write only a weight file for it")
     add(
         "--standalone", action="store_true", help="also write STEM.standalone.onnx: pixels to classes, for any language"
     )
-    add("--format", choices=FORMATS, default="onnx", help="plan: also build STEM.plan from it (default: onnx)")
-    add("--max-batch", type=int, default=MAX_BATCH, metavar="N", help="largest batch of a plan (default: %(default)s)")
+    plan = "plan: also build STEM.plan from it (default: %(default)s)"
+    add("--format", choices=FORMATS, default=ExportConfig.format, help=plan)
+    largest = "largest batch of a plan (default: %(default)s)"
+    add("--max-batch", type=int, default=ExportConfig.max_batch, metavar="N", help=largest)
     add("--trt", choices=TRT, help="what builds a plan (default: the first of these that is installed)")
     add("--margin", type=float, metavar="M", help="rerank only where the two best probabilities differ by less than M")
-    add("--tolerance", type=float, default=1e-4, metavar="E", help="largest difference from torch (default: 1e-4)")
+    differs = "largest difference from torch (default: %(default)g)"
+    add("--tolerance", type=float, default=ExportConfig.tolerance, metavar="E", help=differs)
     photos = "your images for the fidelity checks, sub-folders too (default: scikit-image's)"
     add("--verify-images", type=Path, metavar="DIR", help=photos)
     add("--quiet", action="store_true", help="print errors only")
@@ -135,7 +148,8 @@ def _add_precision_options(group: argparse._ArgumentGroup) -> None:
     low = "fp16, bf16: for GPUs and plans; int8: for CPUs; each checked against fp32 (default: fp32, of plans fp16)"
     add("--precision", choices=PRECISIONS, help=low)
     add("--calibrate", type=Path, metavar="DIR", help="your own images, sub-folders too, that int8 is calibrated on")
-    add("--calibrate-count", type=int, default=256, metavar="N", help="how many of them at the most (default: 256)")
+    most = "how many of them at the most (default: %(default)s)"
+    add("--calibrate-count", type=int, default=ExportConfig.calibrate_count, metavar="N", help=most)
     cosine = "smallest cosine with fp32's features that is allowed (default: 0.999, for int8 0.98)"
     add("--min-cosine", type=float, metavar="X", help=cosine)
     same = "smallest share of images whose first class stays, of --verify-images or of those held out of --calibrate, "
@@ -157,7 +171,7 @@ def _list_models() -> int:
 
     open_clip.add_model_config(tiny.CONFIG)
     print("\n".join(open_clip.list_models()))
-    return 0
+    return OK
 
 
 if __name__ == "__main__":

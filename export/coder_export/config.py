@@ -55,6 +55,8 @@ class ExportConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.out.name in ("", ".."):
+            raise ValueError(f"out must name the files to write, got {str(self.out)!r}; give a stem: --out birds")
         if self.on_long not in ON_LONG:
             raise ValueError(f"on_long must be one of {', '.join(ON_LONG)}, got {self.on_long!r}")
         if self.margin is not None and not 0 <= self.margin <= 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,83 @@ def test_wrong_options(
     )
     assert code == 1
     assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("out", [".", "..", "/"])
+def test_out_must_be_a_name(labels_file: Path, capsys: pytest.CaptureFixture[str], out: str) -> None:
+    code, _, err = run(capsys, "--model", "coder-tiny", "--labels", labels_file, "--out", out)
+    assert (code, err) == (
+        1,
+        f"coder-export: out must name the files to write, got {out!r}; give a stem: --out birds\n",
+    )
+
+
+def test_wrong_usage_ends_in_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--nonsense"])
+    assert caught.value.code == 1
+    assert "coder-export: unrecognized arguments: --nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (OSError("only words"), "coder-export: m: only words\n"),
+        (OSError(28, "No space left on device", "x.onnx"), "coder-export: x.onnx: No space left on device\n"),
+        (
+            BrokenPipeError(32, "Broken pipe"),
+            "coder-export: nobody reads standard output any more; --quiet writes none\n",
+        ),
+        (
+            ImportError("No module named 'onnxscript'"),
+            "install the build side: pip install 'coder-engine[export,cpu]'\n",
+        ),
+        (KeyboardInterrupt(), "coder-export: interrupted\n"),
+    ],
+)
+def test_no_more_is_claimed_than_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+    labels_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    fault: BaseException,
+    said: str,
+) -> None:
+    pytest.importorskip("open_clip")
+
+    def export(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("coder_export.pipeline.export", export)
+    code, _, err = run(capsys, "--model", "coder-tiny", "--labels", labels_file, "--out", "m")
+    assert code == (130 if isinstance(fault, KeyboardInterrupt) else 1)
+    assert err.endswith(said)
+    assert err.count("\n") == 1
+
+
+_WAITING = """
+import sys, time
+from coder_export import pipeline
+from coder_export.cli import main
+def waiting(*_, **__):
+    print("waiting", flush=True)
+    time.sleep(60)
+pipeline.export_onnx = pipeline._written = waiting
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_terminated_run_leaves_nothing_behind(tmp_path: Path, labels_file: Path) -> None:
+    pytest.importorskip("open_clip")
+    words = ["--model", "coder-tiny", "--labels", labels_file, "--texts", "none", "--out", tmp_path / "m"]
+    command = [sys.executable, "-c", _WAITING, *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any(line == "waiting\n" for line in process.stdout)
+        assert len(list(tmp_path.iterdir())) == 1
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.splitlines()[-1]) == (130, "coder-export: interrupted")
     assert list(tmp_path.iterdir()) == []
 
 
