@@ -38,6 +38,16 @@ def test_public_names() -> None:
     assert all(hasattr(coder_engine, name) for name in coder_engine.__all__)
 
 
+def test_names_are_loaded_when_they_are_used() -> None:
+    code = (
+        "import sys, coder_engine; assert set(coder_engine.__all__) < set(dir(coder_engine)); "
+        "assert 'numpy' not in sys.modules; coder_engine.Engine; assert 'numpy' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="module 'coder_engine' has no attribute 'Motor'"):
+        coder_engine.Motor  # noqa: B018
+
+
 def test_version_is_said_once_and_in_the_changelog() -> None:
     assert version("coder-engine") == coder_engine.__version__
     assert f"## {coder_engine.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

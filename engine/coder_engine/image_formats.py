@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
     Factory = Callable[[IO[bytes], str], ImageFile.ImageFile]
 
+MAX_PIXELS = 178_956_970
+"""Where Pillow itself refuses: twice its ``MAX_IMAGE_PIXELS``, 0.7 GB decoded inside Pillow. A camera's 150
+megapixels pass, a few kilobytes that unpack to gigabytes do not."""
+
 # Formats with a signature and a decoder that runs nothing else (Pillow's EPS starts Ghostscript), commonest
 # first. Icons stay out: their header may claim 16 x 16 over an embedded picture of any size.
 _PLUGINS = {

@@ -19,14 +19,11 @@ from numpy.typing import NDArray
 from coder_engine import jpeg
 from coder_engine.colours import to_rgb
 from coder_engine.errors import ImageError
+from coder_engine.image_formats import MAX_PIXELS as MAX_PIXELS
 from coder_engine.image_formats import broken, open_header
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
-
-MAX_PIXELS = 178_956_970
-"""Where Pillow itself refuses: twice its ``MAX_IMAGE_PIXELS``, 0.7 GB decoded inside Pillow. A camera's 150
-megapixels pass, a few kilobytes that unpack to gigabytes do not."""
 
 SUFFIXES = frozenset(
     f".{name}"

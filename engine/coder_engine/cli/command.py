@@ -27,7 +27,9 @@ def say(name: str, text: str) -> None:
 
 
 def guarded(name: str, run: Callable[[], int], *, interrupted: str = "interrupted") -> int:
-    """The exit code of ``run``; our own errors and Ctrl-C become one line and theirs.
+    """The exit code of ``run``; our own errors, a part that is not installed and Ctrl-C become one line and theirs.
+
+    ``run`` imports what it needs itself, so that what is missing is found in here.
 
     Args:
         name: the command.
@@ -40,6 +42,9 @@ def guarded(name: str, run: Callable[[], int], *, interrupted: str = "interrupte
             return run()
     except CoderError as err:
         say(name, str(err))
+        return FAILED
+    except ImportError as err:
+        say(name, f"{' '.join(str(err).split())}; coder-doctor says what this machine lacks and how to install it")
         return FAILED
     except KeyboardInterrupt:
         say(name, interrupted)

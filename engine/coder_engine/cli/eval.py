@@ -4,29 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 
-from coder_engine.cli.command import OK, SOME_FAILED, guarded, say
+from coder_engine.cli.command import guarded
 from coder_engine.cli.eval_options import parse
-from coder_engine.cli.eval_task import Opened, open_task
-from coder_engine.cli.output import OutputClosed, open_output
-from coder_engine.cli.progress import rewrite, terminal
-from coder_engine.errors import DataError
-from coder_engine.evaluate import few_shot, zero_shot
-from coder_engine.evaluate.answers import answers_of, measure
-from coder_engine.evaluate.evaluation import Evaluation, duplicate_notes, evaluate_zero_shot
-from coder_engine.evaluate.few_shot import FewShot
-from coder_engine.evaluate.fitting import fit
-from coder_engine.evaluate.tables import render
-from coder_engine.fewshot.adapter import NORMS, ZERO_SHOT_SCALE
-from coder_engine.files import replacing
-from coder_engine.weights import Weights, update_weights
-
-MARGIN = 0.2
-"""Of the method "gated" where nobody chose one: the authors' are from 0.05 to 0.6."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,138 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    if args.report is not None:
-        _check_report(args.report)
-    tell: Callable[[str], object] = (lambda _: None) if args.quiet else _say
-    opened = open_task(args, tell)
-    found = _evaluate(args, opened)
-    for note in found.notes:
-        tell(note)
-    try:
-        with open_output(args.out) as output:
-            output.write(render(found, args.format))
-    except OutputClosed:
-        pass
-    if args.report is not None:
-        from coder_engine.evaluate.report import render_report
+    from coder_engine.cli.eval_run import run  # late: --help needs nothing that may be missing
 
-        _write(args.report, render_report(found, seed=args.seed))
-        tell(f"report in {args.report}")
-    if found.failed:
-        tell(f"{len(found.failed):,} images could not be read, the first: {found.failed[0][1]}")
-    return SOME_FAILED if found.failed else OK
-
-
-def _evaluate(args: argparse.Namespace, opened: Opened) -> Evaluation:
-    task = opened.task
-    found = Evaluation(
-        source=str(args.data),
-        engine=opened.engine,
-        labels=opened.labels,
-        test=task.test,
-        notes=(*opened.notes, *duplicate_notes(task)),
-        failed=tuple(opened.failed),
-        weights=opened.weights,
-        texts=task.texts,
-    )
-    if opened.weights is not None:
-        found = _with_fits(args, opened, opened.weights, found)
-    found = _with_zero_shot(args, opened, found)
-    found = replace(found, few_shot=tuple(_few_shot(args, opened)))
-    if not (found.zero_shot or found.ablation or found.few_shot or found.fitted):
-        raise DataError(
-            f"{args.data}: nothing to measure; give --engine for zero-shot methods, "
-            "or --shots with support images for few-shot methods"
-        )
-    return found
-
-
-def _with_zero_shot(args: argparse.Namespace, opened: Opened, found: Evaluation) -> Evaluation:
-    task, weights = opened.task, found.weights
-    wanted = [name for name in args.methods or zero_shot.TITLES if name in zero_shot.TITLES]
-    common = {"rounds": args.bootstrap, "seed": args.seed}
-    if weights is None:
-        if opened.class_features is None or "clip" not in wanted:
-            return found
-        logits = task.test.features @ opened.class_features.T
-        answers = [answers_of(zero_shot.TITLES["clip"], logits, ZERO_SHOT_SCALE)]
-        measured = measure(answers, task.test.labels, task.classes, **common)
-        return replace(found, answers=tuple(answers), zero_shot=tuple(measured))
-    if args.methods is None and weights.texts is None:
-        wanted = [name for name in wanted if name not in zero_shot.OF_TEXTS]
-        note = (
-            "the weight file has no texts: no CLIP, VCD or few-shot by its texts (coder-export --keep-texts keeps them)"
-        )
-        found = replace(found, notes=(*found.notes, note))
-    margin = args.margin if args.margin is not None else weights.meta.margin
-    result = evaluate_zero_shot(
-        wanted,
-        task.test,
-        weights,
-        margin=MARGIN if margin is None else margin,
-        with_ablation=args.texts_ablation,
-        threads=opened.threads,
-        **common,
-    )
-    return replace(found, **vars(result))
-
-
-def _few_shot(args: argparse.Namespace, opened: Opened) -> list[FewShot]:
-    if not opened.task.supports:
-        return []
-    names = [name for name in args.methods or few_shot.TITLES if name in few_shot.TITLES]
-    if args.methods is None and opened.task.texts is None:
-        names = [name for name in names if name not in few_shot.OF_TEXTS]
-    norms = NORMS if args.norm == "both" else (args.norm,)
-    stream = terminal(quiet=args.quiet)
-    advance: Callable[[str], object] = partial(rewrite, stream) if stream else lambda _: None
-    found = few_shot.few_shot(names, opened.task, norms=norms, rounds=args.bootstrap, seed=args.seed, advance=advance)
-    advance("")
-    return found
-
-
-def _with_fits(args: argparse.Namespace, opened: Opened, weights: Weights, found: Evaluation) -> Evaluation:
-    """Fit and store what was asked for, before anything is measured with it."""
-    fitted = fit(
-        opened.task.test,
-        weights,
-        margin=args.fit_margin,
-        temperature=args.fit_temperature,
-        outside=opened.outside,
-        false_accepts=args.false_accepts,
-        threads=opened.threads,
-    )
-    if not fitted.changes:
-        return found
-    updated = update_weights(weights.path, **fitted.changes)
-    return replace(found, weights=updated, fitted=(*fitted.lines, f"stored in {weights.path}"))
-
-
-def _check_report(path: Path) -> None:
-    """Find out before the work, not after it.
-
-    Raises:
-        DataError: the [eval] extra is missing, or there is no such folder.
-    """
-    from coder_engine.evaluate.extra import needs_extra
-
-    with needs_extra("reports"):
-        import matplotlib  # noqa: F401
-        import sklearn  # noqa: F401
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: no folder {path.parent}; make it first")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with replacing(path) as scratch:
-            scratch.write_text(text, encoding="utf-8")
-    except OSError as err:
-        raise DataError(f"{path}: cannot be written ({err}); choose another --report") from err
-
-
-def _say(text: str) -> None:
-    say("coder-eval", text)
+    return run(args)
 
 
 if __name__ == "__main__":

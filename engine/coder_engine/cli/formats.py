@@ -7,11 +7,14 @@ import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from coder_engine.columns import cut, pad, width_of
 from coder_engine.errors import ImageError
-from coder_engine.explain import Explanation
-from coder_engine.prediction import Prediction
+
+if TYPE_CHECKING:
+    from coder_engine.explain import Explanation
+    from coder_engine.prediction import Prediction
 
 FORMATS = ("table", "jsonl", "csv")
 

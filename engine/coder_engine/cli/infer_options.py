@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from coder_engine.cli.command import OK, Parser, fraction, whole
 from coder_engine.cli.formats import FORMATS
-from coder_engine.images import MAX_PIXELS
+from coder_engine.image_formats import MAX_PIXELS
 
 EPILOG = """\
 examples:

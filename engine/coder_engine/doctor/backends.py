@@ -67,6 +67,8 @@ def _core_problem(facts: Facts) -> str | None:
     lacks = [name for name in NEEDED if name not in facts.packages]
     if lacks:
         return f"{', '.join(lacks)} not installed"
+    if facts.import_faults:
+        return f"{', '.join(facts.import_faults)} cannot be imported"
     return "our own kernels cannot be loaded" if facts.kernels_fault else None
 
 
@@ -102,9 +104,11 @@ def cuda_problem(facts: Facts) -> str | None:
 def _plan_problem(facts: Facts, name: str) -> str | None:
     if missing := _missing(facts, name):
         return missing
+    if core := _core_problem(facts):
+        return core
     if ".plan" not in facts.suffixes:
         return "this coder-engine does not run .plan files"
-    return _core_problem(facts) or gpu_problem(facts) or (_missing(facts, "cuda-bindings") and "lacks cuda-bindings")
+    return gpu_problem(facts) or (_missing(facts, "cuda-bindings") and "lacks cuda-bindings")
 
 
 def _rtx_problem(facts: Facts) -> str | None:

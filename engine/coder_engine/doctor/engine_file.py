@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from coder_engine.backends import BACKENDS, open_backend
 from coder_engine.cpus import usable_cpus
 from coder_engine.doctor.hardware import run
 from coder_engine.errors import CoderError, EngineError
-from coder_engine.weights import check_belongs, load_weights
+
+# NumPy, safetensors and the backends are imported late: where one of them is missing, the doctor is asked why.
 
 _TIMEOUT = 300.0
 _OUTCOME = "outcome: "
@@ -65,8 +63,11 @@ def examine(path: Path, weights: Path | None = None, *, attempt: Try | None = No
     """
     try:
         described = _check(path, weights := weights or path.with_suffix(".safetensors"))
+        from coder_engine.backends import BACKENDS
     except (CoderError, OSError) as err:
         return EngineFile(path=str(path), belongs=False, weights=str(err))
+    except ImportError as err:
+        return EngineFile(path=str(path), belongs=False, weights=f"it cannot be examined ({err})")
     results = (
         (kind.title, (attempt or partial(in_own_process, weights=weights))(kind.name, kind.device, path))
         for kind in BACKENDS
@@ -96,6 +97,11 @@ def in_own_process(name: str, device: str, path: Path, *, weights: Path, timeout
 
 def attempt_here(name: str, device: str, path: str, weights: str) -> None:
     """Open an engine in this process, run one black image, and print the outcome as a line of JSON."""
+    import numpy as np
+
+    from coder_engine.backends import open_backend
+    from coder_engine.weights import load_weights
+
     try:
         meta = load_weights(weights).meta
         backend = open_backend(Path(path), backend=name, device=device, threads=usable_cpus(), meta=meta)
@@ -112,6 +118,8 @@ def _check(path: Path, weights_path: Path) -> str:
     Raises:
         CoderError: one of the two is missing or damaged, or they do not belong together.
     """
+    from coder_engine.weights import check_belongs, load_weights
+
     if not path.is_file():
         raise EngineError(f"{path}: no such engine file; coder-export makes one")
     weights = load_weights(weights_path)

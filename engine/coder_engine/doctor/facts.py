@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coder_engine import __version__
 from coder_engine.cpus import usable_cpus
 from coder_engine.doctor import hardware, software
 from coder_engine.doctor.hardware import Gpu
@@ -35,6 +36,7 @@ class Facts:
         hidden: CUDA_VISIBLE_DEVICES, where it is set.
         cuda_files: file names of each of ``software.CUDA_LIBRARIES``, by the loader or in pip's nvidia packages.
         packages: versions by name, of those that are installed.
+        import_faults: why those of ``software.NEEDED`` that are installed cannot be imported, by name.
         ort_cuda: the CUDA that the installed ONNX Runtime was built for.
         ort_fault: what its module lacks.
         suffixes: the engine files that this coder-engine has a backend for.
@@ -64,6 +66,7 @@ class Facts:
     hidden: str | None = None
     cuda_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
+    import_faults: Mapping[str, str] = field(default_factory=dict)
     ort_cuda: str | None = None
     ort_fault: str | None = None
     suffixes: tuple[str, ...] = (".onnx",)
@@ -72,9 +75,6 @@ class Facts:
 
 def find_facts(root: Path = Path("/")) -> Facts:
     """Look at this machine; ``root`` is where its /proc, /sys and /etc are."""
-    from coder_engine import __version__
-    from coder_engine.backends import BACKENDS
-
     model, features, lacking = hardware.cpu(root)
     memory, memory_free = hardware.memory_bytes(root)
     gpus, driver, gpu_fault = hardware.nvidia(root)
@@ -107,8 +107,9 @@ def find_facts(root: Path = Path("/")) -> Facts:
         hidden=os.environ.get("CUDA_VISIBLE_DEVICES"),
         cuda_files=software.cuda_files(software.library_folders()),
         packages=packages,
+        import_faults=software.import_faults(packages),
         ort_cuda=ort_cuda,
         ort_fault=ort_fault,
-        suffixes=tuple(sorted({suffix for kind in BACKENDS for suffix in kind.suffixes})),
+        suffixes=software.suffixes(),
         wordnet=software.wordnet(),
     )

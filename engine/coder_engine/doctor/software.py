@@ -1,4 +1,4 @@
-"""Packages, shared libraries and data, found without importing any of them."""
+"""Packages, shared libraries and data, found without importing any but those that nothing runs without."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import sys
+from collections.abc import Collection
 from ctypes.util import find_library
 from pathlib import Path
 
@@ -25,6 +26,8 @@ ONNX_RUNTIMES = (
 """Distributions that all install the one module ``onnxruntime``."""
 
 NEEDED = ("numpy", "pillow", "safetensors")
+_MODULES = {"pillow": "PIL"}
+"""Modules of ``NEEDED`` that have another name."""
 BUILD_SIDE = ("torch", "torchvision", "open_clip_torch", "onnx", "onnxscript", "scikit-image")
 TEXT_SIDE = ("openai", "nltk")
 EXTRAS = ("matplotlib", "scikit-learn")
@@ -64,6 +67,26 @@ def onnx_runtime(folder: Path | None, recorded: bool) -> tuple[str | None, str |
     parts = {"__init__.py": "__init__.py", "its library": "capi/onnxruntime_pybind11_state*"}
     lacks = [name for name, pattern in parts.items() if not any(folder.glob(pattern))]
     return built[1] if built else None, f"it lacks {' and '.join(lacks)}" if recorded and lacks else None
+
+
+def import_faults(packages: Collection[str]) -> dict[str, str]:
+    """Why those of ``NEEDED`` that are among ``packages`` cannot be imported: all that runs engines imports them."""
+    found = {}
+    for name in NEEDED:
+        try:
+            importlib.import_module(_MODULES.get(name, name))
+        except Exception as err:  # one for another NumPy fails in more ways than by ImportError
+            found[name] = " ".join(str(err).split())[:300] or type(err).__name__
+    return {name: why for name, why in found.items() if name in packages}
+
+
+def suffixes() -> tuple[str, ...]:
+    """The engine files that this coder-engine has a backend for; empty where its backends cannot be imported."""
+    try:
+        from coder_engine.backends import BACKENDS
+    except ImportError:
+        return ()
+    return tuple(sorted({suffix for kind in BACKENDS for suffix in kind.suffixes}))
 
 
 def kernels() -> tuple[tuple[str, ...], str | None]:

@@ -63,6 +63,9 @@ def _engine(engine: EngineFile | None) -> Iterator[Todo]:
 def _core(facts: Facts) -> Iterator[Todo]:
     if lacks := [name for name in NEEDED if name not in facts.packages]:
         yield Todo(level="fault", text=f"Not installed: {', '.join(lacks)}.", commands=_pip(*lacks))
+    for name, why in facts.import_faults.items():
+        text = f"{name} is installed and cannot be imported ({why}): it is damaged or for another Python."
+        yield Todo(level="fault", text=text, commands=(f"pip install --force-reinstall --no-deps {name}",))
     if facts.kernels_fault:
         text = (
             f"Our own kernels cannot be loaded ({facts.kernels_fault}): the package is damaged or for another Python."

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from coder_engine.cli import infer
+from coder_engine.cli import infer_run
 from unit.engine.cli.fake_engine import FakeEngine
 
 
@@ -15,7 +15,7 @@ from unit.engine.cli.fake_engine import FakeEngine
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """What coder-infer opens in place of an engine file."""
     fake = FakeEngine()
-    monkeypatch.setattr(infer, "load_engine", lambda args: fake)
+    monkeypatch.setattr(infer_run, "load_engine", lambda args: fake)
     return fake
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coder_engine.cli import infer
+from coder_engine.cli import infer_run
 from coder_engine.errors import CoderError, EngineError
 from helpers_infer import damage, json_rows, run
 from unit.engine.cli.fake_engine import FakeEngine
@@ -77,7 +77,7 @@ def test_an_error_of_the_engine_is_one_line_and_exit_1(
     def fail(_: object) -> None:
         raise error
 
-    monkeypatch.setattr(infer, "load_engine", fail)
+    monkeypatch.setattr(infer_run, "load_engine", fail)
     assert run("photos") == 1
     assert capsys.readouterr() == ("", f"coder-infer: {words}\n")
 
@@ -93,7 +93,7 @@ def test_no_images_is_found_out_before_the_engine_loads(
     photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (photos / "empty").mkdir()
-    monkeypatch.setattr(infer, "load_engine", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr(infer_run, "load_engine", lambda _: pytest.fail("loaded"))
     assert run("photos/empty") == 1
     assert "no images in photos/empty: looked for" in capsys.readouterr().err
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from coder_engine.cli import infer
+from coder_engine.cli import infer, infer_run
 from coder_engine.cli.infer import main
 from coder_engine.errors import CoderError
 from coder_engine.images import MAX_PIXELS
@@ -154,7 +154,7 @@ def test_load_engine_names_the_engine_error(opened: list[dict[str, object]]) -> 
         fast_decode=False,
     )
     with pytest.raises(CoderError, match="backend must be auto or onnxruntime, got 'abacus'"):
-        infer.load_engine(args)
+        infer_run.load_engine(args)
 
 
 # --rebuild

@@ -16,9 +16,9 @@ import signal
 import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
 sys.path[:0] = {paths!r}
-from coder_engine.cli import infer
+from coder_engine.cli import infer, infer_run
 from unit.engine.cli.fake_engine import FakeEngine
-infer.load_engine = lambda args: FakeEngine()
+infer_run.load_engine = lambda args: FakeEngine()
 sys.exit(infer.main(sys.argv[1:]))
 """
 

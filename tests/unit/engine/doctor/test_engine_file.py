@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from coder_engine.doctor import engine_file
 from coder_engine.doctor.engine_file import examine, in_own_process
 
 
@@ -69,7 +68,7 @@ def test_an_engine_that_may_not_be_read(tiny: Path, monkeypatch: pytest.MonkeyPa
     def forbidden(path: Path, weights: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(engine_file, "check_belongs", forbidden)
+    monkeypatch.setattr("coder_engine.weights.check_belongs", forbidden)
     found = examine(tiny)
     assert (found.belongs, "Permission denied" in found.weights) == (False, True)
 

@@ -37,6 +37,19 @@ def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert software.version("numpy") == "unknown"
 
 
+def test_packages_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert software.import_faults(software.NEEDED) == {}
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert software.import_faults(["numpy", "pillow"]) == {"pillow": "import of PIL halted; None in sys.modules"}
+    assert software.import_faults(["numpy"]) == {}  # what is not installed at all is told as that
+
+
+def test_kinds_of_engine_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert software.suffixes() == (".onnx", ".plan")
+    monkeypatch.setitem(sys.modules, "coder_engine.backends", None)
+    assert software.suffixes() == ()
+
+
 def test_cuda_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"libcublas.so.13": "", "libcublas.so.12": "", "libcublasLt.so.13": "", "libcudart.so": ""})
     monkeypatch.setattr(software, "find_library", {"curand": "libcurand.so.10"}.get)

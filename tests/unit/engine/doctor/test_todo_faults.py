@@ -52,6 +52,15 @@ def test_both_wheels(facts: Facts, extra: str) -> None:
     assert exit_code(mixed) == 1
 
 
+def test_a_package_that_is_installed_and_cannot_be_imported() -> None:
+    broken = but(HEALTHY, import_faults={"numpy": "built for another Python"})
+    todo = only(broken)
+    assert (todo.level, exit_code(broken), usable(broken)) == ("fault", 1, [])
+    assert todo.text.startswith("numpy is installed and cannot be imported (built for another Python)")
+    assert todo.commands == ("pip install --force-reinstall --no-deps numpy",)
+    assert problem(broken, "ONNX Runtime") == "numpy cannot be imported"
+
+
 def test_other_wheels_of_the_same_module_conflict_too() -> None:
     assert only(having(HEALTHY, onnxruntime_openvino="1.2")).commands[0] == (
         "pip uninstall -y onnxruntime onnxruntime-openvino"
