@@ -47,6 +47,7 @@ class Prediction:
         error: why there is no answer.
         unknown: the score is below the threshold, the weight file's or the one asked for; ``label`` is still the best
             guess.
+        reordered: whether the rerank put another class first than stage 1 did, which ``top`` may not list.
     """
 
     label: str | None
@@ -56,11 +57,7 @@ class Prediction:
     path: str | None = None
     error: Fault | None = None
     unknown: bool = False
-
-    @property
-    def reordered(self) -> bool:
-        """Whether the rerank put another class first than stage 1 did."""
-        return self.reranked and any(other.score > self.top[0].score for other in self.top[1:])
+    reordered: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """One line of ``coder-infer --format jsonl``, plain values; ``unknown`` is there only where true."""
@@ -89,11 +86,13 @@ def prediction_of(
     columns = zip(ranking.ids[row].tolist(), ranking.scores[row].tolist(), gaps, strict=False)
     found = tuple(Candidate(label=labels[i], score=score, gap=gap) for i, score, gap in columns)
     best = found[0]
+    reranked = bool(ranking.reranked[row])
     return Prediction(
         label=best.label,
         score=best.score,
         top=found[:top],
-        reranked=bool(ranking.reranked[row]),
+        reranked=reranked,
         path=path,
         unknown=unknown_below is not None and best.score < unknown_below,
+        reordered=reranked and best.score < max(one.score for one in found),
     )

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from coder_engine.prediction import Candidate, Fault, Prediction
+from coder_engine.head import empty_ranking
+from coder_engine.prediction import Candidate, Fault, Prediction, prediction_of
 
 CAT = Candidate(label="cat", score=0.4, gap=0.25)
 DOG = Candidate(label="dog", score=0.5, gap=-0.25)
@@ -34,15 +35,19 @@ def test_json_of_a_fault() -> None:
     assert found.to_json() == {"path": "a.jpg", "error": {"kind": "empty", "message": "a.jpg: 0 bytes"}}
 
 
+@pytest.mark.parametrize("top", [1, 2, 3])
 @pytest.mark.parametrize(
-    ("top", "reranked", "expected"),
-    [((CAT, DOG), True, True), ((CAT, DOG), False, False), ((DOG, CAT), True, False), ((CAT,), True, False)],
+    ("scores", "reranked", "reordered"),
+    [((0.3, 0.1, 0.4), True, True), ((0.3, 0.1, 0.4), False, False), ((0.4, 0.1, 0.3), True, False)],
 )
 def test_reordered_is_a_rerank_that_changed_the_first_place(
-    top: tuple[Candidate, ...], reranked: bool, expected: bool
+    scores: tuple[float, ...], reranked: bool, reordered: bool, top: int
 ) -> None:
-    found = Prediction(label=top[0].label, score=top[0].score, top=top, reranked=reranked)
-    assert found.reordered is expected
+    ranking = empty_ranking(1, 3, top)
+    ranking.ids[0], ranking.scores[0], ranking.gaps[0], ranking.reranked[0] = (2, 0, 1), scores, 0, reranked
+    found = prediction_of(None, ranking, 0, ("cat", "dog", "elk"), top, None)
+    assert found.reordered is reordered
+    assert (found.label, len(found.top)) == ("elk", top)
 
 
 def test_a_fault_is_not_reordered() -> None:
