@@ -14,6 +14,11 @@ LATER = (
 )  # fmt: skip
 """Fields that older files lack; their defaults are what those files meant."""
 
+_OBJECTS = (
+    "preprocess", "texts", "engine_files", "plans", "versions", "fidelity", "digests", "calibration",
+    "unknown_record", "margin_record", "adapter", "generic",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
@@ -62,6 +67,12 @@ class Metadata:
     generic: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not self.labels or len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"labels must be one or more, and no two the same, got {len(self.labels)}")
+        if not 0 < self.logit_scale < math.inf:
+            raise ValueError(f"logit_scale must be positive and finite, got {self.logit_scale}")
+        if self.margin is not None and not 0 <= self.margin <= 1:
+            raise ValueError(f"margin must be a difference of probabilities, 0 to 1, or None, got {self.margin}")
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature must be positive and finite, got {self.temperature}")
         if self.unknown_below is not None and not 0 <= self.unknown_below <= 1:
@@ -78,8 +89,8 @@ class Metadata:
         data["digests"] = {str(name): str(digest) for name, digest in dict(data["digests"]).items()}
         data["logit_scale"] = float(data["logit_scale"])
         data["plans"] = {str(name): dict(record) for name, record in dict(data.get("plans", {})).items()}
-        for name in ("adapter", "generic"):
-            if not isinstance(data.setdefault(name, {}), dict):
+        for name in _OBJECTS:
+            if not isinstance(data.get(name, {}), dict):
                 raise TypeError(f"{name} must be an object, got {type(data[name]).__name__}")
         return cls(
             **{item.name: data[item.name] for item in fields(cls) if item.name in data or item.name not in LATER}

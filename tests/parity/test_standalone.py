@@ -106,7 +106,7 @@ def check(weights: Weights, features: NDArray[np.float32]) -> int:
 
 
 def drawn(case: Case) -> Weights:
-    margin = None if case.margin < 0 else case.margin
+    margin = None if case.margin < 0 else min(case.margin, 1.0)  # more, a weight file may not say
     texts = collapse(case.class_texts, case.pairs, case.layout)
     return weights_of(texts, scale=case.scale, temperature=case.temperature, margin=margin)
 
