@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.arguments import as_images, check_features, check_options
 from coder_engine.backends import PassedOver, open_backend
-from coder_engine.batch import as_images, check_options
 from coder_engine.cpus import check_threads
 from coder_engine.errors import EngineError, ImageError, WeightsError
 from coder_engine.explain import TEXTS, Explanation, explain
@@ -170,8 +170,9 @@ class Engine:
         """Classify any number of images in bounded memory: decoding runs ahead in threads while the engine computes.
 
         Args:
-            images: any iterable of images; it is read as results are taken, at most a few batches ahead.
-            batch_size: images run at once.
+            images: any iterable of images; it is read in this thread as results are taken, at most two batches ahead.
+            batch_size: images run at once. 1 answers each image before the next is read, as a camera or a pipe that
+                somebody feeds by hand wants it; more wait for a batch to be full.
             workers: decoding threads, by default as many as ``threads``.
 
         Returns:
@@ -183,12 +184,15 @@ class Engine:
         check_options(top, unknown_below)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers must be at least 1, got {workers}")
         return self._stream(images, batch_size, workers or self._threads, top, unknown_below)
 
     def _stream(
         self, images: Iterable[Any], batch_size: int, workers: int, top: int, unknown_below: float | None
     ) -> Iterator[Prediction]:
-        with closing(decode_ahead(images, self._decode, workers=workers, ahead=2 * batch_size)) as decoded:
+        ahead = 2 * batch_size if batch_size > 1 else 1
+        with closing(decode_ahead(images, self._decode, workers=workers, ahead=ahead)) as decoded:
             for chunk in batches(decoded, batch_size):
                 yield from self._classify(
                     [image for image, _ in chunk], [pixels for _, pixels in chunk], top, unknown_below
@@ -215,9 +219,11 @@ class Engine:
         """o of Eq. 8 for features that ``embed`` gave: float32 [B, D] -> float32 [B, C].
 
         Raises:
+            ValueError: the features have another dtype, shape or length.
             EngineError: a feature is NaN or infinite.
         """
-        return self._active.head.rank(np.ascontiguousarray(features), rerank=False).logits
+        active = self._active
+        return active.head.rank(check_features(features, active.weights.width), rerank=False).logits
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
         """Classify black images of the batch sizes to come, so that no answer waits for what a first run prepares.
@@ -244,17 +250,12 @@ class Engine:
             top, unknown_below: as in ``predict``.
 
         Raises:
-            ValueError: the features have another dtype or shape, or an argument is out of range.
+            ValueError: the features have another dtype, shape or length, or an argument is out of range.
             EngineError: a feature is NaN or infinite.
         """
         check_options(top, unknown_below)
         active = self._active
-        width = active.weights.width
-        if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != width:
-            raise ValueError(
-                f"features must be float32 [B, {width}], got {features.dtype} {list(features.shape)}; embed gives them"
-            )
-        ranking = active.rank(np.ascontiguousarray(features), top)
+        ranking = active.rank(check_features(features, active.weights.width), top)
         labels = active.weights.meta.labels
         threshold = active.unknown_below(unknown_below)
         return [prediction_of(None, ranking, row, labels, top, threshold) for row in range(len(features))]
@@ -317,6 +318,19 @@ class Engine:
             WeightsError: some of it was edited or damaged.
         """
         self._active.weights.check()
+
+    def close(self) -> None:
+        """Let go of what the runtime holds now, rather than when the Engine is collected; ``with`` does it, too.
+
+        Calls of other threads end first, or with a BackendError, as all do that come later and need the encoder.
+        """
+        self._backend.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _label_set(self, weights: Weights) -> LabelSet:
         return LabelSet.open(

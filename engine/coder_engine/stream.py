@@ -16,9 +16,9 @@ def decode_ahead(
 ) -> Generator[tuple[T, U], None, None]:
     """Yield (item, decode(item)) in order, with ``decode`` running ahead in threads.
 
-    ``items`` is read in the caller's thread: one item for each one given out, and further only while the
-    next answer is not ready, so that a slow source (a camera, a pipe) is not held back until a window is
-    full. At most ``ahead`` items are held.
+    ``items`` is read in the caller's thread: one item for each one given out, and further only while the next answer
+    is not ready. At most ``ahead`` items are held. Reading waits for the source, so with ``ahead`` above 1 an answer
+    may wait for one item more; with 1 each answer comes before the next item is read.
 
     Args:
         items: any iterable, however long. If it raises, the items before are given out first.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.arguments import OFF_UNIT
 from coder_engine.backends.available import PassedOver
 from coder_engine.backends.buckets import bucket_of, chunks
 from coder_engine.errors import BackendError, EngineError
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from coder_engine.weights import Weights
 
 EXPORT_AGAIN = "export it again with coder-export"
-OFF_UNIT = 0.01
-"""How far a feature's length may be from 1: bf16 keeps 8 bits, which moves it by 0.004 at the most."""
-
 STORED = ("fp32", "fp16", "bf16", "int8")
 """The precisions that an engine file may be stored in."""
 

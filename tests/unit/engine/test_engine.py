@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from coder_engine import Engine, EngineError, ImageError
+from coder_engine import BackendError, Engine, EngineError, ImageError
 
 
 def test_every_kind_of_image_gives_the_same_answer(engine: Engine, photographs: list[Path]) -> None:
@@ -188,11 +188,42 @@ def test_features_are_classified_as_their_images(tiny: Path, photographs: list[P
     assert [dataclasses.replace(prediction, path=None) for prediction in by_image] == by_features
 
 
-def test_features_of_another_shape_are_refused(tiny: Path) -> None:
+def test_features_of_another_shape_or_length_are_refused(tiny: Path) -> None:
     engine = Engine(tiny)
-    for features in (np.zeros((2, 3), np.float32), np.zeros(256, np.float32), np.zeros((1, 256))):
-        with pytest.raises(ValueError, match=r"features must be float32 \[B, \d+\], got"):
-            engine.predict_features(features)
+    for call in (engine.predict_features, engine.stage_one):
+        for features in (np.zeros((2, 3), np.float32), np.zeros(256, np.float32), np.zeros((1, 256)), [[0.5, 0.5]]):
+            with pytest.raises(ValueError, match=r"features must be float32 \[B, \d+\], got"):
+                call(features)
+        long = np.zeros((3, engine.embed([]).shape[1]), np.float32)
+        long[:, 0] = 1, 1.005, 10
+        with pytest.raises(ValueError, match="features must have length 1, got 10 in row 2; divide each row"):
+            call(long)
+        assert len(call(long[:2])) == 2
+        with pytest.raises(EngineError, match="NaN"):
+            call(np.full_like(long, np.nan))
+
+
+def test_a_closed_engine_says_so(tiny: Path, photographs: list[Path]) -> None:
+    with Engine(tiny) as engine:
+        features = engine.embed(photographs[:1])
+    with pytest.raises(BackendError, match="this engine was closed; open it again"):
+        engine.predict(photographs)
+    engine.close()
+    assert len(engine.predict_features(features)) == 1  # takes no encoder
+
+
+def test_one_image_at_a_time_is_answered_before_the_next_is_read(engine: Engine, photographs: list[Path]) -> None:
+    read = []
+    stream = engine.predict_stream((read.append(path) or path for path in photographs), batch_size=1)
+    for done, _ in enumerate(stream, start=1):
+        assert len(read) == done
+    assert len(read) == len(photographs)
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_wrong_workers(engine: Engine, workers: int) -> None:
+    with pytest.raises(ValueError, match=f"workers must be at least 1, got {workers}"):
+        engine.predict_stream([], workers=workers)
 
 
 def test_a_batch_is_decoded_in_threads_and_one_image_is_not(

@@ -7,6 +7,10 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+OFF_UNIT = 0.01
+"""How far a feature's length may be from 1: bf16 keeps 8 bits, which moves it by 0.004 at the most."""
 
 
 def check_options(top: int, unknown_below: float | None) -> None:
@@ -30,3 +34,24 @@ def as_images(batch: Any) -> Iterable[Any]:
             f"batch must be a sequence of images or one uint8 array, got {type(batch).__name__}; put it into a list"
         )
     return batch
+
+
+def check_features(features: Any, width: int) -> NDArray[np.float32]:
+    """Features as ``Engine.embed`` gives them, contiguous; NaN is left to whoever computes with them.
+
+    Raises:
+        ValueError: they are not float32 [B, width] of unit length.
+    """
+    found = np.asarray(features)
+    if found.dtype != np.float32 or found.ndim != 2 or found.shape[1] != width:
+        raise ValueError(
+            f"features must be float32 [B, {width}], got {found.dtype} {list(found.shape)}; Engine.embed gives them"
+        )
+    lengths = np.linalg.norm(found, axis=1)
+    wrong = np.flatnonzero(np.abs(lengths - 1) > OFF_UNIT)
+    if len(wrong):
+        raise ValueError(
+            f"features must have length 1, got {lengths[wrong[0]]:.4g} in row {wrong[0]}; "
+            "divide each row by its length, as Engine.embed does"
+        )
+    return np.ascontiguousarray(found)
