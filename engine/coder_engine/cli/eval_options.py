@@ -14,8 +14,12 @@ METHODS = (*zero_shot.TITLES, *few_shot.TITLES)
 
 EPILOG = f"""\
 methods:
-  zero-shot  {", ".join(zero_shot.TITLES)}
+  zero-shot  {", ".join(name for name in zero_shot.TITLES if name != "adapter")}
+  stored     adapter: the one that coder-fit wrote into the weight file
   few-shot   {", ".join(few_shot.TITLES)}
+
+The stored temperature is in the ECE of the method that the engine answers by, whose scores it was fitted to: adapter
+where there is one, else gated where the weight file has a margin, else coder-star. All other rows are without one.
 
 examples:
   coder-eval photos/ --engine model.onnx                          one folder a class: the paper's Table 1 for your data

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.evaluate.calibration import confidences
-from coder_engine.evaluate.reliability import calibration_error
+from coder_engine.evaluate.blocks import by_blocks
+from coder_engine.evaluate.reliability import calibration_error, confidences
 from coder_engine.head import CANDIDATES
 
 ROUNDS = 1000
@@ -50,7 +50,8 @@ class Measured:
         macro: the mean of the accuracies by class.
         macro_interval: its bootstrap interval.
         gain: ``top_one`` less that of the first method in the table, with its paired bootstrap interval.
-        calibration_error: see ``coder_engine.evaluate.reliability``, 15 bins.
+        calibration_error: see ``coder_engine.evaluate.reliability``, 15 bins. With the weight file's temperature for
+            the method that the engine answers by, whose scores it was fitted to; with temperature 1 for all others.
         by_class: accuracy of each class, [C]; NaN where it has no image.
         confusion: [C, C] counts, row = true class, column = answer.
     """
@@ -75,12 +76,12 @@ def answers_of(method: str, logits: Logits, scale: float) -> Answers:
 
 def best_first(logits: Logits, count: int = CANDIDATES) -> Ids:
     """The ``count`` best classes of logits [B, C], equal ones by the lower id: ids [B, min(count, C)]."""
-    return np.argsort(-logits, axis=1, kind="stable")[:, :count]
+    return by_blocks(lambda block: np.argsort(-block, axis=1, kind="stable")[:, :count], logits)
 
 
 def confidence_of(logits: Logits, ids: Ids, scale: float) -> NDArray[np.float64]:
     """softmax(scale * logits) of the classes ``ids`` [B]: [B]."""
-    return confidences(scale * logits.astype(np.float64), ids)
+    return by_blocks(lambda block, own: confidences(scale * block.astype(np.float64), own), logits, ids)
 
 
 def measure(

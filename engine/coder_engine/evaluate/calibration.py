@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coder_engine.evaluate.checks import checked_ids, checked_logits
-from coder_engine.evaluate.reliability import calibration_error
+from coder_engine.evaluate.reliability import calibration_error, confidences, log_sum
 
 Array = NDArray[np.float64]
 
@@ -113,13 +113,6 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     return math.exp(-(low + high) / 2)
 
 
-def confidences(logits: ArrayLike, answers: ArrayLike, temperature: float = 1.0) -> Array:
-    """softmax(logits / temperature) of each image's answer: logits [N, C], answers [N] class ids -> [N]."""
-    scaled = np.asarray(logits, np.float64)
-    own = scaled[np.arange(len(scaled)), np.asarray(answers, np.int64)]
-    return np.asarray(np.exp(own / temperature - _log_sum(scaled / temperature)))
-
-
 def _slope(scaled: Array, truth: NDArray[np.int64], inverse: float) -> float:
     """d loss / d inverse of softmax(inverse * scaled): the mean logit expected, less the mean of the labels'."""
     powers = np.exp(inverse * (scaled - scaled.max(axis=1, keepdims=True)))
@@ -129,9 +122,4 @@ def _slope(scaled: Array, truth: NDArray[np.int64], inverse: float) -> float:
 
 def _loss(scaled: Array, truth: NDArray[np.int64], temperature: float) -> float:
     own = scaled[np.arange(len(truth)), truth] / temperature
-    return float((_log_sum(scaled / temperature) - own).mean())
-
-
-def _log_sum(scaled: Array) -> Array:
-    top = scaled.max(axis=1)
-    return np.asarray(top + np.log(np.exp(scaled - top[:, None]).sum(axis=1)))
+    return float((log_sum(scaled / temperature) - own).mean())

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.evaluate.answers import ROUNDS, Answers, Measured, measure
+from coder_engine.evaluate.blocks import rank_by_blocks
 from coder_engine.evaluate.few_shot import FewShot, Task
 from coder_engine.evaluate.labelled import Labelled, shared_images
 from coder_engine.evaluate.rerank import Rerank, what_changed
-from coder_engine.evaluate.zero_shot import ablation, zero_shot
+from coder_engine.evaluate.zero_shot import ablation, answered_by, title_of, zero_shot
 from coder_engine.head import Head
 from coder_engine.weights import Weights
 
@@ -28,7 +29,8 @@ class Evaluation:
         test: the images.
         notes: what a user should know of the data, a line each.
         failed: (path, why) of images that could not be read.
-        answers: of the zero-shot methods, and ``zero_shot`` how good they are, in the same order.
+        answers: of the zero-shot methods and the stored adapter, and ``zero_shot`` how good they are, in that order.
+        answered_by: which of them the engine answers by, by its title; empty where that is none of them.
         ablation: stage 1 as the kinds of text come in.
         rerank: what stage 2 changed; None where it did not run.
         few_shot: every method, norm and number of shots.
@@ -45,6 +47,7 @@ class Evaluation:
     failed: tuple[tuple[str, str], ...] = ()
     answers: tuple[Answers, ...] = ()
     zero_shot: tuple[Measured, ...] = ()
+    answered_by: str = ""
     ablation: tuple[Measured, ...] = ()
     rerank: Rerank | None = None
     few_shot: tuple[FewShot, ...] = ()
@@ -64,6 +67,7 @@ class ZeroShotResult:
 
     answers: tuple[Answers, ...]
     zero_shot: tuple[Measured, ...]
+    answered_by: str
     ablation: tuple[Measured, ...]
     rerank: Rerank | None
 
@@ -80,18 +84,16 @@ def evaluate_zero_shot(
     threads: int = 1,
 ) -> ZeroShotResult:
     """Zero-shot methods on labelled features; arguments as in ``zero_shot`` and ``measure``."""
-    answers = zero_shot(methods, test.features, weights, margin=margin, threads=threads)
-    classes = len(weights.meta.labels)
-    rows = ablation(test.features, weights, threads=threads) if with_ablation else []
-    rerank = None
-    if weights.pair_rows is not None:
-        ranking = Head(weights, threads=threads).rank(test.features)
-        rerank = what_changed(ranking, test.labels, weights)
+    ranking = rank_by_blocks(Head(weights, threads=threads).rank, test.features)
+    answers = zero_shot(methods, test.features, ranking, weights, margin=margin, threads=threads)
+    rows = ablation(test.features, ranking, weights) if with_ablation else []
+    own, classes = answered_by(weights, margin), len(weights.meta.labels)
     return ZeroShotResult(
         answers=tuple(answers),
         zero_shot=tuple(measure(answers, test.labels, classes, rounds=rounds, seed=seed)) if answers else (),
+        answered_by=title_of(own, margin) if own in methods else "",
         ablation=tuple(measure(rows, test.labels, classes, rounds=rounds, seed=seed)) if rows else (),
-        rerank=rerank,
+        rerank=None if weights.pair_rows is None else what_changed(ranking, test.labels, weights),
     )
 
 

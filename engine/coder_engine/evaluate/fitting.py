@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 
 from coder_engine.adapter_head import open_adapter
 from coder_engine.errors import DataError
-from coder_engine.evaluate.calibration import calibrate, confidences
+from coder_engine.evaluate.blocks import rank_by_blocks
+from coder_engine.evaluate.calibration import calibrate
 from coder_engine.evaluate.labelled import Labelled
 from coder_engine.evaluate.margin import fit_margin
+from coder_engine.evaluate.reliability import confidences
 from coder_engine.evaluate.threshold import choose_threshold
 from coder_engine.head import Head
 from coder_engine.weights import Weights
@@ -80,7 +83,7 @@ class _Steps:
                 f"{self._weights.path}: its few-shot adapter ranks without a rerank, so there is no margin to fit; fit "
                 "it on a weight file without an adapter"
             )
-        always = self._head.rank(self._data.features)
+        always = rank_by_blocks(self._head.rank, self._data.features)
         scale, truth = self._weights.meta.logit_scale, self._data.labels
         found = fit_margin(always.logits, always.ids[:, 0], truth, scale, data=self._data.digest)
         self._gate = found.best.margin
@@ -115,8 +118,6 @@ class _Steps:
 
     def _answered(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         """Scaled logits [N, C] and final answers [N]."""
-        if self._adapter is not None:
-            ranked = self._adapter.rank(features)
-        else:
-            ranked = self._head.rank(features, margin=self._gate)
+        rank = partial(self._head.rank, margin=self._gate) if self._adapter is None else self._adapter.rank
+        ranked = rank_by_blocks(rank, features)
         return self._weights.meta.logit_scale * ranked.logits.astype(np.float64), ranked.ids[:, 0]

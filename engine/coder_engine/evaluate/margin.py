@@ -91,11 +91,11 @@ def fit_margin(
         raise ValueError(f"grid must hold differences of probabilities, 0 to 1, got {margins}")
     if not 0 < scale < np.inf:
         raise ValueError(f"scale must be positive and finite, got {scale}")
-    lead = _lead(o, scale)
+    leads = lead(o, scale)
     first = o.argmax(axis=1) == truth
     paper = final == truth
     always = _outcome(None, np.ones(len(truth), bool), first, paper)
-    outcomes = (*(_outcome(margin, lead < margin, first, paper) for margin in margins), always)
+    outcomes = (*(_outcome(margin, leads < margin, first, paper) for margin in margins), always)
     return MarginFit(
         best=max(reversed(outcomes), key=lambda outcome: outcome.accuracy),
         always=always,
@@ -118,8 +118,9 @@ def _outcome(
     )
 
 
-def _lead(o: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    """softmax(scale * o), the largest minus the second largest: [N, C] -> [N]; 1 for a single class."""
+def lead(logits: ArrayLike, scale: float) -> NDArray[np.float64]:
+    """softmax(scale * o), the largest minus the second largest: o [N, C] -> [N]; 1 for a single class."""
+    o = np.asarray(logits, np.float64)
     if o.shape[1] == 1:
         return np.ones(len(o))
     powers = np.exp(scale * (o - o.max(axis=1, keepdims=True)))

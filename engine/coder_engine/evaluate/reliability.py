@@ -1,11 +1,11 @@
-"""How true confidences are: the reliability diagram and the expected calibration error."""
+"""Confidences and how true they are: the reliability diagram and the expected calibration error."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 BINS = 15
 
@@ -19,6 +19,19 @@ class Bin:
     images: int
     confidence: float
     accuracy: float
+
+
+def confidences(logits: ArrayLike, answers: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
+    """softmax(logits / temperature) of each image's answer: logits [N, C], answers [N] class ids -> [N]."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    own = scaled[np.arange(len(scaled)), np.asarray(answers, np.int64)]
+    return np.asarray(np.exp(own - log_sum(scaled)))
+
+
+def log_sum(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log sum exp of each row: [N, C] -> [N]; never overflows."""
+    top = logits.max(axis=1)
+    return np.asarray(top + np.log(np.exp(logits - top[:, None]).sum(axis=1)))
 
 
 def reliability(confidences: ArrayLike, correct: ArrayLike, bins: int = BINS) -> list[Bin]:

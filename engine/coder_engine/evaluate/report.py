@@ -19,6 +19,7 @@ from coder_engine.evaluate.evaluation import Evaluation
 from coder_engine.evaluate.project import Projection, project
 from coder_engine.evaluate.reliability import reliability
 from coder_engine.evaluate.tables import MEASURED, curve_rows, few_shot_parts, measured_rows, percent
+from coder_engine.evaluate.zero_shot import TITLES
 from coder_engine.head import Head, Ranking
 from coder_engine.images import read_rgb
 
@@ -86,7 +87,8 @@ def _zero_shot(found: Evaluation) -> str:
         )
         parts.append("<h3>Do the scores mean what they say?</h3>")
         parts.append(_figure(plots.reliability(bins, measured.method, measured.calibration_error), caption))
-    return _section("Zero-shot", parts)
+    stored = any(one.method == TITLES["adapter"] for one in found.zero_shot)
+    return _section("Zero-shot, and the stored adapter" if stored else "Zero-shot", parts)
 
 
 def _few_shot(found: Evaluation) -> str:
@@ -143,7 +145,11 @@ def _worst(found: Evaluation) -> str:
     shown, _ = _shown(found)
     wrong = np.flatnonzero(shown.first != found.test.labels)
     rows = wrong[np.argsort(-shown.confidence[wrong], kind="stable")][:WORST]
-    ranking = Head(found.weights).rank(found.test.features[rows])
+    ranking = Head(found.weights).rank(
+        found.test.features[rows],
+        margin=found.weights.meta.margin if shown.method == found.answered_by else None,
+        rerank=shown.method != TITLES["adapter"],
+    )
     cards = [_card(found, shown, int(row), ranking, i) for i, row in enumerate(rows)]
     text = "<p>The wrong answers that were given with the highest scores; wrong labels show up here first.</p>"
     return _section("The most confident errors", [text, f'<div class="cards">{"".join(cards)}</div>'] if cards else [])
@@ -190,9 +196,9 @@ def _notes(found: Evaluation) -> str:
 
 
 def _shown(found: Evaluation) -> tuple[Answers, Measured]:
-    """The method that classes, scores and errors are shown of: both stages where they were asked for, else the last."""
+    """The method that classes, scores and errors are shown of: what the engine answers by, else CODER*, else any."""
     names = [one.method for one in found.zero_shot]
-    place = names.index("CODER*") if "CODER*" in names else len(names) - 1
+    place = next((names.index(name) for name in (found.answered_by, TITLES["coder-star"]) if name in names), -1)
     return found.answers[place], found.zero_shot[place]
 
 

@@ -1,18 +1,24 @@
-"""The zero-shot methods of the paper's Tables 1 and 2 on the same features: CLIP, VCD, CODER and what CODER is made of.
+"""The methods of the paper's Tables 1 and 2 on the same features: CLIP, VCD, CODER, and the adapter that is stored.
 
-CODER goes through the head that ``Engine`` uses, from the collapsed weights. The others are written from their formulas
-over all T texts, which is why they need a weight file that kept its texts.
+CODER and the adapter go through what ``Engine`` uses, from the collapsed weights. The others are written from their
+formulas over all T texts, which is why they need a weight file that kept its texts.
+
+A temperature is fitted to the scores of the one method that the engine answers by. So it divides the scores of that
+method alone (``answered_by``); all others have temperature 1, which is what they were without the fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.adapter_head import open_adapter
 from coder_engine.errors import DataError
-from coder_engine.evaluate.answers import Answers, answers_of, confidence_of
+from coder_engine.evaluate.answers import Answers, answers_of, best_first, confidence_of
+from coder_engine.evaluate.blocks import by_blocks, rank_by_blocks
+from coder_engine.evaluate.margin import lead
 from coder_engine.evaluate.rerank import votes
 from coder_engine.general_texts import KINDS, NAME_KINDS, GeneralTexts
 from coder_engine.head import CANDIDATES, Head, Ranking
@@ -30,8 +36,10 @@ TITLES = {
     "coder-star": "CODER*",
     "votes": "CODER*, votes",
     "gated": "CODER*, gated",
+    "adapter": "CODER-Adapter, stored",
 }
-"""By the name an option takes. CODER is stage 1 alone, CODER* both stages, as in the paper's Table 1."""
+"""By the name an option takes. CODER is stage 1 alone, CODER* both stages, as in the paper's Table 1; the last one is
+what coder-fit wrote into the weight file, over stage 1."""
 
 OF_TEXTS = ("clip", "clip-ensemble", "vcd")
 
@@ -43,37 +51,61 @@ ABLATION = {
 }
 """The rows of Table 2, and synonyms, which it leaves out."""
 
-_BLOCK = 1024
+
+def runnable(weights: Weights) -> list[str]:
+    """The methods that a weight file has all for: keys of ``TITLES``."""
+    lacking = () if weights.texts is not None else OF_TEXTS
+    return [name for name in TITLES if name not in lacking and (name != "adapter" or weights.adapter_keys is not None)]
+
+
+def answered_by(weights: Weights, margin: float) -> str:
+    """The method that an engine answers by, unless it is told otherwise; "" where it is a gate of another margin."""
+    if weights.adapter_keys is not None:
+        return "adapter"
+    if weights.meta.margin is None:
+        return "coder-star"
+    return "gated" if weights.meta.margin == margin else ""
+
+
+def title_of(name: str, margin: float) -> str:
+    """The title of a method in tables; ``margin`` is that of the gate."""
+    return f"{TITLES[name]} {margin:g}" if name == "gated" else TITLES[name]
 
 
 def zero_shot(
-    methods: Sequence[str], features: Features, weights: Weights, *, margin: float, threads: int = 1
+    methods: Sequence[str], features: Features, ranking: Ranking, weights: Weights, *, margin: float, threads: int = 1
 ) -> list[Answers]:
-    """Answers of the zero-shot methods named.
+    """Answers of the methods named.
 
     Args:
         methods: keys of ``TITLES``.
         features: float32 [B, D], unit length.
+        ranking: of these features by the ``Head`` of ``weights``, every image reranked.
         weights: the label set.
         margin: of the gate of "gated".
 
     Raises:
-        DataError: a method needs texts that the weight file has not got.
+        DataError: a method needs texts or an adapter that the weight file has not got.
     """
-    head = Head(weights, threads=threads)
+    own, scale = answered_by(weights, margin), weights.meta.logit_scale
     found = []
     for name in methods:
         if name in OF_TEXTS:
             found.append(_of_texts(name, features, weights))
+        elif name == "adapter":
+            found.append(_of_adapter(features, weights, threads))
         else:
-            ranking = head.rank(features, margin=margin if name == "gated" else None, rerank=name != "coder")
-            title = f"{TITLES[name]} {margin:g}" if name == "gated" else TITLES[name]
-            found.append(_of_ranking(title, ranking, weights, votes(ranking) if name == "votes" else None))
+            ids = _order(name, ranking, scale, margin)
+            temperature = weights.meta.temperature if name == own else 1.0
+            found.append(_of_ranking(title_of(name, margin), ids, ranking, scale / temperature))
     return found
 
 
-def ablation(features: Features, weights: Weights, *, threads: int = 1) -> list[Answers]:
-    """Table 2: stage 1 as the kinds of text come in, then the rerank by one-to-one texts on top.
+def ablation(features: Features, ranking: Ranking, weights: Weights) -> list[Answers]:
+    """Table 2: stage 1 as the kinds of text come in, then the rerank by one-to-one texts on top; temperature 1.
+
+    Args:
+        features, ranking, weights: as in :func:`zero_shot`.
 
     Raises:
         DataError: the weight file has not got its texts.
@@ -86,10 +118,11 @@ def ablation(features: Features, weights: Weights, *, threads: int = 1) -> list[
         cosines = block @ kept.texts.T
         return np.stack([_stage_one(cosines, columns, kinds) for kinds in ABLATION.values()], axis=1)
 
-    logits = by_blocks(features, rows)
+    logits = by_blocks(rows, features)
     found = [answers_of(title, logits[:, n], scale) for n, title in enumerate(ABLATION)]
     if weights.pair_rows is not None:
-        found.append(_of_ranking("P+Att+Ana+Syn+1v1", Head(weights, threads=threads).rank(features), weights))
+        ids = _order("coder-star", ranking, scale)
+        found.append(_of_ranking("P+Att+Ana+Syn+1v1", ids, ranking, scale))
     return found
 
 
@@ -131,16 +164,6 @@ def kept_texts(weights: Weights) -> GeneralTexts:
     return kept
 
 
-def by_blocks(features: Features, run: Callable[[Features], Logits]) -> Logits:
-    """``run`` on some rows at a time, so that [B, T] is never held."""
-    return np.concatenate([run(block) for block in _blocks(features)])
-
-
-def _blocks(features: Features) -> Iterator[Features]:
-    for start in range(0, len(features), _BLOCK):
-        yield features[start : start + _BLOCK]
-
-
 def _stage_one(cosines: Features, columns: Sequence[Mapping[str, list[int]]], kinds: Collection[str]) -> Logits:
     """Eq. 8 from cosines [B, T] and each class's columns of them by kind."""
     logits = np.empty((len(cosines), len(columns)), np.float32)
@@ -157,8 +180,29 @@ def _of_texts(name: str, features: Features, weights: Weights) -> Answers:
     return answers_of(TITLES[name], features @ rows.T, weights.meta.logit_scale)
 
 
-def _of_ranking(title: str, ranking: Ranking, weights: Weights, ids: Ids | None = None) -> Answers:
-    """What the head says, or the same candidates in the order of ``ids``; scores are stage 1's, as a Prediction's."""
-    order = ranking.ids[:, :CANDIDATES].astype(np.int64) if ids is None else ids
-    scale = weights.meta.logit_scale / weights.meta.temperature
-    return Answers(method=title, ids=order, confidence=confidence_of(ranking.logits, order[:, 0], scale))
+def _of_adapter(features: Features, weights: Weights, threads: int) -> Answers:
+    """What the engine says, scores included."""
+    adapter = open_adapter(weights, Head(weights, threads=threads))
+    if adapter is None:
+        raise DataError(
+            f"{weights.path}: has no few-shot adapter; coder-fit writes one, else leave adapter out of --methods"
+        )
+    ranking = rank_by_blocks(adapter.rank, features)
+    ids = ranking.ids[:, :CANDIDATES].astype(np.int64)
+    return Answers(method=TITLES["adapter"], ids=ids, confidence=ranking.scores[:, 0].astype(np.float64))
+
+
+def _of_ranking(title: str, ids: Ids, ranking: Ranking, scale: float) -> Answers:
+    """Scores are stage 1's whatever put the classes into this order, as a Prediction's."""
+    return Answers(method=title, ids=ids, confidence=confidence_of(ranking.logits, ids[:, 0], scale))
+
+
+def _order(name: str, ranking: Ranking, scale: float, margin: float = 0.0) -> Ids:
+    """The first classes [B, min(5, C)] of a ranking that reranked every image, as another method puts them."""
+    if name == "votes":
+        return votes(ranking)
+    both = ranking.ids[:, :CANDIDATES].astype(np.int64)
+    if name == "coder-star":
+        return both
+    first = best_first(ranking.logits)
+    return first if name == "coder" else np.where((lead(ranking.logits, scale) < margin)[:, None], both, first)

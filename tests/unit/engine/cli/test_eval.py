@@ -14,6 +14,7 @@ from PIL import Image
 from coder_engine.cli.eval import main
 from coder_engine.cli.eval_options import parse
 from coder_engine.cli.eval_task import open_task
+from coder_engine.fewshot import CoderAdapter
 from coder_engine.weights import load_weights
 from helpers_evaluate import clusters, images_of, label_set
 from parity.cases import unit_rows
@@ -141,6 +142,22 @@ def test_fits_are_stored_in_the_weight_file(tmp_path: Path, capsys: pytest.Captu
     assert got["fitted"][-1] == f"stored in {path}"
     by_name = {one["method"]: one["calibration_error"] for one in got["zero_shot"]}
     assert by_name["CODER*"] < meta.calibration["error_before"]
+
+
+def test_a_fit_on_an_adapters_scores_changes_no_other_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = label_set(tmp_path)
+    data, support, path = images_of(found, 120), images_of(found, 24), str(found.weights.path)
+    np.savez(tmp_path / "val.npz", features=data.features, labels=data.labels)
+    CoderAdapter.fit(support.features, support.labels, np.asarray(found.weights.texts), classes=7).save(path)
+    before = result(capsys, str(tmp_path / "val.npz"), "--weights", path)
+    after = result(capsys, str(tmp_path / "val.npz"), "--weights", path, "--fit-temperature")
+    assert after["zero_shot"][-1]["method"] == "CODER-Adapter, stored"
+    assert before["zero_shot"][:-1] == after["zero_shot"][:-1]
+    errors = load_weights(path).meta.calibration
+    for rows, wanted in ((before, errors["error_before"]), (after, errors["error_after"])):
+        assert rows["zero_shot"][-1]["calibration_error"] == pytest.approx(wanted, abs=1e-4)
+    assert before["notes"] == []
+    assert after["notes"][0].startswith("ECE of CODER-Adapter, stored is with the weight file's temperature ")
 
 
 def test_weights_of_fewer_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

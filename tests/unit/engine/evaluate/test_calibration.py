@@ -6,17 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
 
 import reference
 from coder_engine.evaluate.calibration import (
     HIGHEST,
     LOWEST,
     calibrate,
-    confidences,
     fit_temperature,
 )
-from coder_engine.evaluate.reliability import calibration_error
+from coder_engine.evaluate.reliability import calibration_error, confidences
 from coder_engine.evaluate.threshold import choose_threshold
 from coder_engine.metadata import Metadata
 
@@ -90,13 +88,6 @@ def test_logits_far_beyond_exp() -> None:
 def test_refused_logits(logits: Floats, labels: Ints, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         fit_temperature(logits, labels)
-
-
-def test_confidences_are_the_softmax_of_the_answer() -> None:
-    logits, _ = drawn(1.0, count=5)
-    answers = np.array([3, 0, 6, 2, 2])
-    wanted = [reference.softmax(o, 1 / 2.5)[i] for o, i in zip(logits, answers, strict=True)]
-    assert_allclose(confidences(logits, answers, 2.5), wanted, rtol=1e-12)
 
 
 def test_calibrating_sure_scores_makes_them_true() -> None:

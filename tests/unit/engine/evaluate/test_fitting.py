@@ -10,9 +10,8 @@ from numpy.testing import assert_allclose
 
 from coder_engine.adapter_head import open_adapter
 from coder_engine.errors import DataError
-from coder_engine.evaluate.calibration import confidences
 from coder_engine.evaluate.fitting import fit
-from coder_engine.evaluate.reliability import calibration_error
+from coder_engine.evaluate.reliability import calibration_error, confidences
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import Head
 from coder_engine.weights import update_weights

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from coder_engine.evaluate.reliability import calibration_error, reliability
+import reference
+from coder_engine.evaluate.reliability import calibration_error, confidences, reliability
 
 
 def test_calibration_error_by_hand() -> None:
@@ -20,6 +21,14 @@ def test_calibration_error_by_hand() -> None:
     ]
     assert_allclose([one.confidence for one in bins], [0.575, 3.8001 / 4])
     assert calibration_error(sure, right, 10) == pytest.approx(2 / 6 * 0.075 + 4 / 6 * (3.8001 / 4 - 0.75))
+
+
+def test_confidences_are_the_softmax_of_the_answer() -> None:
+    logits = 4 * np.random.default_rng(0).normal(size=(5, 7))
+    answers = np.array([3, 0, 6, 2, 2])
+    wanted = [reference.softmax(o, 1 / 2.5)[i] for o, i in zip(logits, answers, strict=True)]
+    assert_allclose(confidences(logits, answers, 2.5), wanted, rtol=1e-12)
+    assert_allclose(confidences(np.array([[1e6, 0.0]]), np.array([0])), 1)
 
 
 def test_edges_belong_to_the_lower_bin_and_0_to_the_first() -> None:
