@@ -17,6 +17,7 @@ from coder_export.textset import GENERAL_KINDS, TextSet, load_textset, render_te
 
 KINDS = (*GENERAL_KINDS, "pair")
 _FILES: Mapping[str, tuple[str, ...]] = {"texts.jsonl": GENERAL_KINDS, "pairs.jsonl": ("pair",)}
+_SET = (*_FILES, "labels.txt", "templates.json", "source.json")
 _WRITER = "coder-texts"
 
 ByClass = Sequence[Sequence[str]]
@@ -33,6 +34,7 @@ class Draft:
         origins: by kind, where its texts came from: expert, model, hash of the prompts, date.
         before: source.json as the folder has it.
         edited: files of texts that somebody wrote or changed by hand.
+        opened: file -> sha256 of the text set as it was read.
         written: the kinds that were put in since.
     """
 
@@ -44,6 +46,7 @@ class Draft:
     origins: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     before: Mapping[str, Any] = field(default_factory=dict)
     edited: frozenset[str] = frozenset()
+    opened: Mapping[str, str] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)
 
     def put(self, kind: str, texts: ByClass, origin: Mapping[str, Any]) -> None:
@@ -101,12 +104,13 @@ def open_draft(folder: Path, labels: tuple[str, ...], domain: str) -> Draft:
     Texts of classes that are no longer among the labels are left behind.
     """
     templates = Templates().of_domain(domain)
+    opened = _hashes(folder)  # before it is read: what changes from here on is not in the draft
     if not (folder / "labels.txt").exists():
-        return Draft(labels=labels, domain=domain, templates=templates)
+        return Draft(labels=labels, domain=domain, templates=templates, opened=opened)
     old = load_textset(folder)
     ids = {label: i for i, label in enumerate(labels)}
     texts = dict(zip(old.labels, old.texts, strict=True))
-    draft = Draft(labels=labels, domain=domain, templates=templates, before=old.source)
+    draft = Draft(labels=labels, domain=domain, templates=templates, before=old.source, opened=opened)
     kept = [kind for kind in GENERAL_KINDS if any(kinds.get(kind) for kinds in old.texts)]
     for kind in kept:
         draft.general[kind] = [texts.get(label, {}).get(kind, ()) for label in labels]
@@ -141,8 +145,10 @@ def save_draft(draft: Draft, folder: Path) -> TextSet:
     """Write the text set. Its source.json knows the hashes of its files, so that later edits by hand are seen.
 
     Raises:
+        TextsError: a file of it was changed since ``open_draft``; nothing is written then.
         OSError: the folder cannot be written.
     """
+    _check_unchanged(draft, folder)
     textset = draft.textset(folder.resolve().name)
     files = render_textset(textset)
     ours = [file for file in _FILES if _is_ours(draft, file)]
@@ -155,6 +161,21 @@ def save_draft(draft: Draft, folder: Path) -> TextSet:
     textset = replace(textset, source={**textset.source, "sha256": new})
     save_textset(textset, folder)
     return textset
+
+
+def _check_unchanged(draft: Draft, folder: Path) -> None:
+    """An LLM takes hours, in which somebody may mend a text: all files would be written from what was read before."""
+    now = _hashes(folder)
+    for file in _SET:
+        if now.get(file) != draft.opened.get(file):
+            raise TextsError(
+                f"{folder / file} was changed while this run was at work, so nothing was written; replies are kept: "
+                "run the same command again"
+            )
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {file: sha256_of(folder / file) for file in _SET if (folder / file).exists()}
 
 
 def _write_all_labels(labels: tuple[str, ...], folder: Path) -> None:

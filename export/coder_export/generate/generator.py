@@ -11,6 +11,7 @@ from coder_export.generate.config import IMPORT, LLM, NO_MODEL, WORDNET, TextsCo
 from coder_export.generate.draft import KINDS, Draft, check_unedited, open_draft, save_draft
 from coder_export.generate.imports.run import import_all
 from coder_export.generate.llm.run import LlmRun
+from coder_export.generate.lock import locked
 from coder_export.generate.similarity import TextSpace
 from coder_export.generate.wordnet.lexicon import Lexicon
 from coder_export.generate.wordnet.senses import EXPERT_TEMPLATES, WordNet
@@ -42,10 +43,16 @@ def generate(config: TextsConfig, report: Report) -> Outcome:
     """
     labels = load_labels(config.labels)
     kinds = chosen_kinds(config)
+    if config.dry_run:
+        return _generate(config, labels, kinds, report)
+    _make_folder(config)
+    with locked(config.out):
+        return _generate(config, labels, kinds, report)
+
+
+def _generate(config: TextsConfig, labels: tuple[str, ...], kinds: tuple[str, ...], report: Report) -> Outcome:
     if not config.overwrite:
         check_unedited(config.out, kinds)
-    if not config.dry_run:
-        _make_folder(config)
     draft = open_draft(config.out, labels, config.domain)
     if config.source == IMPORT:
         missing = import_all(config, draft, report)

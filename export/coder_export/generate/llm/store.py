@@ -6,7 +6,6 @@ paid for and of where each text came from; nothing in it is ever changed.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -46,10 +45,10 @@ class ReplyStore:
     """Replies by question. In memory is only where each one stands in the file.
 
     Args:
-        path: the file; made if it is not there. Only one process at a time may hold it.
+        path: the file; made if it is not there. Only one process at a time may have it, see ``lock.locked``.
 
     Raises:
-        TextsError: it cannot be opened, another process holds it, or a line in it is damaged.
+        TextsError: it cannot be opened, or a line in it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +60,6 @@ class ReplyStore:
         self._places: dict[str, list[tuple[int, int]]] = {}
         self.size = 0
         try:
-            self._lock()
             self._load()
         except BaseException:
             os.close(self._file)
@@ -76,7 +74,7 @@ class ReplyStore:
         self.close()
 
     def close(self) -> None:
-        """Let another process have the file."""
+        """Close the file."""
         os.close(self._file)
 
     def append(self, reply: Reply) -> None:
@@ -104,18 +102,6 @@ class ReplyStore:
     def __len__(self) -> int:
         """How many questions have a reply."""
         return len(self._places)
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as err:
-            raise TextsError(
-                f"{self.path}: another coder-texts is writing to it; wait for it, or choose another --out"
-            ) from err
-        except OSError as err:
-            raise TextsError(
-                f"{self.path}: its file system has no locks ({err.strerror}); choose an --out on a local disk"
-            ) from err
 
     def _load(self) -> None:
         for number, line in enumerate(self._lines(), start=1):

@@ -263,6 +263,32 @@ def test_a_changed_file_wholly_replaced_is_coder_texts_own(folder: Path) -> None
     check_unedited(folder, ("attribute", "synonym", "pair"))
 
 
+# changed while a run goes on
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_changed_since_the_run_began_is_not_replaced(folder: Path, file: str) -> None:
+    draft = open_draft(folder, LABELS, "photo")
+    draft.put_pairs({(0, 1): ["its tail"]}, LLM)
+    (folder / file).write_bytes((folder / file).read_bytes() + b"\n")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(TextsError, match=rf"{file} was changed while this run .* run the same command again"):
+        save_draft(draft, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_files_that_came_or_went_since_the_run_began(folder: Path, tmp_path: Path) -> None:
+    draft = filled(tmp_path / "new")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "texts.jsonl").write_text("")
+    with pytest.raises(TextsError, match=r"texts\.jsonl was changed while this run"):
+        save_draft(draft, tmp_path / "new")
+    draft = filled(folder)
+    (folder / "pairs.jsonl").unlink()
+    with pytest.raises(TextsError, match=r"pairs\.jsonl was changed while this run"):
+        save_draft(draft, folder)
+
+
 # killed between two files
 
 

@@ -11,6 +11,7 @@ from coder_engine.errors import ModelError, TextsError
 from coder_export.generate import generator
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.generator import Outcome, chosen_kinds, generate, open_space
+from coder_export.generate.lock import locked
 from coder_export.generate.similarity import TextSpace
 from coder_export.report import Report
 from coder_export.textset import load_textset
@@ -188,6 +189,21 @@ def test_a_folder_that_cannot_be_made(labels: Path, wordnet_folder: Path) -> Non
     (labels.parent / "out").write_text("")
     with pytest.raises(TextsError, match=r"--out .*/out: cannot be made \(File exists\); choose another folder"):
         written(labels)
+
+
+# one at a time
+
+
+@pytest.mark.parametrize("options", [{}, {"llm": "m", "base_url": "http://localhost:1/v1"}, {"imports": True}])
+def test_a_folder_that_another_run_holds(labels: Path, options: dict[str, Any], wordnet_folder: Path) -> None:
+    (labels.parent / "vcd.json").write_text('{"crane": ["a long arm"]}')
+    options = {**options, "imports": (labels.parent / "vcd.json",)} if "imports" in options else options
+    (labels.parent / "out").mkdir()
+    with locked(labels.parent / "out"):
+        with pytest.raises(TextsError, match="another coder-texts is writing to it"):
+            written(labels, **options)
+        assert written(labels, dry_run=True, **options).textset is None  # it writes nothing
+    assert not (labels.parent / "out" / "labels.txt").exists()
 
 
 # the text space
