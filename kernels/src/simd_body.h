@@ -1,10 +1,11 @@
 // The loops of simd.h over a vector type. Each simd_*.cpp includes this once, after it has defined in an
 // unnamed namespace inside coder:
-//   V                              a vector of `lanes` floats
-//   tile_images                    images a matmul tile takes beside 4 rows (4 * tile_images sums in
-//   registers) load, load_half                unaligned loads, of floats and of half floats splat, add,
-//   maximum, fma       fma(a, b, c) = a * b + c times_pow2(a, n)               a * 2^m, where n holds the
-//   float 1.5 * 2^23 + m total                          sum of the lanes in a fixed order
+// - V, a vector of `lanes` floats;
+// - tile_images, the images a matmul tile takes beside 4 rows: 4 * tile_images sums live in registers;
+// - load and load_half, unaligned loads of `lanes` floats and half floats;
+// - splat, add, maximum, and fma(a, b, c) = a * b + c;
+// - times_pow2(a, n) = a * 2^m, where n holds the float 1.5 * 2^23 + m;
+// - total, the sum of the lanes in a fixed order.
 // Nothing here may call an inline function with external linkage: the linker could keep this file's copy,
 // built for a wider instruction set, for the whole program. So: no standard library, and everything in the
 // unnamed namespace.
