@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,14 +17,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written, or the disk is full; ``path`` is then as it was.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    scratch = Path(name)
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    scratch.touch(exist_ok=False)  # with the permissions that any new file gets, where mkstemp makes it private
     try:
         yield scratch
         _sync(scratch)
-        # mkstemp makes files private; an artefact gets the permissions any new file gets.
-        scratch.chmod(0o666 & ~_umask())
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
@@ -42,9 +39,3 @@ def sha256_of(path: Path) -> str:
 def _sync(path: Path) -> None:
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -243,8 +243,10 @@ def _sort_metadata(path: Path) -> None:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        file.seek(8)
-        file.write(json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= size:  # as it is while both write JSON in the fewest bytes
+            file.seek(8)
+            file.write(text.ljust(size))
 
 
 def _digest(arrays: list[NDArray[Any]]) -> str:
