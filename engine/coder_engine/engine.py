@@ -19,7 +19,7 @@ from coder_engine.errors import EngineError, ImageError, WeightsError
 from coder_engine.explain import TEXTS, Explanation, explain
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import CANDIDATES
-from coder_engine.images import MAX_PIXELS, read_rgb
+from coder_engine.images import MAX_PIXELS, name_of, read_rgb
 from coder_engine.label_set import LabelSet
 from coder_engine.plans.record import SUFFIX as PLAN
 from coder_engine.prediction import Prediction, failed, prediction_of
@@ -368,7 +368,11 @@ class Engine:
             return image
         preprocess = self.preprocess
         least = (2 * preprocess.size[0], 2 * preprocess.size[1]) if self._fast_decode else None
-        return preprocess(read_rgb(image, max_pixels=self._max_pixels, least=least))
+        rgb = read_rgb(image, max_pixels=self._max_pixels, least=least)
+        try:
+            return preprocess(rgb)
+        except ImageError as err:
+            raise ImageError(err.kind, f"{name_of(image)}: {err}") from err
 
     def _decode(self, image: Any) -> Pixels | ImageError:
         try:

@@ -95,21 +95,31 @@ def read_rgb(
     if isinstance(source, (str, os.PathLike)):
         return _from_path(os.fspath(source), rules)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_file(io.BytesIO(source), "image bytes", rules)
+        return _from_file(io.BytesIO(source), name_of(source), rules)
     if isinstance(source, np.ndarray):
         return to_rgb(_from_array(source))
     from PIL import Image
 
     if isinstance(source, Image.Image):
-        return _finish(source, "PIL image", rules)
+        return _finish(source, name_of(source), rules)
     raise TypeError(
         "an image must be a path, bytes, a PIL image or a uint8 array [H, W, 3], "
         f"got {type(source).__name__}; convert it first"
     )
 
 
+def name_of(source: Any) -> str:
+    """What messages call a source: its path on one line, or what kind it is."""
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        return path if isinstance(path, str) and path.isprintable() else repr(path)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return "image bytes"
+    return "image array" if isinstance(source, np.ndarray) else "PIL image"
+
+
 def _from_path(path: str, rules: _Rules) -> Image.Image:
-    name = path if path.isprintable() else repr(path)
+    name = name_of(path)
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a path may be bytes
             if not file.seekable():

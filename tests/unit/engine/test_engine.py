@@ -69,6 +69,14 @@ def test_bad_image_never_ends_a_batch(engine: Engine, photographs: list[Path], t
         engine.embed([empty])
 
 
+def test_a_strip_that_cannot_be_resized_is_named(engine: Engine, tmp_path: Path) -> None:
+    Image.new("L", (60_000, 1)).save(tmp_path / "strip.png")
+    error = engine.predict([tmp_path / "strip.png"])[0].error
+    assert error is not None
+    assert error.kind == "too-large"
+    assert error.message.startswith(f"{tmp_path / 'strip.png'}: 60000 x 1 pixels would become")
+
+
 def test_stream_equals_predict_and_is_lazy(engine: Engine, photographs: list[Path]) -> None:
     taken = []
 
