@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.cli.engine_options import open_engine, weights_path
 from coder_engine.cli.progress import Progress, terminal
 from coder_engine.cpus import check_threads
 from coder_engine.engine import Engine
 from coder_engine.errors import CoderError, DataError
-from coder_engine.evaluate.cache import FeatureCache, cache_folder
+from coder_engine.evaluate.cache import FeatureCache, features_folder
 from coder_engine.evaluate.feature_file import FeatureFile, load_features, load_texts
 from coder_engine.evaluate.few_shot import Task, ZeroShot, sample_support
 from coder_engine.evaluate.images_source import ImageSource
@@ -63,7 +64,7 @@ def open_task(args: argparse.Namespace, say: Callable[[str], object]) -> Opened:
 
 
 def _images(args: argparse.Namespace, threads: int, say: Callable[[str], object]) -> Opened:
-    engine, weights = _engine(args, threads)
+    engine, weights = open_engine(args), load_weights(weights_path(args))
     say(engine.description)
     source = _image_source(args, engine, weights, threads)
     test = source.labelled(args.data)
@@ -92,11 +93,11 @@ def _features(args: argparse.Namespace, threads: int, say: Callable[[str], objec
     file = load_features(args.data)
     weights, outside, notes, failed = None, None, list[str](), list[tuple[str, str]]()
     if args.unknown_from is not None:
-        engine, weights = _engine(args, threads)
+        engine, weights = open_engine(args), load_weights(weights_path(args))
         source = _image_source(args, engine, weights, threads)
         outside, notes, failed = source.unlabelled(args.unknown_from), source.notes, source.failed
     elif args.weights is not None or args.engine is not None:
-        weights = load_weights(args.weights if args.weights is not None else args.engine.with_suffix(".safetensors"))
+        weights = load_weights(weights_path(args))
     classes = file.classes
     if weights is not None:
         check_width(file.test.features, weights.width, where=str(args.data), other=str(weights.path))
@@ -149,24 +150,11 @@ def _supports_of(
     return {m: [pool.take(np.array(own, np.int64)) for own in sets] for m, sets in drawn.items()}, val
 
 
-def _engine(args: argparse.Namespace, threads: int) -> tuple[Engine, Weights]:
-    path = args.weights if args.weights is not None else args.engine.with_suffix(".safetensors")
-    try:
-        engine = Engine(
-            args.engine,
-            weights=path,
-            backend=args.backend,
-            device=args.device,
-            precision=args.precision,
-            threads=threads,
-        )
-    except ValueError as err:
-        raise CoderError(str(err)) from err
-    return engine, load_weights(path)
-
-
 def _image_source(args: argparse.Namespace, engine: Engine, weights: Weights, threads: int) -> ImageSource:
-    cache = FeatureCache(None if args.no_cache else cache_folder(engine, weights))
+    folder = None if args.no_cache else features_folder(engine, weights)
+    cache = FeatureCache(folder)
+    if folder is None and not args.no_cache:
+        cache.notes.append("features are not kept: no cache folder can be written; XDG_CACHE_HOME names another")
 
     def advance(total: int) -> Callable[[], object]:
         progress = Progress(terminal(quiet=args.quiet))

@@ -63,7 +63,7 @@ def embed_images(
         advance: called once an image, for progress.
 
     Raises:
-        DataError: not one image could be read, or the cache cannot be written.
+        DataError: not one image could be read.
     """
     rows: list[tuple[int, bytes]] = []
     failed: list[tuple[str, str]] = []

@@ -31,14 +31,14 @@ class ImageSource:
         advance: see ``Advance``.
 
     Attributes:
-        notes: names that matched no label and the like, a line each.
+        notes: names that matched no label, features that are not kept and the like, a line each.
         failed: (path, why) of images that could not be read.
     """
 
     def __init__(
         self, engine: Engine, cache: FeatureCache, *, by_order: bool = False, workers: int = 1, advance: Advance
     ) -> None:
-        self.notes = [f"{path}: damaged, computed again; delete it" for path in cache.damaged]
+        self.notes = cache.notes
         self.failed: list[tuple[str, str]] = []
         self._engine = engine
         self._cache = cache

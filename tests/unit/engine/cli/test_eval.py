@@ -221,6 +221,18 @@ def test_images(engine: Path, photos: Path, tmp_path: Path, capsys: pytest.Captu
     assert len((tmp_path / "found.csv").read_text().splitlines()) == 1 + 4 + 5
 
 
+def test_without_a_cache_folder_images_are_measured_all_the_same(
+    engine: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    got = result(capsys, str(photos), "--engine", str(engine), "--methods", "coder", code=2)
+    assert got["images"] == 8
+    assert "features are not kept: no cache folder can be written; XDG_CACHE_HOME names another" in got["notes"]
+    again = result(capsys, str(photos), "--engine", str(engine), "--methods", "coder", "--no-cache", code=2)
+    assert not any("kept" in note for note in again["notes"])
+
+
 def test_images_with_support_and_unknown(
     engine: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from coder_engine.errors import DataError
 from coder_engine.evaluate import embed
-from coder_engine.evaluate.cache import FeatureCache, cache_folder
+from coder_engine.evaluate.cache import FeatureCache, features_folder
 from coder_engine.evaluate.embed import embed_images
 from coder_engine.evaluate.images_source import ImageSource
 
@@ -108,7 +109,6 @@ def test_a_damaged_cache_file_is_computed_again(tmp_path: Path) -> None:
     file = next(folder.glob("*.npz"))
     file.write_bytes(file.read_bytes()[:100])
     cache = FeatureCache(folder)
-    assert cache.damaged == [file]
     source: Any = ImageSource(engine, cache, advance=lambda _: lambda: None)
     assert source.notes == [f"{file}: damaged, computed again; delete it"]
     assert run(engine, paths, cache).computed == 4
@@ -116,24 +116,50 @@ def test_a_damaged_cache_file_is_computed_again(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"features cannot be kept .*pass --no-cache"):
-        run(Colours(), pictures(tmp_path, 1), FeatureCache(tmp_path / "file" / "cache"))
+    cache, paths, engine = FeatureCache(tmp_path / "file" / "cache"), pictures(tmp_path, 3), Colours()
+    assert len(run(engine, paths[:2], cache).data) == 2
+    assert run(engine, paths, cache).computed == 1  # known all the same
+    assert len(cache.notes) == 1
+    assert "file/cache: features are not kept (" in cache.notes[0]
+    assert cache.notes[0].endswith("; free space, or pass --no-cache")
+
+
+def folder(where: Path, name: str = "a", backend: str = "ORT 1, CPU, fp32, 2 threads", **meta: Any) -> Path | None:
+    (where / f"{name}.onnx").write_text(name)
+    engine: Any = SimpleNamespace(path=where / f"{name}.onnx", description=f"{backend}; model; 10 classes")
+    weights: Any = SimpleNamespace(meta=SimpleNamespace(**{"tower": "t", "preprocess": {"size": 64}, **meta}))
+    return features_folder(engine, weights)
 
 
 def test_another_engine_has_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from types import SimpleNamespace
-
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    (tmp_path / "a.onnx").write_bytes(b"a")
-    (tmp_path / "b.onnx").write_bytes(b"b")
-
-    def folder(name: str = "a", backend: str = "CPU, fp32", tower: str = "t", size: int = 64) -> Path:
-        engine: Any = SimpleNamespace(path=tmp_path / f"{name}.onnx", description=f"{backend}; model; 10 classes")
-        weights: Any = SimpleNamespace(meta=SimpleNamespace(tower=tower, preprocess={"size": size}))
-        return cache_folder(engine, weights)
-
-    first = folder()
-    assert first == folder()
+    first = folder(tmp_path)
+    assert first == folder(tmp_path)
+    assert first is not None
     assert first.parent == tmp_path / "xdg" / "coder-engine" / "features"
-    others = {folder("b"), folder(backend="CPU, bf16"), folder(tower="u"), folder(size=32)}
-    assert len({first, *others}) == 5
+    others = {
+        folder(tmp_path, "b"),
+        folder(tmp_path, backend="ORT 1, CPU, bf16, 2 threads"),
+        folder(tmp_path, backend="ORT 2, CPU, fp32, 2 threads"),
+        folder(tmp_path, tower="u"),
+        folder(tmp_path, preprocess={"size": 32}),
+    }
+    assert len({first, *others}) == 6
+
+
+def test_threads_change_no_feature_and_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert folder(tmp_path) == folder(tmp_path, backend="ORT 1, CPU, fp32, 1 thread, not cached")
+
+
+def test_no_folder_where_none_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert folder(tmp_path) is None
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert folder(tmp_path) is None
