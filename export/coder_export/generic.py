@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from coder_engine.errors import TextsError
-from coder_export.labels import load_labels
+from coder_export.labels import label_key, read_lines
 
 TEMPLATE = "a photo of {text}."
 """How a text of a user's own file is said, as the shipped bank says its own."""
@@ -41,21 +41,32 @@ def open_generic(name_or_file: str) -> GenericTexts:
     Raises:
         TextsError: neither such a name nor such a file, or the file is malformed.
     """
-    banks = shipped_generic()
-    if name_or_file in banks:
-        folder = banks[name_or_file]
-        source = json.loads((folder / "source.json").read_text(encoding="utf-8"))
-        template = source["template"]
-        return _bank(name_or_file, folder / "texts.txt", template, source)
-    path = Path(name_or_file)
-    if not path.is_file():
+    path, banks = Path(name_or_file), shipped_generic()
+    if path.is_file():  # one's own comes first, as with text sets
+        return _bank(path.name, path, TEMPLATE, {"file": path.name, "template": TEMPLATE})
+    if name_or_file not in banks:
         raise TextsError(
             f"--general-texts {name_or_file}: neither a file with one text a line nor a shipped bank; "
             f"shipped are {', '.join(banks)}"
         )
-    return _bank(path.name, path, TEMPLATE, {"file": path.name, "template": TEMPLATE})
+    folder = banks[name_or_file]
+    source = json.loads((folder / "source.json").read_text(encoding="utf-8"))
+    return _bank(name_or_file, folder / "texts.txt", source["template"], source)
 
 
 def _bank(name: str, path: Path, template: str, source: Mapping[str, Any]) -> GenericTexts:
-    texts = load_labels(path)  # the same rules: UTF-8, one a line, none twice
+    texts = _texts(path)
     return GenericTexts(name=name, sentences=tuple(template.replace("{text}", text) for text in texts), source=source)
+
+
+def _texts(path: Path) -> list[str]:
+    texts, first = read_lines(path), dict[str, int]()
+    if not texts:
+        raise TextsError(f"{path}: no texts in it; write one text a line")
+    for number, text in enumerate(texts, start=1):
+        if not text:
+            raise TextsError(f"{path}:{number}: blank line; remove it")
+        before = first.setdefault(label_key(text), number)
+        if before != number:
+            raise TextsError(f"{path}:{number}: text {text!r} stands on line {before} already; remove one of them")
+    return texts

@@ -11,6 +11,7 @@ from coder_engine.errors import TextsError
 MAX_LABELS = 50_000
 """More lines than this is nearly always a caption file or a log given by mistake (ImageNet-21k has 21,841)."""
 
+_MAX_MB = 32
 _STRAIGHT = dict.fromkeys((0x2BC, *range(0x2018, 0x201C)), "'") | dict.fromkeys(range(0x201C, 0x2020), '"')
 
 
@@ -26,12 +27,20 @@ def load_labels(path: str | Path) -> tuple[str, ...]:
     Raises:
         TextsError: the file is missing, not UTF-8, empty, has a blank or duplicate line, or is too long.
     """
-    path = Path(path)
+    return check_labels(read_lines(Path(path)), where=str(path))
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file, outer spaces and blank lines at the end removed.
+
+    Raises:
+        TextsError: the file is missing, not UTF-8, or too large.
+    """
     # Not splitlines(): it also breaks at form feeds and U+2028, where no editor and no `wc -l` counts a line.
-    lines = _read_utf8(path).split("\n")
-    while lines and not lines[-1].strip():
+    lines = [line.strip() for line in _read_utf8(path).split("\n")]
+    while lines and not lines[-1]:
         lines.pop()
-    return check_labels([line.strip() for line in lines], where=str(path))
+    return lines
 
 
 def check_labels(names: list[str], *, where: str) -> tuple[str, ...]:
@@ -64,8 +73,14 @@ def label_key(name: str) -> str:
 
 
 def _read_utf8(path: Path) -> str:
+    most = _MAX_MB * 1_000_000
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise TextsError(f"{path}: more than {_MAX_MB} MB, too much for names, one a line; is it a label file?")
+        # As files opened as text are read: a line may end in CR and LF, or in CR alone.
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError as err:
         raise TextsError(f"{path}: no such file; give a text file with one class name a line") from err
     except UnicodeDecodeError as err:

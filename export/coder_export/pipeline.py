@@ -117,9 +117,10 @@ def choose_texts(config: ExportConfig, labels: tuple[str, ...], report: Report) 
     if shipped is None:
         return None
     report.say(
-        f"{config.labels} is covered by the shipped text set {shipped!r}: using it (--texts none for class names only)"
+        f"{config.labels} is covered by the shipped text set {shipped.name!r} ({shipped.source['domain']}): using it "
+        "(--texts none for class names only)"
     )
-    return open_textset(shipped).for_labels(labels)
+    return shipped.for_labels(labels)
 
 
 def embed_texts(

@@ -116,12 +116,12 @@ def shipped() -> dict[str, Path]:
     return {entry.name: entry for entry in sorted(root.iterdir()) if (entry / "labels.txt").is_file()}
 
 
-def find_shipped(labels: tuple[str, ...]) -> str | None:
-    """The name of the shipped text set that covers every one of ``labels``, in whatever spelling; None without one."""
-    for name in shipped():
-        textset = open_textset(name)
+def find_shipped(labels: tuple[str, ...]) -> TextSet | None:
+    """The shipped text set that covers every one of ``labels``, in whatever spelling; None without one."""
+    for folder in shipped().values():
+        textset = load_textset(folder)
         if len(labels) <= len(textset.labels) and _covers(textset, labels):
-            return name
+            return textset
     return None
 
 
@@ -133,18 +133,18 @@ def _covers(textset: TextSet, labels: tuple[str, ...]) -> bool:
 
 
 def open_textset(name_or_folder: str) -> TextSet:
-    """Load a shipped text set by name, or any text set by folder.
+    """Load any text set by folder, or a shipped one by name.
 
     Raises:
-        TextsError: neither such a name nor such a folder, or its content is malformed.
+        TextsError: neither such a folder nor such a name, or its content is malformed.
     """
-    folder = Path(name_or_folder)
+    folder, known = Path(name_or_folder), shipped()
+    if name_or_folder in known and not (folder / "labels.txt").is_file():
+        return load_textset(known[name_or_folder])
     if not folder.is_dir():
-        if name_or_folder not in shipped():
-            raise TextsError(
-                f"--texts {name_or_folder}: neither a folder nor a shipped text set; shipped are {', '.join(shipped())}"
-            )
-        folder = shipped()[name_or_folder]
+        raise TextsError(
+            f"--texts {name_or_folder}: neither a folder nor a shipped text set; shipped are {', '.join(known)}"
+        )
     return load_textset(folder)
 
 

@@ -35,6 +35,28 @@ def test_a_file_of_one_s_own(tmp_path: Path) -> None:
     assert (bank.name, bank.to_json()["count"]) == ("mine.txt", 2)
 
 
+def test_a_file_of_one_s_own_comes_before_a_shipped_bank_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "generic").mkdir()
+    assert len(open_generic("generic").sentences) >= 500
+    (tmp_path / "generic").rmdir()
+    (tmp_path / "generic").write_text("a widget\n", encoding="utf-8")
+    assert open_generic("generic").sentences == ("a photo of a widget.",)
+
+
+def test_its_faults_are_told_in_its_own_words(tmp_path: Path) -> None:
+    for content, said in (("a\n\nb\n", "blank line; remove it"), ("a\nA\n", "text 'A' stands on line 1 already")):
+        (tmp_path / "mine.txt").write_text(content, encoding="utf-8")
+        with pytest.raises(TextsError, match=said) as caught:
+            open_generic(str(tmp_path / "mine.txt"))
+        assert "class" not in str(caught.value).replace("classes", "")
+    (tmp_path / "mine.txt").write_bytes(b"")
+    with pytest.raises(TextsError, match=r"mine\.txt: no texts in it; write one text a line"):
+        open_generic(str(tmp_path / "mine.txt"))
+
+
 def test_neither_a_bank_nor_a_file() -> None:
     with pytest.raises(TextsError, match="none: neither a file with one text a line nor a shipped bank; shipped are g"):
         open_generic("none")

@@ -148,6 +148,13 @@ def test_too_many_labels(path: Path, count: int, said: str) -> None:
         load_labels(path)
 
 
+def test_a_file_that_is_no_label_file_is_not_read_whole(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 28)  # sparse: takes no disk
+    with pytest.raises(TextsError, match=r"labels\.txt: more than 32 MB, too much .*is it a label file"):
+        load_labels(path)
+
+
 def test_names_from_elsewhere_are_named_so() -> None:
     assert check_labels(["cat", "dog"], where="the --labels argument") == ("cat", "dog")
     with pytest.raises(TextsError, match=r"^the --labels argument:2: label 'CAT' stands on line 1 already"):

@@ -40,6 +40,12 @@ def test_shipped_set_that_covers_the_labels_is_used_and_said(
     assert (meta.labels, meta.texts["pairs"]) == (("truck", "cat", "dog"), 3)
 
 
+def test_the_domain_of_a_shipped_set_is_said(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = write_labels(tmp_path, "forest", "river", "highway")
+    export(config(tmp_path, labels, engine=tiny), Report())
+    assert "the shipped text set 'eurosat' (satellite photo): using it" in capsys.readouterr().out
+
+
 def test_without_texts_it_works_and_says_what_is_missing(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

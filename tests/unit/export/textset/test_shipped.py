@@ -35,6 +35,30 @@ def test_shipped_skips_what_is_no_text_set() -> None:
 
 def test_find_shipped_by_labels() -> None:
     labels = load_textset(shipped()["cifar10"]).labels
-    assert find_shipped(labels) == "cifar10"
-    assert find_shipped(tuple(reversed(labels[:3]))) == "cifar10"
+    assert find_shipped(labels) == open_textset("cifar10")
+    some = find_shipped(tuple(reversed(labels[:3])))
+    assert some is not None
+    assert some.name == "cifar10"
     assert find_shipped((*labels, "no such class anywhere")) is None
+
+
+def test_a_folder_of_that_name_that_is_no_text_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cifar10 = open_textset("cifar10")
+    for name in (*shipped(), "mine"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_shipped(cifar10.labels) == cifar10
+    assert open_textset("cifar10") == cifar10
+    with pytest.raises(TextsError, match=r"labels\.txt: no such file"):
+        open_textset("mine")
+
+
+def test_a_text_set_of_one_s_own_comes_before_a_shipped_one_of_its_name(
+    animals: TextSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "animals").rename(tmp_path / "pets")
+    monkeypatch.chdir(tmp_path)
+    assert open_textset("pets").labels == animals.labels
+    found = find_shipped(load_textset(shipped()["pets"]).labels)
+    assert found is not None  # looks at the shipped one
+    assert len(found.labels) == 37
