@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from coder_engine.cli.command import OK, Parser, fraction, whole
+from coder_engine.cli.engine_options import add_engine_options
 from coder_engine.cli.formats import FORMATS
 from coder_engine.image_formats import MAX_PIXELS
 
@@ -61,10 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help="files, folders, quoted patterns; - for a list on stdin")
-    add("--engine", required=True, metavar="FILE", help="engine file that coder-export made")
-    add("--weights", "--labels-from", metavar="FILE", help="weight file (default: engine's .safetensors)")
-    add("--rebuild", action="store_true", help="first build the .plan anew for this machine, from the .onnx beside it")
     add("--version", nargs=0, action=_Version, help="print the version and leave")
+    rebuild = "first build the .plan anew for this machine, from the .onnx beside it"
+    add_engine_options(parser).add_argument("--rebuild", action="store_true", help=rebuild)
     _add_input_options(parser.add_argument_group("images"))
     _add_method_options(parser.add_argument_group("method"))
     _add_output_options(parser.add_argument_group("output"))
@@ -106,21 +106,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_speed_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add(
-        "--backend",
-        default="auto",
-        metavar="NAME",
-        help="tensorrt, openvino, onnxruntime (default: the best that works)",
-    )
-    add("--device", default="auto", metavar="NAME", help="cpu, cuda (default: the best that works)")
-    add(
-        "--precision",
-        default="auto",
-        metavar="NAME",
-        help="bf16, fp32, or what the engine was exported in (default: the fastest)",
-    )
     add("--batch-size", type=whole, default=8, metavar="N", help="images run at once (%(default)s)")
-    add("--threads", type=whole, metavar="N", help="CPU threads (default: the usable CPUs)")
     add("--workers", type=whole, metavar="N", help="decoding threads (default: as --threads)")
     fast = "decode large JPEGs smaller, at least twice the model's size: changes pixels, and so scores"
     add("--fast-decode", action="store_true", help=fast)

@@ -12,12 +12,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from coder_engine.cli.command import OK, SOME_FAILED, say
+from coder_engine.cli.engine_options import open_engine
 from coder_engine.cli.formats import Csv, Format, JsonLines, Table
 from coder_engine.cli.infer_options import to_terminal
 from coder_engine.cli.inputs import Inputs, Item
 from coder_engine.cli.output import Output, OutputClosed, open_output
 from coder_engine.cli.progress import Progress, building, terminal
-from coder_engine.errors import CoderError, ImageError
+from coder_engine.errors import ImageError
 from coder_engine.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -37,7 +38,14 @@ def run(args: argparse.Namespace) -> int:
         items = itertools.chain([next(items)], items)
     if args.rebuild:
         _rebuild(args)
-    engine = load_engine(args)
+    engine = open_engine(
+        args,
+        margin=args.margin,
+        rerank=not args.no_rerank,
+        adapter=not args.no_adapter,
+        max_pixels=args.max_pixels,
+        fast_decode=args.fast_decode,
+    )
     if not args.quiet:
         _say(engine.description)
     progress = Progress(sys.stderr if _shows_progress(args) else None)
@@ -56,36 +64,10 @@ def run(args: argparse.Namespace) -> int:
     return SOME_FAILED if failed else OK
 
 
-def load_engine(args: argparse.Namespace) -> Engine:
-    """The engine the options ask for.
-
-    Raises:
-        CoderError: it cannot be opened, or an option does not suit it.
-    """
-    from coder_engine.engine import Engine
-
-    try:
-        return Engine(
-            args.engine,
-            weights=args.weights,
-            backend=args.backend,
-            device=args.device,
-            precision=args.precision,
-            threads=args.threads,
-            margin=args.margin,
-            rerank=not args.no_rerank,
-            adapter=not args.no_adapter,
-            max_pixels=args.max_pixels,
-            fast_decode=args.fast_decode,
-        )
-    except ValueError as err:
-        raise CoderError(str(err)) from err
-
-
 def _rebuild(args: argparse.Namespace) -> None:
     from coder_engine.plans.rebuild import rebuild_plan
 
-    with building(terminal(quiet=args.quiet), args.engine) as progress:
+    with building(terminal(quiet=args.quiet), str(args.engine)) as progress:
         record = rebuild_plan(args.engine, weights=args.weights, progress=progress)
     if not args.quiet:
         _say(f"{args.engine}: built by {record}")

@@ -15,7 +15,7 @@ from unit.engine.cli.fake_engine import FakeEngine
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """What coder-infer opens in place of an engine file."""
     fake = FakeEngine()
-    monkeypatch.setattr(infer_run, "load_engine", lambda args: fake)
+    monkeypatch.setattr(infer_run, "open_engine", lambda args, **options: fake)
     return fake
 
 

@@ -74,10 +74,10 @@ def test_an_error_of_the_engine_is_one_line_and_exit_1(
     error: CoderError,
     words: str,
 ) -> None:
-    def fail(_: object) -> None:
+    def fail(*_: object, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr(infer_run, "load_engine", fail)
+    monkeypatch.setattr(infer_run, "open_engine", fail)
     assert run("photos") == 1
     assert capsys.readouterr() == ("", f"coder-infer: {words}\n")
 
@@ -93,7 +93,7 @@ def test_no_images_is_found_out_before_the_engine_loads(
     photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (photos / "empty").mkdir()
-    monkeypatch.setattr(infer_run, "load_engine", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr(infer_run, "open_engine", lambda *_, **options: pytest.fail("loaded"))
     assert run("photos/empty") == 1
     assert "no images in photos/empty: looked for" in capsys.readouterr().err
 

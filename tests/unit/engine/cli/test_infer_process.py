@@ -18,7 +18,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the ba
 sys.path[:0] = {paths!r}
 from coder_engine.cli import infer, infer_run
 from unit.engine.cli.fake_engine import FakeEngine
-infer_run.load_engine = lambda args: FakeEngine()
+infer_run.open_engine = lambda args, **options: FakeEngine()
 sys.exit(infer.main(sys.argv[1:]))
 """
 
