@@ -17,7 +17,7 @@ import sysconfig
 from pathlib import Path
 
 from coder_export.photographs import sample_photographs
-from coder_export.textset import shipped
+from coder_export.shipped import shipped
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "demo"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from coder_engine.errors import TextsError
-from coder_export.textset import load_textset
+from coder_export.textset_file import load_textset
 
 LABELS = ("cat", "elk", "owl")
 TEXTS = [

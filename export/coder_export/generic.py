@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from coder_engine.errors import TextsError
 from coder_export.labels import label_key, read_lines
+from coder_export.shipped import shipped_generic
 
 TEMPLATE = "a photo of {text}."
 """How a text of a user's own file is said, as the shipped bank says its own."""
@@ -27,12 +27,6 @@ class GenericTexts:
     def to_json(self) -> dict[str, Any]:
         """What the weight file says of them."""
         return {"name": self.name, "count": len(self.sentences), "source": dict(self.source)}
-
-
-def shipped_generic() -> dict[str, Path]:
-    """The banks inside the package: name -> folder with ``texts.txt`` and ``source.json``."""
-    root = Path(str(files("coder_export.textsets")))
-    return {entry.name: entry for entry in sorted(root.iterdir()) if (entry / "texts.txt").is_file()}
 
 
 def open_generic(name_or_file: str) -> GenericTexts:

@@ -42,8 +42,9 @@ from coder_export.onnx_model import EngineGraph, export_onnx
 from coder_export.photographs import photograph_pixels
 from coder_export.plan import check_plan, make_plan
 from coder_export.report import Report
+from coder_export.shipped import find_shipped, open_textset
 from coder_export.standalone import export_standalone
-from coder_export.textset import GENERAL_KINDS, Sentence, TextSet, find_shipped, names_only, open_textset
+from coder_export.textset import GENERAL_KINDS, Sentence, TextSet, names_only
 from coder_export.verify import verify
 
 _PACKAGES = ("coder-engine", "torch", "open_clip_torch", "onnx", "onnxruntime", "numpy", "safetensors")

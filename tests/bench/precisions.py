@@ -28,7 +28,7 @@ from coder_export.pipeline import export
 from coder_export.precision import LOW, typed_copy
 from coder_export.quantize import int8_copy
 from coder_export.report import Report
-from coder_export.textset import open_textset
+from coder_export.shipped import open_textset
 
 
 def run(test: Path, train: Path) -> None:

@@ -8,7 +8,7 @@ from table import median_ms, show
 
 from coder_export.encode import text_features, token_lengths
 from coder_export.model import open_model
-from coder_export.textset import open_textset
+from coder_export.shipped import open_textset
 
 
 def run() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from coder_export.generate.cli import main
-from coder_export.textset import load_textset
+from coder_export.textset_file import load_textset
 from helpers_wordnet import write_wordnet
 from llm_server import HTTP_FAULTS, REPLY_FAULTS, LlmServer, serving
 

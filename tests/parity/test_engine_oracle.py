@@ -11,7 +11,7 @@ import reference
 from coder_engine import Engine
 from coder_export.encode import TextEncoder
 from coder_export.model import open_model
-from coder_export.textset import open_textset
+from coder_export.shipped import open_textset
 
 KINDS = ("name", "attribute", "analogous", "synonym")
 

@@ -98,7 +98,7 @@ def _show(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="for machines")
     args = parser.parse_args(argv)
     from coder_export.generate.check.show import class_json, show_class
-    from coder_export.textset import open_textset
+    from coder_export.shipped import open_textset
 
     textset = open_textset(args.textset)
     if args.json:

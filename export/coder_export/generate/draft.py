@@ -13,7 +13,8 @@ from coder_engine.errors import TextsError
 from coder_engine.files import replacing, sha256_of
 from coder_export.labels import load_labels
 from coder_export.templates import Templates
-from coder_export.textset import GENERAL_KINDS, TextSet, load_textset, render_textset, save_textset
+from coder_export.textset import GENERAL_KINDS, TextSet
+from coder_export.textset_file import load_textset, render_textset, save_textset
 
 KINDS = (*GENERAL_KINDS, "pair")
 _FILES: Mapping[str, tuple[str, ...]] = {"texts.jsonl": GENERAL_KINDS, "pairs.jsonl": ("pair",)}

@@ -9,7 +9,8 @@ import open_clip
 
 from coder_export.encode import count_tokens
 from coder_export.generate.check.check import Check, check_textset
-from coder_export.textset import GENERAL_KINDS, TextSet, open_textset
+from coder_export.shipped import open_textset
+from coder_export.textset import GENERAL_KINDS, TextSet
 
 _SHOWN = 20
 _LONGEST = 512

@@ -27,7 +27,8 @@ from safetensors.torch import save_file
 
 from coder_export.checkpoint import load_into, read_checkpoint
 from coder_export.encode import text_features
-from coder_export.textset import TextSet, open_textset
+from coder_export.shipped import open_textset
+from coder_export.textset import TextSet
 from coder_export.tiny import CONFIG, NAME, WEIGHTS
 
 SIZE = 64

@@ -10,8 +10,8 @@ pytest.importorskip("open_clip", reason="the build side is not installed")
 
 from coder_engine.errors import TextsError
 from coder_export.config import ExportConfig
-from coder_export.generic import open_generic, shipped_generic
-from coder_export.textset import shipped
+from coder_export.generic import open_generic
+from coder_export.shipped import shipped, shipped_generic
 
 
 def test_the_shipped_bank() -> None:

@@ -11,7 +11,9 @@ from itertools import permutations
 import pytest
 
 from coder_export.labels import load_labels
-from coder_export.textset import GENERAL_KINDS, TextSet, load_textset, shipped
+from coder_export.shipped import shipped
+from coder_export.textset import GENERAL_KINDS, TextSet
+from coder_export.textset_file import load_textset
 
 NAMES = sorted(shipped())
 CONTEXT = 77

@@ -15,7 +15,8 @@ from coder_export.generate import generator
 from coder_export.generate.cli import main
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.pairs import PairChoice
-from coder_export.textset import TextSet, save_textset
+from coder_export.textset import TextSet
+from coder_export.textset_file import save_textset
 from llm_server import serving
 
 Capture = pytest.CaptureFixture[str]

@@ -16,7 +16,7 @@ from coder_export import textset as textset_module
 from coder_export.generate import draft as draft_module
 from coder_export.generate.draft import Draft, check_unedited, open_draft, save_draft
 from coder_export.templates import Templates
-from coder_export.textset import load_textset
+from coder_export.textset_file import load_textset
 
 LABELS = ("cat", "elk", "owl")
 LLM = {"expert": "llm", "model": "m"}

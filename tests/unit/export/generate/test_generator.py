@@ -14,7 +14,7 @@ from coder_export.generate.generator import Outcome, chosen_kinds, generate, ope
 from coder_export.generate.lock import locked
 from coder_export.generate.similarity import TextSpace
 from coder_export.report import Report
-from coder_export.textset import load_textset
+from coder_export.textset_file import load_textset
 from llm_server import serving
 
 QUIET = Report(quiet=True)

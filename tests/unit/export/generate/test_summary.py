@@ -8,7 +8,8 @@ import pytest
 
 from coder_engine.errors import TextsError
 from coder_export.generate.summary import check_file, missing, summary
-from coder_export.textset import TextSet, save_textset
+from coder_export.textset import TextSet
+from coder_export.textset_file import save_textset
 
 TEXTSET = TextSet(
     name="animals",

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from coder_export.textset import TextSet, load_textset
+from coder_export.textset import TextSet
+from coder_export.textset_file import load_textset
 from helpers_textset import LABELS, PAIRS, TEXTS, Write, lines
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from coder_export.templates import Templates
-from coder_export.textset import Sentence, TextSet, load_textset, names_only
+from coder_export.textset import Sentence, TextSet, names_only
+from coder_export.textset_file import load_textset
 from helpers_textset import LABELS, PAIRS, TEXTS, Write, lines, refused
 
 # the folder

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from coder_engine.errors import TextsError
-from coder_export.textset import load_textset
+from coder_export.textset_file import load_textset
 from helpers_textset import PAIRS, TEXTS, Write, lines, refused
 
 # rows

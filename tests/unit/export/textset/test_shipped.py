@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from coder_engine.errors import TextsError
-from coder_export import textset
-from coder_export.textset import TextSet, find_shipped, load_textset, open_textset, shipped
+from coder_export import shipped as module
+from coder_export.shipped import find_shipped, open_textset, shipped
+from coder_export.textset import TextSet
+from coder_export.textset_file import load_textset
 
 
 def test_open_by_folder_and_by_name(animals: TextSet, tmp_path: Path) -> None:
@@ -19,7 +21,7 @@ def test_open_by_folder_and_by_name(animals: TextSet, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cifar100", "no/such/folder"])
 def test_an_unknown_name_lists_the_shipped_sets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(textset, "shipped", lambda: {"cifar10": Path("a"), "pets": Path("b")})
+    monkeypatch.setattr(module, "shipped", lambda: {"cifar10": Path("a"), "pets": Path("b")})
     with pytest.raises(
         TextsError, match=r"neither a folder nor a shipped text set; shipped are cifar10, pets$"
     ) as caught:

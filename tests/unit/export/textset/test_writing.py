@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from coder_export.templates import Templates
-from coder_export.textset import TextSet, load_textset, render_textset, save_textset
+from coder_export.textset import TextSet
+from coder_export.textset_file import load_textset, render_textset, save_textset
 from helpers_textset import LABELS, Write
 
 
