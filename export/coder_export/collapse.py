@@ -25,10 +25,6 @@ from coder_export.textset import Sentence, TextSet
 _PAIRS_A_BLOCK = 512
 """Pairs encoded at once: bounds memory whatever the number of pairs, and fills the text tower's batches."""
 
-MAX_KEPT = 250_000
-"""One-to-one texts whose features are kept for explanations: 256 MB at D = 512. All pairs of 1,000 classes have
-millions, gigabytes beside pair rows of 512 MB."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class GeneralRows:
@@ -115,12 +111,11 @@ def collapse_pairs(
     """Encode and collapse the one-to-one texts block by block; None where no pair has texts on both sides.
 
     Memory is P rows of float16 and one block of texts, never all texts' features; with ``keep_texts`` these too, in
-    float16, unless they are more than ``MAX_KEPT``. ``progress`` is told of pairs done.
+    float16. ``progress`` is told of pairs done.
     """
     pairs = duelling_pairs(textset)
     if not pairs:
         return None
-    keep_texts = keep_texts and count_duel_texts(textset) <= MAX_KEPT
     blocks, kept = [], []
     for start in range(0, len(pairs), _PAIRS_A_BLOCK):
         block = pairs[start : start + _PAIRS_A_BLOCK]

@@ -5,36 +5,23 @@ from __future__ import annotations
 import platform
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coder_engine.errors import EngineError, ModelError
 from coder_engine.evaluate.images import find_images
 from coder_engine.files import sha256_of
-from coder_engine.general_texts import pack_texts
 from coder_engine.metadata import Metadata
 from coder_engine.plans.build import find_builder
 from coder_engine.weights import load_weights, save_weights
-from coder_export.collapse import (
-    MAX_KEPT,
-    GeneralRows,
-    PairRows,
-    collapse_general,
-    collapse_pairs,
-    count_duel_texts,
-    duelling_pairs,
-    one_sided_pairs,
-)
-from coder_export.config import NO_TEXTS, ExportConfig
-from coder_export.encode import TextEncoder
+from coder_export.config import ExportConfig
 from coder_export.few_shot import fit_adapter
 from coder_export.generate.wordnet.lexicon import names_and_synonyms
-from coder_export.generic import GenericTexts, open_generic
+from coder_export.generic import open_generic
 from coder_export.labels import load_labels
 from coder_export.model import ClipModel, open_model
 from coder_export.narrow import narrow
@@ -42,32 +29,11 @@ from coder_export.onnx_model import EngineGraph, export_onnx
 from coder_export.photographs import photograph_pixels
 from coder_export.plan import check_plan, make_plan
 from coder_export.report import Report
-from coder_export.shipped import find_shipped, open_textset
 from coder_export.standalone import export_standalone
-from coder_export.textset import GENERAL_KINDS, Sentence, TextSet, names_only
+from coder_export.texts import Texts, choose_texts, embed_texts
 from coder_export.verify import verify
 
 _PACKAGES = ("coder-engine", "torch", "open_clip_torch", "onnx", "onnxruntime", "numpy", "safetensors")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Texts:
-    """The text set's features, collapsed.
-
-    Attributes:
-        sentences: the T general texts, by class.
-        features: float32 [T, D].
-        generic: texts of no class, and ``generic_features`` theirs, float32 [G, D]; None where none were asked for.
-    """
-
-    textset: TextSet
-    sentences: list[list[Sentence]]
-    features: NDArray[np.float32]
-    general: GeneralRows
-    pairs: PairRows | None
-    truncated: int
-    generic: GenericTexts | None = None
-    generic_features: NDArray[np.float32] | None = None
 
 
 def export(config: ExportConfig, report: Report) -> None:
@@ -94,7 +60,8 @@ def export(config: ExportConfig, report: Report) -> None:
         )
     texts = embed_texts(textset, clip, config, report, generic)
     if config.engine is not None:
-        save_weights(config.weights_path, _reused(config.engine, clip, texts, config), _tensors(texts, config))
+        meta = _reused(config.engine, clip, texts, config)
+        save_weights(config.weights_path, meta, texts.tensors(keep=config.keep_texts))
         report.wrote(config.weights_path)
     else:
         _export_both(config, clip, texts, report)
@@ -106,58 +73,6 @@ def export(config: ExportConfig, report: Report) -> None:
         export_standalone(config.engine_path, config.weights_path, config.standalone_path, pixels, report)
     runs = config.plan_path if config.format == "plan" else config.engine_path
     report.next_command(runs, None if config.engine is None else config.weights_path)
-
-
-def choose_texts(config: ExportConfig, labels: tuple[str, ...], report: Report) -> TextSet | None:
-    """The text set asked for, else the shipped one that covers the labels; None where there is none."""
-    if config.texts == NO_TEXTS:
-        return names_only(labels)
-    if config.texts is not None:
-        return open_textset(config.texts).for_labels(labels)
-    shipped = find_shipped(labels)
-    if shipped is None:
-        return None
-    report.say(
-        f"{config.labels} is covered by the shipped text set {shipped.name!r} ({shipped.source['domain']}): using it "
-        "(--texts none for class names only)"
-    )
-    return shipped.for_labels(labels)
-
-
-def embed_texts(
-    textset: TextSet, clip: ClipModel, config: ExportConfig, report: Report, generic: GenericTexts | None = None
-) -> Texts:
-    """Encode and collapse all texts of a text set, and encode those of no class."""
-    encoder = TextEncoder(
-        model=clip.model, tokenizer=clip.tokenizer, batch_size=config.batch_size, on_long=config.on_long
-    )
-    sentences = [textset.sentences(i) for i in range(len(textset.labels))]
-    flat = [sentence.text for own in sentences for sentence in own]
-    with report.progress("general texts", len(set(flat))) as advance:
-        features = encoder.encode(flat, advance)
-    generic_features = None
-    if generic is not None:
-        with report.progress(f"{generic.name} texts", len(generic.sentences)) as advance:
-            generic_features = encoder.encode(generic.sentences, advance)
-    with report.progress("pairs", len(duelling_pairs(textset))) as advance:
-        pairs = collapse_pairs(textset, encoder, advance, keep_texts=config.keep_texts)
-    texts = Texts(
-        textset=textset,
-        sentences=sentences,
-        features=features,
-        general=collapse_general(features, sentences),
-        pairs=pairs,
-        truncated=encoder.truncated,
-        generic=generic,
-        generic_features=generic_features,
-    )
-    report.texts(_counts(texts), textset)
-    if config.keep_texts and pairs is not None and not pairs.texts:
-        report.say(
-            f"  the {count_duel_texts(textset):,} one-to-one texts are not kept, only up to {MAX_KEPT:,} are: "
-            "explanations will tell duels, not their texts"
-        )
-    return texts
 
 
 def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, report: Report) -> None:
@@ -186,7 +101,7 @@ def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, report: Re
         if plans:
             ran = check_plan(config, built_plan, meta, graph, pixels, report)
             meta = replace(meta, fidelity={**meta.fidelity, "plan": ran})
-        save_weights(weights, meta, _tensors(texts, config))
+        save_weights(weights, meta, texts.tensors(keep=config.keep_texts))
         placed = [file.replace(target.with_name(file.name)) for file in [*files, weights]]
         report.wrote(*placed)
 
@@ -231,40 +146,12 @@ def _metadata(
         preprocess=clip.preprocess.to_json(),
         logit_scale=clip.logit_scale,
         margin=config.margin,
-        texts={"name": texts.textset.name, "source": dict(texts.textset.source), **_counts(texts)},
+        texts={"name": texts.textset.name, "source": dict(texts.textset.source), **texts.counts()},
         engine_files=engine_files,
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         fidelity=dict(fidelity),
         generic={} if texts.generic is None else texts.generic.to_json(),
     )
-
-
-def _tensors(texts: Texts, config: ExportConfig) -> dict[str, NDArray[Any]]:
-    tensors: dict[str, NDArray[Any]] = dict(texts.general.__dict__)
-    if texts.pairs is not None:
-        tensors.update(pair_rows=texts.pairs.rows, **texts.pairs.texts)
-        if texts.pairs.starts is not None and texts.pairs.others is not None:
-            tensors.update(pair_starts=texts.pairs.starts, pair_others=texts.pairs.others)
-    if config.keep_texts:
-        classes = [[(sentence.kind, sentence.text) for sentence in own] for own in texts.sentences]
-        tensors.update(pack_texts(texts.features, classes))
-    if texts.generic_features is not None:
-        tensors["generic_texts"] = texts.generic_features
-    return tensors
-
-
-def _counts(texts: Texts) -> dict[str, Any]:
-    """Counts of texts by kind and of pairs, holes included."""
-    classes = len(texts.textset.labels)
-    kinds = [sentence.kind for own in texts.sentences for sentence in own]
-    return {
-        "general": {kind: kinds.count(kind) for kind in ("name", *GENERAL_KINDS)},
-        "classes_without": {kind: len(labels) for kind, labels in texts.textset.holes().items()},
-        "pairs": 0 if texts.pairs is None else len(texts.pairs.rows),
-        "pairs_possible": classes * (classes - 1) // 2,
-        "pairs_one_sided": len(one_sided_pairs(texts.textset)),
-        "truncated": texts.truncated,
-    }
 
 
 def _check_writable(config: ExportConfig) -> None:

@@ -16,7 +16,6 @@ import reference
 pytest.importorskip("torch")
 
 from coder_engine import pair_texts
-from coder_export import collapse
 from coder_export.collapse import (
     GeneralRows,
     PairRows,
@@ -269,15 +268,6 @@ def test_kept_texts_of_more_pairs_than_a_block() -> None:
         assert (ours[0], theirs[0]) == (made.duel_sentences(a, b), made.duel_sentences(b, a))
         gap_row = ours[1].astype(np.float64).mean(axis=0) - theirs[1].astype(np.float64).mean(axis=0)
         assert_allclose(gap_row, found.rows[row].astype(np.float64), atol=2.0**-10)
-
-
-def test_more_texts_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = textset(3, every_direction(3))
-    count = count_duel_texts(made)
-    monkeypatch.setattr(collapse, "MAX_KEPT", count - 1)
-    assert not collapse_pairs(made, FakeEncoder(), keep_texts=True).texts  # type: ignore[arg-type, union-attr]
-    monkeypatch.setattr(collapse, "MAX_KEPT", count)
-    assert collapse_pairs(made, FakeEncoder(), keep_texts=True).texts  # type: ignore[arg-type, union-attr]
 
 
 # the index

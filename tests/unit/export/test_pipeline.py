@@ -65,8 +65,10 @@ def test_kept_texts_are_said_to_be_too_many(
     export(config(tmp_path, labels, engine=tiny, keep_texts=True), Report())
     assert "are not kept" not in capsys.readouterr().out
     assert load_weights(tmp_path / "m.safetensors").pair_texts is not None
-    for module in ("collapse", "pipeline"):
-        monkeypatch.setattr(f"coder_export.{module}.MAX_KEPT", 7)
+    monkeypatch.setattr("coder_export.texts.MAX_KEPT", 8)
+    export(config(tmp_path, labels, engine=tiny, keep_texts=True), Report())
+    assert "are not kept" not in capsys.readouterr().out
+    monkeypatch.setattr("coder_export.texts.MAX_KEPT", 7)
     export(config(tmp_path, labels, engine=tiny, keep_texts=True), Report())
     assert "the 8 one-to-one texts are not kept, only up to 7 are" in capsys.readouterr().out
     weights = load_weights(tmp_path / "m.safetensors")
