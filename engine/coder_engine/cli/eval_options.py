@@ -84,7 +84,7 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
     )
     add("--margin", type=fraction, metavar="M", help=gate)
     add("--bootstrap", type=_count, default=1000, metavar="N", help="resamples for the intervals (%(default)s)")
-    add("--seed", type=int, default=0, metavar="N", help="of resamples, text draws and t-SNE (%(default)s)")
+    add("--seed", type=_seed, default=0, metavar="N", help="of resamples, text draws and t-SNE (%(default)s)")
 
 
 def _add_few_shot(group: argparse._ArgumentGroup) -> None:
@@ -134,6 +134,13 @@ def _methods(text: str) -> tuple[str, ...]:
 
 def _shots(text: str) -> tuple[int, ...]:
     return tuple(sorted({_count(part) for part in text.split(",")}))
+
+
+def _seed(text: str) -> int:
+    most = 2**32 - 1  # scikit-learn's
+    if not text.isdecimal() or len(text) > len(str(most)) or int(text) > most:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {most}, got {text!r}")
+    return int(text)
 
 
 def _count(text: str) -> int:

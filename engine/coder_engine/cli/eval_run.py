@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from coder_engine.cli.command import OK, SOME_FAILED, say
 from coder_engine.cli.eval_task import Opened, open_task
-from coder_engine.cli.output import OutputClosed, open_output
+from coder_engine.cli.output import Output, OutputClosed, open_output
 from coder_engine.cli.progress import rewrite, terminal
 from coder_engine.errors import DataError
 from coder_engine.evaluate import few_shot, zero_shot
@@ -20,7 +21,6 @@ from coder_engine.evaluate.few_shot import FewShot
 from coder_engine.evaluate.fitting import fit
 from coder_engine.evaluate.tables import render
 from coder_engine.fewshot.adapter import NORMS, ZERO_SHOT_SCALE
-from coder_engine.files import replacing
 from coder_engine.weights import Weights, update_weights
 
 MARGIN = 0.2
@@ -33,22 +33,19 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CoderError: it cannot be done.
     """
-    if args.report is not None:
-        _check_report(args.report)
     tell: Callable[[str], object] = (lambda _: None) if args.quiet else _say
-    opened = open_task(args, tell)
-    found = _evaluate(args, opened)
-    for note in found.notes:
-        tell(note)
-    try:
-        with open_output(args.out) as output:
-            output.write(render(found, args.format))
-    except OutputClosed:
-        pass
-    if args.report is not None:
-        from coder_engine.evaluate.report import render_report
+    with _open_report(args.report) as report:
+        with open_output(args.out) as output:  # before the work: a place that cannot be written is told at once
+            found = _evaluate(args, open_task(args, tell))
+            for note in found.notes:
+                tell(note)
+            with suppress(OutputClosed):
+                output.write(render(found, args.format))
+        if report is not None:
+            from coder_engine.evaluate.report import render_report
 
-        _write(args.report, render_report(found, seed=args.seed))
+            report.write(render_report(found, seed=args.seed))
+    if report is not None:
         tell(f"report in {args.report}")
     if found.failed:
         tell(f"{len(found.failed):,} images could not be read, the first: {found.failed[0][1]}")
@@ -144,27 +141,20 @@ def _with_fits(args: argparse.Namespace, opened: Opened, weights: Weights, found
     return replace(found, weights=updated, fitted=(*fitted.lines, f"stored in {weights.path}"))
 
 
-def _check_report(path: Path) -> None:
-    """Find out before the work, not after it.
+def _open_report(path: Path | None) -> AbstractContextManager[Output | None]:
+    """The report's file, opened before the work.
 
     Raises:
-        DataError: the [eval] extra is missing, or there is no such folder.
+        CoderError: the [eval] extra is missing, or the file cannot be written.
     """
+    if path is None:
+        return nullcontext()
     from coder_engine.evaluate.extra import needs_extra
 
     with needs_extra("reports"):
         import matplotlib  # noqa: F401
         import sklearn  # noqa: F401
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: no folder {path.parent}; make it first")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with replacing(path) as scratch:
-            scratch.write_text(text, encoding="utf-8")
-    except OSError as err:
-        raise DataError(f"{path}: cannot be written ({err}); choose another --report") from err
+    return open_output(str(path))
 
 
 def _say(text: str) -> None:

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.cli.engine_options import open_engine, weights_path
-from coder_engine.cli.progress import Progress, terminal
+from coder_engine.cli.progress import counting, terminal
 from coder_engine.cpus import check_threads
 from coder_engine.engine import Engine
 from coder_engine.errors import CoderError, DataError
 from coder_engine.evaluate.cache import FeatureCache, features_folder
-from coder_engine.evaluate.feature_file import FeatureFile, load_features, load_texts
+from coder_engine.evaluate.feature_file import FeatureFile, draw_texts, load_features, load_texts
 from coder_engine.evaluate.few_shot import Task, ZeroShot, sample_support
-from coder_engine.evaluate.images_source import ImageSource
+from coder_engine.evaluate.images_source import Advance, ImageSource
 from coder_engine.evaluate.labelled import Labelled, check_classes, check_width
 from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE
 from coder_engine.head import Head
@@ -60,13 +60,16 @@ def open_task(args: argparse.Namespace, say: Callable[[str], object]) -> Opened:
         threads = check_threads(args.threads)
     except ValueError as err:
         raise CoderError(str(err)) from err
-    return _features(args, threads, say) if args.features_only else _images(args, threads, say)
+    with counting(terminal(quiet=args.quiet)) as advance:
+        if args.features_only:
+            return _features(args, threads, advance)
+        return _images(args, threads, say, advance)
 
 
-def _images(args: argparse.Namespace, threads: int, say: Callable[[str], object]) -> Opened:
+def _images(args: argparse.Namespace, threads: int, say: Callable[[str], object], advance: Advance) -> Opened:
     engine, weights = open_engine(args), load_weights(weights_path(args))
     say(engine.description)
-    source = _image_source(args, engine, weights, threads)
+    source = _image_source(args, engine, weights, threads, advance)
     test = source.labelled(args.data)
     val = source.labelled(args.val) if args.val is not None else None
     supports = source.supports(args.support, list(args.shots), args.seeds) if args.shots else {}
@@ -89,12 +92,12 @@ def _images(args: argparse.Namespace, threads: int, say: Callable[[str], object]
     )
 
 
-def _features(args: argparse.Namespace, threads: int, say: Callable[[str], object]) -> Opened:
+def _features(args: argparse.Namespace, threads: int, advance: Advance) -> Opened:
     file = load_features(args.data)
     weights, outside, notes, failed = None, None, list[str](), list[tuple[str, str]]()
     if args.unknown_from is not None:
         engine, weights = open_engine(args), load_weights(weights_path(args))
-        source = _image_source(args, engine, weights, threads)
+        source = _image_source(args, engine, weights, threads, advance)
         outside, notes, failed = source.unlabelled(args.unknown_from), source.notes, source.failed
     elif args.weights is not None or args.engine is not None:
         weights = load_weights(weights_path(args))
@@ -150,22 +153,13 @@ def _supports_of(
     return {m: [pool.take(np.array(own, np.int64)) for own in sets] for m, sets in drawn.items()}, val
 
 
-def _image_source(args: argparse.Namespace, engine: Engine, weights: Weights, threads: int) -> ImageSource:
+def _image_source(
+    args: argparse.Namespace, engine: Engine, weights: Weights, threads: int, advance: Advance
+) -> ImageSource:
     folder = None if args.no_cache else features_folder(engine, weights)
     cache = FeatureCache(folder)
     if folder is None and not args.no_cache:
         cache.notes.append("features are not kept: no cache folder can be written; XDG_CACHE_HOME names another")
-
-    def advance(total: int) -> Callable[[], object]:
-        progress = Progress(terminal(quiet=args.quiet))
-
-        def one() -> None:
-            progress.advance(total)
-            if progress.done == total:
-                progress.clear()
-
-        return one
-
     return ImageSource(engine, cache, by_order=args.by_order, workers=threads, advance=advance)
 
 
@@ -173,7 +167,15 @@ def _texts(args: argparse.Namespace, weights: Weights | None) -> NDArray[np.floa
     """The general texts W: of --texts, else of the weight file; ``--text-count`` of them."""
     if args.texts is not None:
         return load_texts(args.texts, count=args.text_count, seed=args.seed)
-    return None if weights is None else weights.texts
+    own = None if weights is None else weights.texts
+    if args.text_count is None:
+        return own
+    if weights is None or own is None:
+        raise DataError(
+            f"--text-count {args.text_count}: there are no general texts to draw from; give --texts TEXTS.npz, or an "
+            "engine exported with --keep-texts"
+        )
+    return draw_texts(own, args.text_count, seed=args.seed, where=str(weights.path))
 
 
 def _stage_one(weights: Weights, threads: int) -> ZeroShot:

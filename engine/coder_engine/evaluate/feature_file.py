@@ -80,10 +80,17 @@ def load_texts(path: Path, *, count: int | None = None, seed: int = 0) -> NDArra
         got = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items()) or "no float array"
         raise DataError(f"{path}: wanted text features as float arrays [*, D] of one width, got {got}")
     texts = np.concatenate([unit_rows(array, where=f"{path}: {name}") for name, array in arrays.items()])
-    if count is None:
-        return texts
+    return texts if count is None else draw_texts(texts, count, seed=seed, where=str(path))
+
+
+def draw_texts(texts: NDArray[np.float32], count: int, *, seed: int, where: str) -> NDArray[np.float32]:
+    """``count`` of the texts [T, D], drawn at random with ``seed``, in their order.
+
+    Raises:
+        DataError: there are fewer; ``where`` is what to call them.
+    """
     if not 1 <= count <= len(texts):
-        raise DataError(f"{path} has {len(texts):,} texts, cannot take {count:,}; ask for at most that many")
+        raise DataError(f"{where} has {len(texts):,} texts, cannot take {count:,}; ask for at most that many")
     return texts[np.sort(np.random.default_rng(seed).permutation(len(texts))[:count])]
 
 
@@ -91,11 +98,16 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an .npz; nothing in it is ever unpickled.
 
     Raises:
-        DataError: it is missing, no .npz, truncated, or holds an array of objects.
+        DataError: it is missing or cannot be read, is no .npz, truncated, or holds an array of objects.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
+    try:
+        with path.open("rb") as stream:
+            whole = zipfile.is_zipfile(stream)
+    except FileNotFoundError as err:
+        raise DataError(f"{path}: no such file") from err
+    except OSError as err:
+        raise DataError(f"{path}: cannot be read ({err.strerror}); wanted an .npz file") from err
+    if not whole:
         raise DataError(f"{path}: no whole .npz file; save one with numpy.savez, with {_LAYOUT}")
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,17 +56,18 @@ def find_images(source: Path, labels: Sequence[str], *, by_order: bool = False) 
             ImageFolder numbers them; folders whose names are all numbers are sorted as numbers.
 
     Raises:
-        DataError: there is nothing there, the names match none of the labels, a name could be either of two labels,
-            or ``by_order`` finds another number of folders than there are labels.
+        DataError: there is nothing there or it cannot be read, the names match none of the labels, a name could be
+            either of two labels, or ``by_order`` finds another number of folders than there are labels.
     """
-    if source.is_dir():
-        named = _folders(source)
-        ids = _by_order(source, list(named), labels) if by_order else match_labels(list(named), labels)
-    elif source.is_file():
-        named = _csv(source)
-        ids = match_labels(list(named), labels)
-    else:
-        raise DataError(f"{source}: no such folder or file; give class folders, a csv of path,label or an .npz")
+    with _readable(source):
+        if source.is_dir():
+            named = _folders(source)
+            ids = _by_order(source, list(named), labels) if by_order else match_labels(list(named), labels)
+        elif source.is_file():
+            named = _csv(source)
+            ids = match_labels(list(named), labels)
+        else:
+            raise DataError(f"{source}: no such folder or file; give class folders, a csv of path,label or an .npz")
     rows = [(path, ids[name]) for name, paths in named.items() if name in ids for path in paths]
     if not rows:
         tried = _some([repr(name) for name in named]) or "no folder with images"
@@ -109,14 +112,30 @@ def fold(name: str) -> str:
 
 
 def image_files(folder: Path) -> list[str]:
-    """The images anywhere below ``folder``, hidden ones left out, in sorted order."""
-    return [
-        str(path)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    """The images anywhere below ``folder``, hidden ones left out, in sorted order.
+
+    Raises:
+        DataError: a folder cannot be read; its images would be missed in silence.
+    """
+    found = []
+    with _readable(folder):
+        for where, names, files in os.walk(folder, onerror=_refuse):
+            names[:] = [name for name in names if not name.startswith(".")]  # walk goes into those left
+            found += [Path(where, name) for name in files if not name.startswith(".")]
+        return [str(path) for path in sorted(found) if path.suffix.lower() in SUFFIXES and path.is_file()]
+
+
+@contextmanager
+def _readable(source: Path) -> Iterator[None]:
+    """What the system refuses in this block is one DataError."""
+    try:
+        yield
+    except OSError as err:
+        raise DataError(f"{err.filename or source}: cannot be read ({err.strerror}); check who may read it") from err
+
+
+def _refuse(err: OSError) -> None:
+    raise err
 
 
 def _folders(source: Path) -> dict[str, list[str]]:

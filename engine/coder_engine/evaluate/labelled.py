@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from coder_engine.errors import DataError
 
+MOST_CLASSES = 100_000
+"""Several times the classes of any data set. A higher label is a mistake, and there are arrays [C] by the highest."""
+
 _SHOWN = 5
 
 
@@ -59,16 +62,21 @@ def labelled(features: NDArray[Any], labels: NDArray[Any], *, where: str) -> Lab
         where: what to call them in an error.
 
     Raises:
-        DataError: shapes do not fit, a feature is NaN, infinite or all zero, or a label is negative or no whole number.
+        DataError: shapes do not fit, a feature is NaN, infinite or all zero, or a label is negative, no whole number,
+            or ``MOST_CLASSES`` or more.
     """
     rows = unit_rows(features, where=f"{where}: features")
     if labels.shape != (len(rows),):
         raise DataError(f"{where}: wanted one label a feature, [{len(rows)}], got labels {list(labels.shape)}")
     if labels.dtype.kind not in "iu" and not (labels.dtype.kind == "f" and (labels == np.round(labels)).all()):
         raise DataError(f"{where}: labels must be class ids, whole numbers from 0, got dtype {labels.dtype}")
+    if (labels < 0).any():
+        raise DataError(f"{where}: labels must be class ids from 0, got {labels.min()}")
+    if (labels >= MOST_CLASSES).any():
+        raise DataError(
+            f"{where}: labels must be class ids, 0 to {MOST_CLASSES - 1}, got {labels.max()}; number the classes from 0"
+        )
     ids = labels.astype(np.int64)
-    if (ids < 0).any():
-        raise DataError(f"{where}: labels must be class ids from 0, got {ids.min()}")
     digests = tuple(hashlib.sha256(row.tobytes()).digest() for row in rows)
     return Labelled(features=rows, labels=ids, digests=digests)
 

@@ -44,6 +44,7 @@ _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "coder-engine",
     "text.color": INK,
+    "text.parse_math": False,  # a dollar sign in a class name is one
     "xtick.color": INK,
     "ytick.color": INK,
 }

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from coder_engine.cli import eval_run
 from coder_engine.cli.eval import main
 from coder_engine.cli.eval_options import parse
 from coder_engine.cli.eval_task import open_task
@@ -160,6 +161,46 @@ def test_a_fit_on_an_adapters_scores_changes_no_other_row(tmp_path: Path, capsys
     assert after["notes"][0].startswith("ECE of CODER-Adapter, stored is with the weight file's temperature ")
 
 
+@pytest.mark.parametrize("option", ["--out", "--report"])
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    option: str, files: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(eval_run, "open_task", lambda *_: pytest.fail("the work began"))
+    assert main([files[0], option, "/nonexistent/x"]) == 1
+    assert "cannot write /nonexistent/x (No such file or directory)" in capsys.readouterr().err
+
+
+def test_out_and_report(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="the [eval] extra is not installed")
+    out, report = tmp_path / "found.txt", tmp_path / "found.html"
+    args = [files[0], "--methods", "nearest-mean", "--bootstrap", "20", "--out", str(out), "--report", str(report)]
+    assert main(args) == 0
+    assert "nearest class mean" in out.read_text()
+    assert "nearest class mean" in report.read_text()
+    assert f"report in {report}" in capsys.readouterr().err
+    out.unlink()
+    report.unlink()
+    assert main([*args, "--methods", "spectral"]) == 1  # needs texts
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["features.npz", "texts.npz"]
+
+
+def test_a_number_of_the_weight_files_own_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = label_set(tmp_path)
+    data, path = images_of(found, 30), str(found.weights.path)
+    np.savez(tmp_path / "val.npz", features=data.features, labels=data.labels)
+    args = [str(tmp_path / "val.npz"), "--weights", path, "--text-count"]
+    opened = open_task(parse([*args, "5"]), lambda _: None)
+    assert opened.task.texts is not None
+    assert opened.task.texts.shape == (5, 12)
+    assert main([*args, "57"]) == 1
+    assert f"{path} has 56 texts, cannot take 57; ask for at most that many" in capsys.readouterr().err
+
+
+def test_a_number_of_no_texts(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([files[0], "--text-count", "5"]) == 1
+    assert "--text-count 5: there are no general texts to draw from; give --texts" in capsys.readouterr().err
+
+
 def test_weights_of_fewer_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = label_set(tmp_path, classes=3)
     data = images_of(found, 9)
@@ -179,6 +220,8 @@ def test_weights_of_fewer_classes(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["a.npz", "--shots", "0"], "must be whole numbers, at least 1, got '0'"),
         (["a.npz", "--methods", "clip,zip"], "got 'zip'"),
         (["a.npz", "--false-accepts", "5"], "must be a number from 0 to 1, got '5'"),
+        (["a.npz", "--seed", "-1"], "must be a whole number from 0 to 4294967295, got '-1'"),
+        (["a.npz", "--seed", "4294967296"], "must be a whole number from 0 to 4294967295, got '4294967296'"),
     ],
 )
 def test_usage(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,6 +109,8 @@ def test_a_bare_array_and_a_missing_file(tmp_path: Path) -> None:
         load_features(tmp_path / "one.npy")
     with pytest.raises(DataError, match="no such file"):
         load_features(tmp_path / "none.npz")
+    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\); wanted an .npz file"):
+        load_features(tmp_path)
 
 
 def test_texts_are_every_float_array(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,3 +114,30 @@ def test_fold() -> None:
 def test_image_files_are_found_below(tmp_path: Path) -> None:
     tree(tmp_path, "b/1.jpg", "a.png", ".hidden/2.jpg", "c.txt")
     assert image_files(tmp_path) == [str(tmp_path / "a.png"), str(tmp_path / "b" / "1.jpg")]
+
+
+@pytest.mark.parametrize("locked", ["photos", "photos/cat", "photos/cat/deep"])
+def test_a_locked_folder(tmp_path: Path, locked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, "photos/cat/1.jpg", "photos/cat/deep/2.jpg", "photos/dog/1.jpg")
+    listed = {"scandir": os.scandir, "listdir": os.listdir}
+
+    def opened(name: str, path: Path) -> Any:  # root, which tests may run as, may read all
+        if Path(path) == tmp_path / locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed[name](path)
+
+    for name in listed:
+        monkeypatch.setattr(os, name, partial(opened, name))
+    with pytest.raises(DataError, match=f"{locked}: cannot be read \\(Permission denied\\); check who may read it"):
+        find_images(tmp_path / "photos", ("cat", "dog"))
+
+
+def test_a_locked_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "list.csv").write_text("path,label\na.jpg,airplane\n")
+
+    def locked(path: Path, *args: Any, **options: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", locked)
+    with pytest.raises(DataError, match=r"list\.csv: cannot be read \(Permission denied\)"):
+        find_images(tmp_path / "list.csv", LABELS)

@@ -35,6 +35,8 @@ def test_whole_float_labels_are_taken() -> None:
         (ROWS, [0, 1.5, 1], "labels must be class ids, whole numbers from 0, got dtype float64"),
         (ROWS, ["a", "b", "c"], "whole numbers from 0, got dtype <U1"),
         (ROWS, [0, -1, 1], "labels must be class ids from 0, got -1"),
+        (ROWS, [0, 10**10, 1], "labels must be class ids, 0 to 99999, got 10000000000; number the classes from 0"),
+        (ROWS, [0, np.inf, 1], "0 to 99999, got inf"),
     ],
 )
 def test_refusals(rows: object, labels: object, message: str) -> None:

@@ -150,6 +150,11 @@ def test_plots_take_the_ink_of_the_page(found: Evaluation) -> None:
     assert "#777777" in alone
 
 
+def test_class_names_are_no_formulas(found: Evaluation) -> None:
+    names = (r"a$\foo$", "b$^$", *found.labels[2:])
+    assert r"a$\foo$" in plots.confusion(found.zero_shot[0].confusion, names)
+
+
 def test_plots_leave_the_users_settings_alone(found: Evaluation) -> None:
     import matplotlib
 
