@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coder_engine.cli.command import OK, SOME_FAILED, Parser, guarded, say
-from coder_engine.cli.progress import Progress, terminal
+from coder_engine.cli.engine_options import add_engine_options, open_engine, weights_path
+from coder_engine.cli.progress import counting, terminal
 from coder_engine.errors import CoderError
 
 if TYPE_CHECKING:
@@ -43,24 +45,22 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.threads is not None:  # those of NumPy, which reads this as it is loaded
+        os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
     # Late, so that --help needs no compiled module.
-    from coder_engine.engine import Engine
     from coder_engine.evaluate.feature_file import load_texts
     from coder_engine.fewshot.fit import fit_engine, general_texts, summary
     from coder_engine.weights import load_weights
 
     config = _config(args)
-    path = args.weights or args.engine.with_suffix(".safetensors")
+    path = weights_path(args)
     weights = load_weights(path)
     texts = general_texts(weights) if args.general_texts is None else load_texts(args.general_texts)
-    engine = Engine(args.engine, weights=path, threads=args.threads, adapter=False)
+    engine = open_engine(args, adapter=False)
     say = _quiet if args.quiet else _say
     say(engine.description)
-    progress = Progress(terminal(quiet=args.quiet))
-    try:
-        fitted = fit_engine(engine, texts, config, say=say, advance=progress.advance)
-    finally:
-        progress.clear()
+    with counting(terminal(quiet=args.quiet)) as advance:
+        fitted = fit_engine(engine, texts, config, say=say, advance=advance)
     for err in fitted.failed:
         _say(str(err))
     for line in summary(fitted):
@@ -91,14 +91,12 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--engine", required=True, type=Path, metavar="FILE", help="engine file that coder-export made")
     add("--support", required=True, type=Path, metavar="DIR", help="a folder a class, or a csv of path,label")
     add("--val", type=Path, metavar="DIR", help="validation images, never test (default: folds of the support)")
-    add("--weights", type=Path, metavar="FILE", help="weight file (default: engine's .safetensors)")
     add("--out", type=Path, metavar="FILE", help="weight file to write (default: the one that was read)")
     add("--version", action="version", version=f"coder-fit {__version__}")
+    add_engine_options(parser)
     _add_method_options(parser.add_argument_group("method"))
-    add("--threads", type=int, metavar="N", help="CPU threads (default: the usable CPUs)")
     add("--quiet", "-q", action="store_true", help="only errors on stderr")
     return parser
 
@@ -131,6 +129,7 @@ def _config(args: argparse.Namespace) -> FitConfig:
         form=Form(**given, ridge=args.ridge, centre=not args.no_centre),
         fixed=args.exponent is not None or args.ridge is not None,
         seed=args.seed,
+        threads=args.threads,
     )
 
 

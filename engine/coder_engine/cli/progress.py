@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -56,6 +56,31 @@ class Progress:
         """Take the line away."""
         if self._stream is not None and self._shown:
             rewrite(self._stream)
+
+
+@contextmanager
+def counting(stream: TextIO | None) -> Iterator[Callable[[int], Callable[[], None]]]:
+    """Progress of images that come in rounds, each with a line of its own.
+
+    The block calls what it gets with how many images come, and what that gives after each of them.
+    """
+    progress = Progress(stream)
+
+    def begin(total: int) -> Callable[[], None]:
+        nonlocal progress
+        progress = Progress(stream)
+
+        def one() -> None:
+            progress.advance(total)
+            if progress.done == total:
+                progress.clear()
+
+        return one
+
+    try:
+        yield begin
+    finally:
+        progress.clear()
 
 
 @contextmanager

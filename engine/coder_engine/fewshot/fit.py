@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.cpus import check_threads
 from coder_engine.engine import Engine
 from coder_engine.errors import DataError, ImageError, WeightsError
 from coder_engine.evaluate.images import find_images
@@ -26,7 +27,8 @@ VIEWS = 8
 _PIXELS_A_BATCH = 32
 
 Say = Callable[[str], None]
-Advance = Callable[[int], object]
+Advance = Callable[[int], Callable[[], object]]
+"""Called with how many images come, gives what is called after each of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class FitConfig:
         views: an image's feature is the mean over this many views, see ``views_of``.
         norm, form: see ``CoderAdapter``.
         fixed: keep the form's exponent and ridge, do not search them.
+        threads: that decode images; None takes as many as there are usable CPUs.
     """
 
     support: Path
@@ -50,9 +53,10 @@ class FitConfig:
     form: Form = field(default_factory=Form)
     fixed: bool = False
     seed: int = 0
+    threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("shots", self.shots), ("views", self.views)):
+        for name, value in (("shots", self.shots), ("views", self.views), ("threads", self.threads)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
 
@@ -89,24 +93,29 @@ def general_texts(weights: Weights) -> NDArray[np.float32]:
 
 
 def fit_engine(
-    engine: Engine, texts: NDArray[np.float32], config: FitConfig, *, say: Say, advance: Advance = lambda total: None
+    engine: Engine,
+    texts: NDArray[np.float32],
+    config: FitConfig,
+    *,
+    say: Say,
+    advance: Advance = lambda total: lambda: None,
 ) -> Fitted:
     """Fit an adapter to an engine's labels; it is not saved. Images that cannot be read are told and left out.
 
     Args:
         texts: W^T, floats [T, D], unit length.
         say: gets what a user should know, a line each.
-        advance: called after each image, with how many there are.
+        advance: called before the support, and again before the validation images.
 
     Raises:
         DataError: no image, or no label, fits.
     """
     paths, ids = _shots(config, engine.labels, say)
-    found = _embed(engine, paths, ids, config.views, config.seed, advance)
+    found = _embed(engine, paths, ids, config, advance)
     _tell_shots(found.labels, engine.labels, say)
     validation, failed = None, found.failed
     if config.val is not None:
-        held = _validation(engine, config.val, set(found.digests), say, advance)
+        held = _validation(engine, config.val, set(found.digests), config, say, advance)
         failed += held.failed
         validation = Validation(features=held.features, labels=held.labels, zero_shot=_zero_shot(engine, held.features))
     search = search_adapter(
@@ -147,11 +156,13 @@ def _tell_shots(ids: NDArray[np.int32], labels: Sequence[str], say: Say) -> None
         say("one image a class: nothing can be held out, so without --val the default parameters are kept")
 
 
-def _validation(engine: Engine, val: Path, support: set[bytes], say: Say, advance: Advance) -> _Images:
+def _validation(
+    engine: Engine, val: Path, support: set[bytes], config: FitConfig, say: Say, advance: Advance
+) -> _Images:
     listed = find_images(val, engine.labels)
     for line in listed.notes():
         say(f"{val}: {line}")
-    found = _embed(engine, listed.paths, np.array(listed.labels, np.int32), 1, 0, advance)
+    found = _embed(engine, listed.paths, np.array(listed.labels, np.int32), replace(config, views=1, seed=0), advance)
     new = np.array([digest not in support for digest in found.digests])
     if not new.any():
         raise DataError(f"{val}: every image is one of the support images; give others")
@@ -161,16 +172,17 @@ def _validation(engine: Engine, val: Path, support: set[bytes], say: Say, advanc
 
 
 def _embed(
-    engine: Engine, paths: Sequence[str], ids: NDArray[np.int32], views: int, seed: int, advance: Advance
+    engine: Engine, paths: Sequence[str], ids: NDArray[np.int32], config: FitConfig, advance: Advance
 ) -> _Images:
     """Features of the images that can be read: means over their views, cut to unit length again."""
+    views, workers = config.views, check_threads(config.threads)
 
     def read(item: tuple[int, str]) -> tuple[bytes, NDArray[np.uint8]] | ImageError:
         number, path = item
         try:
             content = Path(path).read_bytes()
             image = read_rgb(content)
-            pixels = views_of(image, engine.preprocess, views, seed=seed + number)
+            pixels = views_of(image, engine.preprocess, views, seed=config.seed + number)
             return hashlib.sha256(content).digest(), pixels
         except ImageError as err:
             return ImageError(err.kind, f"{path}: {err}")
@@ -182,11 +194,12 @@ def _embed(
     failed: list[ImageError] = []
     parts: list[NDArray[np.float32]] = []
     size = max(1, _PIXELS_A_BATCH // views)
-    with closing(decode_ahead(enumerate(paths), read, workers=2, ahead=2 * size)) as stream:
+    count = advance(len(paths))
+    with closing(decode_ahead(enumerate(paths), read, workers=workers, ahead=2 * size)) as stream:
         for chunk in batches(stream, size):
             good = []
             for (number, _), got in chunk:
-                advance(len(paths))
+                count()
                 if isinstance(got, ImageError):
                     failed.append(got)
                     continue
