@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from coder_engine.errors import ModelError, TextsError
 from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.config import IMPORT, LLM, NO_MODEL, WORDNET, TextsConfig
-from coder_export.generate.draft import KINDS, Draft, check_unedited, open_draft, save_draft
+from coder_export.generate.draft import KINDS, Draft
+from coder_export.generate.draft_folder import check_unedited, open_draft, save_draft
 from coder_export.generate.imports.run import import_all
 from coder_export.generate.llm.run import LlmRun
 from coder_export.generate.lock import locked
@@ -53,7 +54,7 @@ def generate(config: TextsConfig, report: Report) -> Outcome:
 def _generate(config: TextsConfig, labels: tuple[str, ...], kinds: tuple[str, ...], report: Report) -> Outcome:
     if not config.overwrite:
         check_unedited(config.out, kinds)
-    draft = open_draft(config.out, labels, config.domain)
+    draft = open_draft(config.out, labels, config.domain, report.say)
     if config.source == IMPORT:
         missing = import_all(config, draft, report)
     else:
@@ -116,8 +117,8 @@ def _lexical(
     if "synonym" in kinds:
         draft.put("synonym", synonyms, origin)
     if not only_synonyms and "attribute" in kinds:
-        draft.put("attribute", lexicon.attributes(), origin)
-        draft.use_templates(["attribute"], Templates(attribute=EXPERT_TEMPLATES).of_domain(config.domain))
+        templates = Templates(attribute=EXPERT_TEMPLATES).of_domain(config.domain)
+        draft.put("attribute", lexicon.attributes(), origin, templates)
     if not only_synonyms and "analogous" in kinds:
         choose = AnalogueFilter(labels=draft.labels, synonyms=synonyms, space=space, threshold=config.threshold)
         draft.put("analogous", lexicon.analogues(choose, space, config.analogues), origin)

@@ -67,8 +67,7 @@ def _put(draft: Draft, kind: str, sources: list[tuple[Path, TextSet]]) -> None:
         # Sentences that go into different templates: put in here, and kept whole.
         own = [[text for t in textsets for text in _rendered(t, i, kind, draft)] for i in range(len(draft.labels))]
         used = Templates(**{kind: _AS_IT_STANDS})
-    draft.put(kind, [list(dict.fromkeys(texts)) for texts in own], origin)
-    draft.use_templates([kind], used)
+    draft.put(kind, [list(dict.fromkeys(texts)) for texts in own], origin, used)
 
 
 def _rendered(textset: TextSet, label_id: int, kind: str, draft: Draft) -> list[str]:

@@ -17,7 +17,7 @@ from coder_engine.errors import TextsError
 from coder_export.encode import count_tokens
 from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.choose_pairs import affordable, choose_pairs
-from coder_export.generate.config import LLM, TextsConfig
+from coder_export.generate.config import TextsConfig
 from coder_export.generate.draft import ByClass, Draft
 from coder_export.generate.llm.ask import Asker, BudgetSpent
 from coder_export.generate.llm.client import Client
@@ -63,7 +63,7 @@ class LlmRun:
             asker = Asker(
                 client=client,
                 store=store,
-                fits=fits_context(self.draft.templates_for(LLM), self.space),
+                fits=fits_context(self.draft.templates_for(Templates().of_domain(self.draft.domain)), self.space),
                 attempts=self.config.attempts,
                 concurrency=self.config.concurrency,
                 price=self._price,

@@ -96,6 +96,25 @@ def test_no_wordnet_at_all(labels: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         written(labels)
 
 
+def test_wordnet_again_leaves_templates_that_were_changed_by_hand(labels: Path, wordnet_folder: Path) -> None:
+    written(labels)
+    (labels.parent / "out" / "templates.json").write_text('{"attribute": ["{class}: {text}"]}')
+    found = written(labels).textset
+    assert found is not None
+    assert found.templates.attribute == ("{class}: {text}",)
+
+
+def test_texts_that_a_shorter_label_file_leaves_behind_are_told(
+    labels: Path, wordnet_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(labels)
+    labels.write_text("Crane\nquarg\n")
+    found = written(labels, Report(), kinds=("synonym",)).textset
+    assert found is not None
+    assert found.texts[0]["attribute"]
+    assert "1 class of out is not among the labels (winch): 5 texts are left behind" in capsys.readouterr().out
+
+
 # with an LLM
 
 

@@ -11,7 +11,8 @@ import pytest
 from coder_engine.errors import TextsError
 from coder_engine.files import sha256_of
 from coder_export.generate.config import TextsConfig
-from coder_export.generate.draft import Draft, open_draft, save_draft
+from coder_export.generate.draft import Draft
+from coder_export.generate.draft_folder import open_draft, save_draft
 from coder_export.generate.imports.run import import_all
 from coder_export.report import Report
 from coder_export.templates import Templates
@@ -122,6 +123,18 @@ def test_templates_of_an_earlier_import_do_not_stay(write: Any, tmp_path: Path) 
     assert again.templates.attribute == ("{text}",)
     imported(again, write("vcd.json", VCD))
     assert again.templates == Templates()
+
+
+@pytest.mark.parametrize("content", [VCD, CUPL])
+def test_templates_changed_by_hand_stay_when_a_file_is_imported_again(
+    content: object, write: Any, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        draft = open_draft(tmp_path, LABELS, "photo")
+        imported(draft, write("theirs.json", content))
+        save_draft(draft, tmp_path)
+        (tmp_path / "templates.json").write_text('{"attribute": ["{text} ({class})"]}')
+    assert draft.templates.attribute == ("{text} ({class})",)
 
 
 def test_their_labels_in_order(write: Any, tmp_path: Path) -> None:

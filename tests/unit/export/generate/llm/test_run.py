@@ -11,7 +11,8 @@ import pytest
 
 from coder_engine.errors import TextsError
 from coder_export.generate.config import TextsConfig
-from coder_export.generate.draft import Draft, open_draft, save_draft
+from coder_export.generate.draft import Draft
+from coder_export.generate.draft_folder import open_draft, save_draft
 from coder_export.generate.llm.run import LlmRun, fits_context
 from coder_export.generate.pairs import PairChoice
 from coder_export.generate.similarity import TextSpace
@@ -273,8 +274,7 @@ def test_the_models_own_tokenizer_counts(space: TextSpace) -> None:
 
 def test_texts_are_judged_by_the_templates_that_they_go_into(tmp_path: Path) -> None:
     draft = Draft(labels=LABELS)
-    draft.put("attribute", [["a pet"]] * 4, {"expert": "wordnet"})
-    draft.use_templates(["attribute"], Templates(attribute=("{text} " * 30,)))
+    draft.put("attribute", [["a pet"]] * 4, {"expert": "wordnet"}, Templates(attribute=("{text} " * 30,)))
     save_draft(draft, tmp_path)
     with serving() as server:
         draft, missing = run(
