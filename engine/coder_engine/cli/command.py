@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
+from coder_engine import __version__
 from coder_engine.errors import CoderError
 
 OK, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
@@ -19,6 +20,21 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(FAILED, f"{self.prog}: {message}\n")
+
+
+def parser_of(name: str, description: str, *, epilog: str) -> Parser:
+    """The parser of a command, with --version: its epilog stays as it is written, and no option is abbreviated."""
+    parser = Parser(
+        prog=name,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"{name} {__version__}", help="print the version and leave"
+    )
+    return parser
 
 
 def say(name: str, text: str) -> None:

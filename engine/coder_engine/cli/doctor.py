@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from coder_engine import __version__
-from coder_engine.cli.command import OK, Parser, guarded
+from coder_engine.cli.command import OK, guarded, parser_of
 from coder_engine.cli.output import OutputClosed, open_output
 from coder_engine.doctor.engine_file import examine
 from coder_engine.doctor.facts import find_facts
@@ -46,18 +45,12 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="coder-doctor",
-        description="Say what this machine has to run and make engines with, what conflicts, and what to install.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    description = "Say what this machine has to run and make engines with, what conflicts, and what to install."
+    parser = parser_of("coder-doctor", description, epilog=EPILOG)
     add = parser.add_argument
     add("--engine", type=Path, metavar="FILE", help="check this engine, too, and run it once with every backend")
     add("--weights", type=Path, metavar="FILE", help="its weight file (default: the .safetensors beside it)")
     add("--json", action="store_true", help="for programs")
-    add("--version", action="version", version=f"%(prog)s {__version__}", help="print the version and leave")
     return parser
 
 

@@ -6,17 +6,18 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from coder_engine.cli.command import Parser, fraction
-from coder_engine.evaluate import few_shot, zero_shot
+from coder_engine.cli.command import fraction, parser_of, whole
+from coder_engine.cli.engine_options import add_engine_options
+from coder_engine.evaluate.methods import FEW_SHOT, ZERO_SHOT
 from coder_engine.evaluate.tables import FORMATS
 
-METHODS = (*zero_shot.TITLES, *few_shot.TITLES)
+METHODS = (*ZERO_SHOT, *FEW_SHOT)
 
 EPILOG = f"""\
 methods:
-  zero-shot  {", ".join(name for name in zero_shot.TITLES if name != "adapter")}
+  zero-shot  {", ".join(name for name in ZERO_SHOT if name != "adapter")}
   stored     adapter: the one that coder-fit wrote into the weight file
-  few-shot   {", ".join(few_shot.TITLES)}
+  few-shot   {", ".join(FEW_SHOT)}
 
 The stored temperature is in the ECE of the method that the engine answers by, whose scores it was fitted to: adapter
 where there is one, else gated where the weight file has a margin, else coder-star. All other rows are without one.
@@ -52,26 +53,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="coder-eval",
-        description="Measure CLIP, VCD, CODER and few-shot adapters on labelled images, or on features of them.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    description = "Measure CLIP, VCD, CODER and few-shot adapters on labelled images, or on features of them."
+    parser = parser_of("coder-eval", description, epilog=EPILOG)
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="folder of class folders, csv of path,label, or features .npz")
-    add("--engine", type=Path, metavar="FILE", help="engine file that coder-export made")
-    add("--weights", type=Path, metavar="FILE", help="weight file (default: engine's .safetensors)")
     add("--by-order", action="store_true", help="folders in sorted order are the labels in order, as in ImageFolder")
     add("--no-cache", action="store_true", help="neither use nor keep features in the user's cache folder")
+    add_engine_options(parser, required=False)
     _add_measure(parser.add_argument_group("what is measured"))
     _add_few_shot(parser.add_argument_group("few-shot"))
     _add_fits(
         parser.add_argument_group("fitting (DATA is what is fitted on: give validation images, never test images)")
     )
     _add_output(parser.add_argument_group("output"))
-    _add_engine(parser.add_argument_group("engine"))
     return parser
 
 
@@ -83,7 +77,7 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
         "of the method gated: rerank only below this difference of probabilities (default: the weight file's, else 0.2)"
     )
     add("--margin", type=fraction, metavar="M", help=gate)
-    add("--bootstrap", type=_count, default=1000, metavar="N", help="resamples for the intervals (%(default)s)")
+    add("--bootstrap", type=whole, default=1000, metavar="N", help="resamples for the intervals (%(default)s)")
     add("--seed", type=_seed, default=0, metavar="N", help="of resamples, text draws and t-SNE (%(default)s)")
 
 
@@ -91,12 +85,12 @@ def _add_few_shot(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--shots", type=_shots, default=(), metavar="LIST", help="support images a class, such as 1,2,4,8,16")
     add("--support", type=Path, metavar="DATA", help="labelled images to draw support from (.npz: plain features)")
-    add("--seeds", type=_count, default=1, metavar="N", help="support sets drawn for each number (%(default)s)")
+    add("--seeds", type=whole, default=1, metavar="N", help="support sets drawn for each number (%(default)s)")
     val = "labelled images to choose parameters on (default: the .npz's val split, else held-out support)"
     add("--val", type=Path, metavar="DATA", help=val)
     add("--norm", choices=("minmax", "l2", "both"), default="both", help="Norm of Eq. 19 (%(default)s)")
     add("--texts", type=Path, metavar="TEXTS.npz", help="general texts W: every float array [*, D] in it")
-    add("--text-count", type=_count, metavar="N", help="draw only N of the general texts")
+    add("--text-count", type=whole, metavar="N", help="draw only N of the general texts")
     add("--no-zero-shot", action="store_true", help="leave the zero-shot term out of the adapters")
 
 
@@ -117,14 +111,6 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     add("--quiet", "-q", action="store_true", help="only errors on stderr")
 
 
-def _add_engine(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--backend", default="auto", metavar="NAME", help="as coder-infer has it")
-    add("--device", default="auto", metavar="NAME", help="as coder-infer has it")
-    add("--precision", default="auto", metavar="NAME", help="as coder-infer has it")
-    add("--threads", type=_count, metavar="N", help="CPU threads (default: the usable CPUs)")
-
-
 def _methods(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     if unknown := [name for name in names if name not in METHODS]:
@@ -133,17 +119,11 @@ def _methods(text: str) -> tuple[str, ...]:
 
 
 def _shots(text: str) -> tuple[int, ...]:
-    return tuple(sorted({_count(part) for part in text.split(",")}))
+    return tuple(sorted({whole(part) for part in text.split(",")}))
 
 
 def _seed(text: str) -> int:
     most = 2**32 - 1  # scikit-learn's
     if not text.isdecimal() or len(text) > len(str(most)) or int(text) > most:
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {most}, got {text!r}")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be whole numbers, at least 1, got {text!r}")
     return int(text)

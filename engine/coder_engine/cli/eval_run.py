@@ -19,6 +19,7 @@ from coder_engine.evaluate.answers import answers_of, measure
 from coder_engine.evaluate.evaluation import Evaluation, duplicate_notes, evaluate_zero_shot
 from coder_engine.evaluate.few_shot import FewShot
 from coder_engine.evaluate.fitting import fit
+from coder_engine.evaluate.methods import FEW_SHOT, ZERO_SHOT
 from coder_engine.evaluate.tables import render
 from coder_engine.fewshot.adapter import NORMS, ZERO_SHOT_SCALE
 from coder_engine.weights import Weights, update_weights
@@ -83,10 +84,10 @@ def _with_zero_shot(args: argparse.Namespace, opened: Opened, found: Evaluation)
         if opened.class_features is None or "clip" not in (args.methods or ("clip",)):
             return found
         logits = task.test.features @ opened.class_features.T
-        answers = [answers_of(zero_shot.TITLES["clip"], logits, ZERO_SHOT_SCALE)]
+        answers = [answers_of(ZERO_SHOT["clip"], logits, ZERO_SHOT_SCALE)]
         measured = measure(answers, task.test.labels, task.classes, **common)
         return replace(found, answers=tuple(answers), zero_shot=tuple(measured))
-    wanted = [name for name in args.methods or zero_shot.runnable(weights) if name in zero_shot.TITLES]
+    wanted = [name for name in args.methods or zero_shot.runnable(weights) if name in ZERO_SHOT]
     notes = list(found.notes)
     if args.methods is None and weights.texts is None:
         notes.append(
@@ -113,7 +114,7 @@ def _with_zero_shot(args: argparse.Namespace, opened: Opened, found: Evaluation)
 def _few_shot(args: argparse.Namespace, opened: Opened) -> list[FewShot]:
     if not opened.task.supports:
         return []
-    names = [name for name in args.methods or few_shot.TITLES if name in few_shot.TITLES]
+    names = [name for name in args.methods or FEW_SHOT if name in FEW_SHOT]
     if args.methods is None and opened.task.texts is None:
         names = [name for name in names if name not in few_shot.OF_TEXTS]
     norms = NORMS if args.norm == "both" else (args.norm,)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coder_engine.cli.command import OK, SOME_FAILED, Parser, guarded, say
+from coder_engine.cli.command import OK, SOME_FAILED, guarded, parser_of, say
 from coder_engine.cli.engine_options import add_engine_options, open_engine, weights_path
 from coder_engine.cli.progress import counting, terminal
 from coder_engine.errors import CoderError
@@ -81,20 +81,12 @@ def _quiet(text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from coder_engine import __version__
-
-    parser = Parser(
-        prog="coder-fit",
-        description="Fit a few-shot adapter (CODER-Adapter) to a few labelled images, without PyTorch.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    description = "Fit a few-shot adapter (CODER-Adapter) to a few labelled images, without PyTorch."
+    parser = parser_of("coder-fit", description, epilog=EPILOG)
     add = parser.add_argument
     add("--support", required=True, type=Path, metavar="DIR", help="a folder a class, or a csv of path,label")
     add("--val", type=Path, metavar="DIR", help="validation images, never test (default: folds of the support)")
     add("--out", type=Path, metavar="FILE", help="weight file to write (default: the one that was read)")
-    add("--version", action="version", version=f"coder-fit {__version__}")
     add_engine_options(parser)
     _add_method_options(parser.add_argument_group("method"))
     add("--quiet", "-q", action="store_true", help="only errors on stderr")

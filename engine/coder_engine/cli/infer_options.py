@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from coder_engine.cli.command import OK, Parser, fraction, whole
+from coder_engine.cli.command import fraction, parser_of, whole
 from coder_engine.cli.engine_options import add_engine_options
 from coder_engine.cli.formats import FORMATS
 from coder_engine.image_formats import MAX_PIXELS
@@ -23,14 +22,6 @@ examples:
 
 exit codes: 0 all well, 1 the command could not run, 2 some images failed, 130 interrupted
 """
-
-
-class _Version(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from coder_engine import __version__
-
-        print(f"coder-infer {__version__}")
-        parser.exit(OK)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -53,16 +44,10 @@ def _default_format(args: argparse.Namespace) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="coder-infer",
-        description="Classify images with an engine file, without PyTorch.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    description = "Classify images with an engine file, without PyTorch."
+    parser = parser_of("coder-infer", description, epilog=EPILOG)
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help="files, folders, quoted patterns; - for a list on stdin")
-    add("--version", nargs=0, action=_Version, help="print the version and leave")
     rebuild = "first build the .plan anew for this machine, from the .onnx beside it"
     add_engine_options(parser).add_argument("--rebuild", action="store_true", help=rebuild)
     _add_input_options(parser.add_argument_group("images"))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from coder_engine.errors import DataError
 from coder_engine.evaluate.answers import ROUNDS, bootstrap, interval
 from coder_engine.evaluate.labelled import Labelled, check_support
+from coder_engine.evaluate.methods import FEW_SHOT as TITLES
 from coder_engine.evaluate.tip_x import class_means, search_tip_x
 from coder_engine.fewshot import Form, Grid, Spectrum, Validation, search_adapter
 from coder_engine.fewshot.adapter import NORMS, Norm
@@ -25,13 +26,6 @@ Array = NDArray[np.float32]
 ZeroShot = Callable[[Array], Array]
 """Features [B, D] -> zero-shot cosines [B, C]."""
 
-TITLES = {
-    "nearest-mean": "nearest class mean",
-    "tip-adapter": "Tip-Adapter",
-    "tip-x": "TIP-X",
-    "coder-adapter": "CODER-Adapter",
-    "spectral": "spectral",
-}
 OF_TEXTS = ("tip-x", "coder-adapter", "spectral")
 _FORMS = {
     "tip-adapter": Form(exponent=0.0, centre=False, ridge=0.0),

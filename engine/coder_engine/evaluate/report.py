@@ -16,10 +16,10 @@ from coder_engine.errors import ImageError
 from coder_engine.evaluate import plots
 from coder_engine.evaluate.answers import Answers, Measured
 from coder_engine.evaluate.evaluation import Evaluation
+from coder_engine.evaluate.methods import ZERO_SHOT
 from coder_engine.evaluate.project import Projection, project
 from coder_engine.evaluate.reliability import reliability
 from coder_engine.evaluate.tables import MEASURED, curve_rows, few_shot_parts, measured_rows, percent
-from coder_engine.evaluate.zero_shot import TITLES
 from coder_engine.head import Head, Ranking
 from coder_engine.images import read_rgb
 
@@ -87,7 +87,7 @@ def _zero_shot(found: Evaluation) -> str:
         )
         parts.append("<h3>Do the scores mean what they say?</h3>")
         parts.append(_figure(plots.reliability(bins, measured.method, measured.calibration_error), caption))
-    stored = any(one.method == TITLES["adapter"] for one in found.zero_shot)
+    stored = any(one.method == ZERO_SHOT["adapter"] for one in found.zero_shot)
     return _section("Zero-shot, and the stored adapter" if stored else "Zero-shot", parts)
 
 
@@ -148,7 +148,7 @@ def _worst(found: Evaluation) -> str:
     ranking = Head(found.weights).rank(
         found.test.features[rows],
         margin=found.weights.meta.margin if shown.method == found.answered_by else None,
-        rerank=shown.method != TITLES["adapter"],
+        rerank=shown.method != ZERO_SHOT["adapter"],
     )
     cards = [_card(found, shown, int(row), ranking, i) for i, row in enumerate(rows)]
     text = "<p>The wrong answers that were given with the highest scores; wrong labels show up here first.</p>"
@@ -198,7 +198,7 @@ def _notes(found: Evaluation) -> str:
 def _shown(found: Evaluation) -> tuple[Answers, Measured]:
     """The method that classes, scores and errors are shown of: what the engine answers by, else CODER*, else any."""
     names = [one.method for one in found.zero_shot]
-    place = next((names.index(name) for name in (found.answered_by, TITLES["coder-star"]) if name in names), -1)
+    place = next((names.index(name) for name in (found.answered_by, ZERO_SHOT["coder-star"]) if name in names), -1)
     return found.answers[place], found.zero_shot[place]
 
 

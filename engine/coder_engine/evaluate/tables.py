@@ -7,12 +7,14 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from coder_engine.evaluate.answers import Measured
-from coder_engine.evaluate.evaluation import Evaluation
-from coder_engine.evaluate.few_shot import FewShot
-from coder_engine.evaluate.zero_shot import TITLES
+from coder_engine.evaluate.methods import ZERO_SHOT
+
+if TYPE_CHECKING:
+    from coder_engine.evaluate.answers import Measured
+    from coder_engine.evaluate.evaluation import Evaluation
+    from coder_engine.evaluate.few_shot import FewShot
 
 MEASURED = ("top-1", "95 %", "gain", "top-5", "macro", "ECE")
 FORMATS = ("table", "json", "csv")
@@ -70,7 +72,7 @@ def as_csv(found: Evaluation) -> str:
     writer.writeheader()
     for part, rows in (("zero-shot", found.zero_shot), ("texts", found.ablation)):
         for one in rows:
-            own = "adapter" if one.method == TITLES["adapter"] else part
+            own = "adapter" if one.method == ZERO_SHOT["adapter"] else part
             row = {"part": own, "method": one.method, "top1": one.top_one, "top5": one.top_five, "macro": one.macro}
             row |= {"low": one.interval[0], "high": one.interval[1], "gain": one.gain[0]}
             writer.writerow(row | {"calibration_error": one.calibration_error})

@@ -19,6 +19,7 @@ from coder_engine.errors import DataError
 from coder_engine.evaluate.answers import Answers, answers_of, best_first, confidence_of
 from coder_engine.evaluate.blocks import by_blocks, rank_by_blocks
 from coder_engine.evaluate.margin import lead
+from coder_engine.evaluate.methods import ZERO_SHOT as TITLES
 from coder_engine.evaluate.rerank import votes
 from coder_engine.general_texts import KINDS, NAME_KINDS, GeneralTexts
 from coder_engine.head import CANDIDATES, Head, Ranking
@@ -27,19 +28,6 @@ from coder_engine.weights import Weights
 Features = NDArray[np.float32]
 Logits = NDArray[np.float32]
 Ids = NDArray[np.int64]
-
-TITLES = {
-    "clip": "CLIP",
-    "clip-ensemble": "CLIP, ensemble",
-    "vcd": "VCD",
-    "coder": "CODER",
-    "coder-star": "CODER*",
-    "votes": "CODER*, votes",
-    "gated": "CODER*, gated",
-    "adapter": "CODER-Adapter, stored",
-}
-"""By the name an option takes. CODER is stage 1 alone, CODER* both stages, as in the paper's Table 1; the last one is
-what coder-fit wrote into the weight file, over stage 1."""
 
 OF_TEXTS = ("clip", "clip-ensemble", "vcd")
 

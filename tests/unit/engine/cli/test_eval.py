@@ -217,7 +217,7 @@ def test_weights_of_fewer_classes(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["a.npz", "--weights", "w", "--unknown-from", "f"], "--unknown-from reads images: give --engine"),
         (["photos", "--engine", "e", "--shots", "1"], "--shots on images needs --support"),
         (["photos", "--engine", "e", "--support", "s"], "--support needs --shots"),
-        (["a.npz", "--shots", "0"], "must be whole numbers, at least 1, got '0'"),
+        (["a.npz", "--shots", "0"], "must be a whole number, at least 1, got '0'"),
         (["a.npz", "--methods", "clip,zip"], "got 'zip'"),
         (["a.npz", "--false-accepts", "5"], "must be a number from 0 to 1, got '5'"),
         (["a.npz", "--seed", "-1"], "must be a whole number from 0 to 4294967295, got '-1'"),

@@ -19,7 +19,10 @@ def answer(*labels: str, path: str | None = "a.jpg", unknown: bool = False, **sc
     top = tuple(
         Candidate(label=label, score=scores.get(label, 0.5 / 2**n), gap=0.25 * n) for n, label in enumerate(labels)
     )
-    return Prediction(label=labels[0], score=top[0].score, top=top, reranked=bool(scores), path=path, unknown=unknown)
+    changed = bool(scores)
+    return Prediction(
+        label=labels[0], score=top[0].score, top=top, reranked=changed, path=path, unknown=unknown, reordered=changed
+    )
 
 
 CAT = answer("cat", "dog", "fox")

@@ -18,6 +18,7 @@ PARTS = ("coder_engine._kernels", "safetensors", "numpy")
 WORK = {
     "infer": ("a.png", "--engine", "model.onnx"),
     "fit": ("--engine", "model.onnx", "--support", "photos"),
+    "eval": ("photos", "--engine", "model.onnx"),
 }
 
 
