@@ -82,6 +82,8 @@ class ExportConfig:
             raise ValueError(
                 f"standalone graphs run anywhere, so they are fp32; got precision {self.precision!r} with it"
             )
+        if self.standalone and self.engine is not None and self.engine.suffix != ".onnx":
+            raise ValueError(f"a standalone graph is made from an .onnx file, got engine {self.engine}")
         if self.standalone and self.support is not None:
             raise ValueError(
                 f"a standalone graph ranks by texts, it has no few-shot adapter; got support {self.support} with it; "
@@ -91,6 +93,13 @@ class ExportConfig:
     def _check_reuse(self) -> None:
         if self.engine is None:
             return
+        building = ["precision", "tolerance", "min_cosine", "min_agreement", "allow_slow"]
+        building += [] if self.standalone else ["verify_images"]
+        for name in building:
+            if getattr(self, name) != getattr(ExportConfig, name):
+                raise ValueError(
+                    f"{name} is for an engine that is built, and {self.engine} exists; leave one of them out"
+                )
         own = self.engine.with_suffix(".safetensors")
         if self.weights_path.resolve() == own.resolve():
             raise ValueError(f"{self.weights_path}: would replace the engine's own weight file; choose another --out")

@@ -15,6 +15,7 @@ from pathlib import Path
 import onnx
 import torch
 
+from coder_engine.errors import EngineError
 from coder_export.attention import rewritten
 from coder_export.model import ClipModel, quiet
 
@@ -80,13 +81,21 @@ def export_onnx(graph: EngineGraph, path: Path, *, width: int, tower: str) -> li
 
 
 def save_graph(model: onnx.ModelProto, path: Path) -> list[Path]:
-    """Write a graph; returns the files written: weights past protobuf's 2 GB go to a file of their own."""
-    if sum(len(item.raw_data) for item in model.graph.initializer) <= _EXTERNAL_BYTES:
-        onnx.save_model(model, path)
-        return [path]
+    """Write a graph; returns the files written: weights past protobuf's 2 GB go to a file of their own.
+
+    Raises:
+        EngineError: it cannot be written.
+    """
     data = path.with_name(path.name + ".data")
-    onnx.save_model(model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
-    return [path, data]
+    try:
+        if sum(len(item.raw_data) for item in model.graph.initializer) <= _EXTERNAL_BYTES:
+            onnx.save_model(model, path)
+            return [path]
+        onnx.save_model(model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
+        return [path, data]
+    except OSError as err:
+        why = err.strerror or err
+        raise EngineError(f"{path.name}: cannot be written ({why}); free space or choose another --out") from err
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -26,7 +26,7 @@ from coder_export.labels import load_labels
 from coder_export.model import ClipModel, open_model
 from coder_export.narrow import narrow
 from coder_export.onnx_model import EngineGraph, export_onnx
-from coder_export.photographs import photograph_pixels
+from coder_export.photographs import image_files, photograph_pixels
 from coder_export.plan import check_plan, make_plan
 from coder_export.report import Report
 from coder_export.standalone import export_standalone
@@ -37,21 +37,24 @@ _PACKAGES = ("coder-engine", "torch", "open_clip_torch", "onnx", "onnxruntime", 
 
 
 def export(config: ExportConfig, report: Report) -> None:
-    """Run every stage; writes the engine (unless one is reused) and its weight file, both or neither.
+    """Run every stage, and write what is asked for.
+
+    The engine and its weight file (the latter alone where an engine is reused) are moved into place once both are built
+    and checked. A few-shot adapter and a standalone graph are made from these: where one of them fails, the pair stays.
 
     Raises:
-        TextsError, ModelError, EngineError, WeightsError: see the stages; nothing is then written.
+        TextsError, ModelError, EngineError, WeightsError, BackendError, DataError: see the stages.
     """
     labels = load_labels(config.labels)
     textset = choose_texts(config, labels, report)
     generic = None if config.general_texts is None else open_generic(config.general_texts)
-    _check_writable(config)
-    if config.format == "plan":
-        find_builder(config.engine_path, config.trt)
-    if config.support is not None:
-        find_images(config.support, labels)  # a folder that does not fit should not wait for the export
+    _check_paths(config, labels)
+    known = None if config.engine is None else _known(config.engine)
     clip = open_model(config.model, config.pretrained, checkpoint=config.checkpoint, seed=config.seed)
     report.say(f"{clip.name}: " + "; ".join(clip.notes))
+    tower = clip.tower()
+    if known is not None:
+        _check_tower(config.engine_path, known, clip, tower)
     if textset is None:
         textset = names_and_synonyms(labels, clip, report)
         report.say(
@@ -59,12 +62,12 @@ def export(config: ExportConfig, report: Report) -> None:
             f"coder-texts --labels {config.labels} --out texts --llm MODEL writes some; then --texts texts"
         )
     texts = embed_texts(textset, clip, config, report, generic)
-    if config.engine is not None:
-        meta = _reused(config.engine, clip, texts, config)
-        save_weights(config.weights_path, meta, texts.tensors(keep=config.keep_texts))
+    if known is not None:
+        meta = _metadata(clip, texts, config, tower, dict(known.engine_files), known.fidelity)
+        save_weights(config.weights_path, replace(meta, plans=known.plans), texts.tensors(keep=config.keep_texts))
         report.wrote(config.weights_path)
     else:
-        _export_both(config, clip, texts, report)
+        _export_both(config, clip, texts, tower, report)
     if config.support is not None:
         kept = [texts.features] if texts.generic_features is None else [texts.features, texts.generic_features]
         fit_adapter(config, np.concatenate(kept), report)
@@ -75,15 +78,14 @@ def export(config: ExportConfig, report: Report) -> None:
     report.next_command(runs, None if config.engine is None else config.weights_path)
 
 
-def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, report: Report) -> None:
+def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, tower: str, report: Report) -> None:
     """Build in a scratch folder beside the target, verify there, and only then move into place."""
     target = config.engine_path
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
         built = Path(folder) / target.name
         graph = EngineGraph(clip).eval()
-        tower = clip.tower()
         with report.stage("ONNX graph"):
-            files = _written(graph, built, width=texts.features.shape[1], tower=tower)
+            files = export_onnx(graph, built, width=texts.features.shape[1], tower=tower)
         pixels = photograph_pixels(config.verify_images, clip.preprocess)
         with report.stage("fidelity"):
             fidelity = verify(graph, built, pixels, texts.general.bank, tolerance=config.tolerance)
@@ -104,30 +106,6 @@ def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, report: Re
         save_weights(weights, meta, texts.tensors(keep=config.keep_texts))
         placed = [file.replace(target.with_name(file.name)) for file in [*files, weights]]
         report.wrote(*placed)
-
-
-def _written(graph: EngineGraph, path: Path, *, width: int, tower: str) -> list[Path]:
-    try:
-        return export_onnx(graph, path, width=width, tower=tower)
-    except OSError as err:
-        raise EngineError(
-            f"{path.name}: cannot be written ({err.strerror}); free space or choose another --out"
-        ) from err
-
-
-def _reused(engine: Path, clip: ClipModel, texts: Texts, config: ExportConfig) -> Metadata:
-    """Metadata for a further weight file of an engine that exists; refuses an engine of another image tower."""
-    known = load_weights(engine.with_suffix(".safetensors")).meta
-    tower = clip.tower()
-    if known.tower != tower:
-        raise ModelError(
-            f"{engine} was made from {known.model} ({known.pretrained}), got {clip.name} ({clip.pretrained}); "
-            "give the same --model and --pretrained, or leave out --engine to make a new engine"
-        )
-    if sha256_of(engine) not in known.engine_files.values():
-        raise EngineError(f"{engine} and its weight file do not belong together; export the engine again")
-    found = _metadata(clip, texts, config, tower, dict(known.engine_files), known.fidelity)
-    return replace(found, plans=known.plans)
 
 
 def _metadata(
@@ -154,7 +132,54 @@ def _metadata(
     )
 
 
-def _check_writable(config: ExportConfig) -> None:
-    folder = config.weights_path.parent
+def _check_paths(config: ExportConfig, labels: tuple[str, ...]) -> None:
+    """What can be wrong with files and folders should not wait for the stages that take minutes."""
+    _check_writable(config.weights_path.parent)
+    for folder in (config.verify_images, config.calibrate):
+        if folder is not None and not image_files(folder):
+            raise ModelError(f"{folder}: no image in it; give a folder of photographs (sub-folders count)")
+    if config.format == "plan":
+        find_builder(config.engine_path, config.trt)
+    if config.support is not None:
+        find_images(config.support, labels)
+
+
+def _check_writable(folder: Path) -> None:
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder to write to; make it, or choose another --out")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as err:
+        raise ModelError(
+            f"{folder}: cannot be written to ({err.strerror}); free space or choose another --out"
+        ) from err
+
+
+def _known(engine: Path) -> Metadata:
+    """What the weight file of an engine that exists says of it."""
+    known = load_weights(engine.with_suffix(".safetensors")).meta
+    if not engine.is_file():
+        raise EngineError(f"{engine}: no such engine file; give one that coder-export made")
+    if sha256_of(engine) not in known.engine_files.values():
+        raise EngineError(f"{engine} and its weight file do not belong together; export the engine again")
+    return known
+
+
+def _check_tower(engine: Path, known: Metadata, clip: ClipModel, tower: str) -> None:
+    """Refuse an engine of another image tower than the model's."""
+    if known.tower == tower:
+        return
+    if (known.model, known.pretrained) != (clip.name, clip.pretrained):
+        raise ModelError(
+            f"{engine} was made from {known.model} ({known.pretrained}), got {clip.name} ({clip.pretrained}); "
+            "give the same --model and --pretrained, or leave out --engine to make a new engine"
+        )
+    # The tower's hash has the layers as the libraries print them, so that QuickGELU and GELU differ.
+    then = {name: known.versions.get(name, "none") for name in ("torch", "open_clip_torch")}
+    changed = [f"{name} {old}, here {version(name)}" for name, old in then.items() if old != version(name)]
+    library = f", or by another library: {'; '.join(changed)}" if changed else ""
+    raise ModelError(
+        f"{engine} was made from other weights of {clip.name} ({clip.pretrained}) than these{library}; "
+        "give those (--checkpoint, --seed), or leave out --engine to make a new engine"
+    )

@@ -30,7 +30,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from coder_engine.errors import EngineError, WeightsError
+from coder_engine.errors import WeightsError
 from coder_engine.head import CANDIDATES
 from coder_engine.metadata import Metadata
 from coder_engine.weights import Weights, load_weights
@@ -67,12 +67,7 @@ def export_standalone(engine: Path, weights: Path, path: Path, pixels: NDArray[n
 
 def write_standalone(engine: onnx.ModelProto, weights: Weights, path: Path) -> list[Path]:
     """Write the standalone graph; returns the files written (past 2 GB its tensors get a file of their own)."""
-    try:
-        return save_graph(build_standalone(engine, weights), path)
-    except OSError as err:
-        raise EngineError(
-            f"{path.name}: cannot be written ({err.strerror}); free space or choose another --out"
-        ) from err
+    return save_graph(build_standalone(engine, weights), path)
 
 
 def build_standalone(engine: onnx.ModelProto, weights: Weights) -> onnx.ModelProto:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("open_clip")
 
 from coder_engine import Engine, EngineError, ModelError, TextsError, WeightsError
-from coder_engine.weights import check_belongs, load_weights
+from coder_engine.weights import check_belongs, load_weights, save_weights
 from coder_export.config import ExportConfig
 from coder_export.pipeline import export
 from coder_export.report import Report
@@ -118,8 +122,63 @@ def test_a_reader_that_stops_leaves_a_pair_that_belongs_together(
 
 def test_engine_of_another_model_is_refused_by_name(tiny: Path, tmp_path: Path) -> None:
     labels = write_labels(tmp_path, "ship", "cat")
-    with pytest.raises(ModelError, match=r"made from coder-tiny \(cifar10\), got coder-tiny \(random\)"):
+    with pytest.raises(ModelError, match=r"made from coder-tiny \(cifar10\), got coder-tiny \(random\); give the same"):
         export(config(tmp_path, labels, engine=tiny, pretrained="random"), Report(quiet=True))
+
+
+def test_an_engine_of_the_same_name_and_other_weights(tiny: Path, tmp_path: Path) -> None:
+    labels, engine = write_labels(tmp_path, "ship", "cat"), tmp_path / "old.onnx"
+    shutil.copy(tiny, engine)
+    weights = load_weights(tiny.with_suffix(".safetensors"))
+    for versions, said in (
+        (weights.meta.versions, "from other weights of coder-tiny \\(cifar10\\) than these"),
+        ({**weights.meta.versions, "torch": "1.0"}, "or by another library: torch 1.0, here [2-9]"),
+    ):
+        meta = dataclasses.replace(weights.meta, tower="other", versions=versions)
+        tensors = {name: value for name, value in vars(weights).items() if isinstance(value, np.ndarray)}
+        save_weights(engine.with_suffix(".safetensors"), meta, tensors)
+        with pytest.raises(ModelError, match=said):
+            export(config(tmp_path, labels, engine=engine), Report(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"verify_images": Path("nodir")}, ModelError, "nodir: no such folder"),
+        ({"verify_images": Path("empty")}, ModelError, "empty: no image in it; give a folder of photographs"),
+        ({"precision": "int8", "calibrate": Path("nodir")}, ModelError, "nodir: no such folder"),
+        ({"precision": "int8", "calibrate": Path("empty")}, ModelError, "empty: no image in it"),
+        ({"engine": Path("no.onnx")}, WeightsError, r"no\.safetensors: no such weight file"),
+        ({"engine": Path("edited.onnx")}, EngineError, "do not belong together"),
+        ({"checkpoint": Path("no.pt")}, ModelError, r"no\.pt: no such checkpoint file"),
+        ({"out": Path("sealed/m")}, ModelError, r"sealed: cannot be written to \(.*\); free space or choose another"),
+    ],
+)
+def test_wrong_paths_are_told_before_the_work(
+    tiny: Path,
+    tmp_path: Path,
+    labels_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, object],
+    error: type[Exception],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("empty", "sealed"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "edited.onnx").write_bytes(tiny.read_bytes() + b"\0")
+    shutil.copy(tiny.with_suffix(".safetensors"), tmp_path / "edited.safetensors")
+    real = tempfile.TemporaryFile
+
+    def scratch(**at: Any) -> Any:
+        if Path(at["dir"]).name == "sealed":  # root may write anywhere
+            raise PermissionError(13, "Permission denied")
+        return real(**at)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", scratch)
+    monkeypatch.setattr("coder_export.pipeline.embed_texts", lambda *_: pytest.fail("texts were encoded"))
+    with pytest.raises(error, match=said):
+        export(config(tmp_path, labels_file, **options), Report(quiet=True))
 
 
 def test_fidelity_gate_refuses_and_leaves_nothing(tmp_path: Path, labels_file: Path) -> None:

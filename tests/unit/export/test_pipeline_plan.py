@@ -48,7 +48,7 @@ def exported(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         shutil.copy(tiny, path)
         return [path]
 
-    monkeypatch.setattr(pipeline, "_written", written)
+    monkeypatch.setattr(pipeline, "export_onnx", written)
 
 
 @pytest.mark.usefixtures("exported")
