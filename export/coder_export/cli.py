@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from coder_engine import __version__
 from coder_engine.cli.command import OK, Parser, guarded
 from coder_engine.cli.output import silence
 from coder_engine.errors import CoderError
@@ -75,10 +74,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="coder-export", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--version", action="version", version=f"coder-export {__version__}")
+    parser = Parser("coder-export", __doc__ or "", epilog=_EXAMPLES)
     parser.add_argument("--list-models", action="store_true", help="print the names that --model takes, and exit")
     _add_model_options(parser.add_argument_group("model"))
     _add_text_options(parser.add_argument_group("texts"))

@@ -59,6 +59,13 @@ def test_bad_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str], content:
         (("--model", "ViT-B/61"), "no model is called"),
         (("--texts", "nowhere"), "neither a folder nor a shipped text set"),
         (("--pretrained", "opnai"), "no pretrained tag or file"),
+        (("--pretrained", "random", "--checkpoint", "x.pt"), "random weights come from no file, got checkpoint x.pt"),
+        (("--engine", "e.onnx", "--precision", "fp16"), "precision is for an engine that is built, and e.onnx exists"),
+        (("--engine", "e.onnx", "--tolerance", "0.5"), "tolerance is for an engine that is built, and e.onnx exists"),
+        (("--engine", "e.onnx", "--min-cosine", "0.5"), "min_cosine is for an engine that is built"),
+        (("--engine", "e.onnx", "--min-agreement", "0.5"), "min_agreement is for an engine that is built"),
+        (("--engine", "e.onnx", "--verify-images", "p"), "verify_images is for an engine that is built"),
+        (("--engine", "e.plan", "--standalone"), "a standalone graph is made from an .onnx file, got engine e.plan"),
         (("--engine", "nowhere.onnx"), "nowhere.safetensors: no such weight file"),
     ],
 )
@@ -136,7 +143,7 @@ from coder_export.cli import main
 def waiting(*_, **__):
     print("waiting", flush=True)
     time.sleep(60)
-pipeline.export_onnx = pipeline._written = waiting
+pipeline.export_onnx = waiting
 sys.exit(main(sys.argv[1:]))
 """
 
