@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TextIO
 
-from coder_engine import __version__
+from coder_engine.cli.command import OK, SOME_FAILED, guarded, parser_of
+from coder_engine.cli.output import silence
 from coder_engine.errors import CoderError
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.draft import KINDS
@@ -34,28 +35,29 @@ examples:
   coder-texts show birds --class wren
 """
 _EXIT = "exit codes: 0 done, 1 could not run, 2 done but something is missing, 130 interrupted (replies are kept)"
+_CHECK_EXIT = "exit codes: 0 nothing is wrong, 1 could not run, 2 something is"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code: 0 done, 1 could not, 2 done with holes, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
-    commands = {"check": _check, "show": _show}
+    command = {"check": _check, "show": _show}.get(argv[0] if argv else "")
+    kept = "interrupted; replies are kept, the same command goes on from them"
+    return guarded(
+        "coder-texts", lambda: _run(command, argv[1:]) if command else _run(_generate, argv), interrupted=kept
+    )
+
+
+def _run(command: Callable[[list[str]], int], argv: list[str]) -> int:
+    """A command's exit code; whatever stops it becomes a CoderError."""
     try:
-        if argv[:1] and argv[0] in commands:
-            return commands[argv[0]](argv[1:])
-        return _generate(argv)
-    except (CoderError, ValueError) as err:
-        return _failed(str(err))
+        return command(argv)
     except ImportError as err:
-        return _failed(f"{err}; install what writes texts: pip install 'coder-engine[texts,cpu]'")
-    except BrokenPipeError:  # the reader, `head` or a pager, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise CoderError(f"{err}; install what writes texts: pip install 'coder-engine[texts,cpu]'") from err
+    except ValueError as err:
+        raise CoderError(str(err)) from err
     except OSError as err:
-        return _failed(f"{err.filename or 'text set'}: {err.strerror}")
-    except KeyboardInterrupt:
-        print("coder-texts: interrupted; replies are kept, the same command goes on from them", file=sys.stderr)
-        return 130
+        raise CoderError(f"{err.filename or 'text set'}: {err.strerror}") from err
 
 
 def _generate(argv: list[str]) -> int:
@@ -64,35 +66,35 @@ def _generate(argv: list[str]) -> int:
     config = TextsConfig(**{**args, "imports": tuple(args["imports"])})
     # Imported late: torch takes seconds, and --help and wrong arguments should not.
     from coder_export.generate.generator import generate
+    from coder_export.generate.patience import PatientReport
     from coder_export.generate.summary import missing, summary
-    from coder_export.report import Report
 
-    report = Report(quiet=quiet)
+    report = PatientReport(quiet=quiet)
     outcome = generate(config, report)
     if outcome.textset is None:
-        return 0
+        return OK
     for line in summary(outcome.textset, config.out):
         report.say(line)
     if not outcome.missing:
-        return 0
-    print("\n".join(missing(outcome.missing, config.out)), file=sys.stderr)
-    return 2
+        return OK
+    _print("\n".join(missing(outcome.missing, config.out)), sys.stderr)
+    return SOME_FAILED
 
 
 def _check(argv: list[str]) -> int:
-    parser = _Parser(prog="coder-texts check", description="What a text set has, and what is wrong with it.")
+    parser = parser_of("coder-texts check", "What a text set has, and what is wrong with it.", epilog=_CHECK_EXIT)
     parser.add_argument("textset", metavar="DIR|NAME", help="a text set's folder, or a shipped one's name")
     parser.add_argument("--json", action="store_true", help="everything, for machines")
     args = parser.parse_args(argv)
     from coder_export.generate.summary import check_file
 
     found = check_file(args.textset)
-    print(json.dumps(found.to_json(), ensure_ascii=False, indent=2) if args.json else found.table())
-    return 0 if found.ok else 2
+    _print(json.dumps(found.to_json(), ensure_ascii=False, indent=2) if args.json else found.table(), sys.stdout)
+    return OK if found.ok else SOME_FAILED
 
 
 def _show(argv: list[str]) -> int:
-    parser = _Parser(prog="coder-texts show", description="All texts of one class.")
+    parser = parser_of("coder-texts show", "All texts of one class.", epilog="")
     parser.add_argument("textset", metavar="DIR|NAME", help="a text set's folder, or a shipped one's name")
     parser.add_argument("--class", dest="label", required=True, metavar="X", help="the class")
     parser.add_argument("--json", action="store_true", help="for machines")
@@ -101,35 +103,23 @@ def _show(argv: list[str]) -> int:
     from coder_export.shipped import open_textset
 
     textset = open_textset(args.textset)
-    if args.json:
-        print(json.dumps(class_json(textset, args.label), ensure_ascii=False, indent=2))
-    else:
-        print(show_class(textset, args.label))
-    return 0
+    data = class_json(textset, args.label)
+    _print(json.dumps(data, ensure_ascii=False, indent=2) if args.json else show_class(textset, args.label), sys.stdout)
+    return OK
 
 
-class _Parser(argparse.ArgumentParser):
-    """Wrong usage ends in 1: 2, argparse's own, says here that something is missing."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(1, f"{self.prog}: {message}\n")
-
-
-def _failed(message: str) -> int:
-    print(f"coder-texts: {message}", file=sys.stderr)
-    return 1
+def _print(text: str, stream: TextIO) -> None:
+    """As far as anybody reads it: ``head`` or a pager may have seen enough."""
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        silence(stream)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="coder-texts",
-        description=f"{__doc__} Also: coder-texts check DIR, coder-texts show DIR --class X.",
-        epilog=_EXAMPLES + "\n" + _EXIT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    description = f"{__doc__} Also: coder-texts check DIR, coder-texts show DIR --class X."
+    parser = parser_of("coder-texts", description, epilog=f"{_EXAMPLES}\n{_EXIT}")
     add = parser.add_argument
-    add("--version", action="version", version=f"coder-texts {__version__}")
     add("--labels", type=Path, required=True, metavar="FILE", help="one class name a line")
     add("--out", type=Path, required=True, metavar="DIR", help="the text set; what it holds of other kinds stays")
     add("--quiet", action="store_true", help="print errors only")
@@ -143,21 +133,21 @@ def _parser() -> argparse.ArgumentParser:
 def _add_what(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--kinds", type=_kinds, metavar="K,...", help=f"of {', '.join(KINDS)} (default: all that the expert can)")
-    add("--domain", default="photo", metavar="TEXT", help='what the pictures are, "satellite photo" (default: photo)')
+    domain = 'what the pictures are, "satellite photo" (default: %(default)s)'
+    add("--domain", default=TextsConfig.domain, metavar="TEXT", help=domain)
     pairs = "all, none, top:K (the K nearest of each class), seen:FOLDER (default: all up to 20 classes, else top:8)"
     add("--pairs", type=_pairs, metavar="WHICH", help=pairs)
     add("--max-pairs", type=int, metavar="N", help="the N most needed pairs at most")
-    add("--attributes", type=int, default=8, metavar="N", help="attribute texts a class (default: 8)")
-    add("--analogues", type=int, default=6, metavar="N", help="analogous classes a class (default: 6)")
-    add("--pair-texts", type=int, default=4, metavar="N", help="texts of each class of a pair (default: 4)")
+    _number(group, "--attributes", "attribute texts a class")
+    _number(group, "--analogues", "analogous classes a class")
+    _number(group, "--pair-texts", "texts of each class of a pair")
     add("--overwrite", action="store_true", help="replace texts written or changed by hand, too")
     add("--dry-run", action="store_true", help="say what would be asked and cost, and stop")
 
 
 def _add_expert(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--llm", metavar="MODEL", help="ask this model")
-    add("--expert", choices=("llm", "wordnet"), help="default: llm where --llm is given, else wordnet")
+    add("--llm", metavar="MODEL", help="ask this model; without one, WordNet writes the texts")
     files = "texts of VCD, CuPL or CODER, or WaffleCLIP's words; may be given again"
     add("--import", dest="imports", type=Path, action="append", default=[], metavar="FILE", help=files)
     add("--import-form", choices=FORMS, help="what the files are (default: seen from their content)")
@@ -168,21 +158,30 @@ def _add_expert(group: argparse._ArgumentGroup) -> None:
 def _add_server(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--base-url", metavar="URL", help="any server with OpenAI's protocol (default: OPENAI_BASE_URL, else OpenAI)")
-    add("--budget", type=_budget, default=10.0, metavar="USD", help="most dollars to spend, or none (default: 10)")
+    budget = "most dollars to spend, or none (default: %(default)g)"
+    add("--budget", type=_budget, default=TextsConfig.budget, metavar="USD", help=budget)
     add("--prices", type=Path, metavar="FILE", help='{"model": [$/M prompt tokens, $/M completion tokens]}')
-    add("--concurrency", type=int, default=16, metavar="N", help="calls at once (default: 16)")
-    add("--timeout", type=float, default=120.0, metavar="S", help="seconds a call may take (default: 120)")
-    add("--tries", type=int, default=8, metavar="N", help="tries a call, where the server fails (default: 8)")
-    add("--attempts", type=int, default=3, metavar="N", help="replies a question, where they are bad (default: 3)")
+    _number(group, "--concurrency", "calls at once")
+    _number(group, "--timeout", "seconds a call may take", kind=float, metavar="S")
+    _number(group, "--tries", "tries a call, where the server fails")
+    _number(group, "--attempts", "replies a question, where they are bad")
 
 
 def _add_clip(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    model = "judges analogues, senses and nearest pairs; 'none' goes without (default: ViT-B/16)"
-    add("--model", default="ViT-B/16", metavar="NAME", help=model)
+    model = "judges analogues, senses and nearest pairs; 'none' goes without (default: %(default)s)"
+    add("--model", default=TextsConfig.model, metavar="NAME", help=model)
     add("--pretrained", metavar="TAG|FILE", help="as for coder-export")
     add("--checkpoint", type=Path, metavar="FILE", help="as for coder-export")
-    add("--threshold", type=float, default=0.9, metavar="X", help="cosine above which an analogue is another class")
+    _number(group, "--threshold", "cosine above which an analogue is another class", kind=float, metavar="X")
+
+
+def _number(
+    group: argparse._ArgumentGroup, option: str, what: str, *, kind: Callable[[str], float] = int, metavar: str = "N"
+) -> None:
+    """An option with the default of its field in TextsConfig."""
+    default = getattr(TextsConfig, option.removeprefix("--").replace("-", "_"))
+    group.add_argument(option, type=kind, default=default, metavar=metavar, help=f"{what} (default: {default:g})")
 
 
 def _kinds(text: str) -> tuple[str, ...]:

@@ -29,7 +29,6 @@ class TextsConfig:
     dry_run: bool = False
     # experts
     llm: str | None = None
-    expert: str | None = None
     imports: tuple[Path, ...] = ()
     import_form: str | None = None
     import_labels: Path | None = None
@@ -80,12 +79,8 @@ class TextsConfig:
                 raise ValueError(f"kinds are {', '.join(KINDS)}, got {kind!r}")
 
     def _check_experts(self) -> None:
-        if self.expert not in (None, LLM, WORDNET):
-            raise ValueError(f"expert must be {LLM} or {WORDNET}, got {self.expert!r}")
-        if self.expert == LLM and self.llm is None:
-            raise ValueError("expert llm needs the name of a model: --llm MODEL")
-        if self.imports and (self.llm or self.expert):
-            raise ValueError("an import takes no expert: import first, then run again with --kinds for what is missing")
+        if self.imports and self.llm:
+            raise ValueError("an import asks no LLM: import first, then run again with --kinds for what is missing")
         if not self.imports and (self.import_form or self.import_labels):
             raise ValueError("import_form and import_labels say how a file is read: give it, too (--import FILE)")
 
@@ -94,4 +89,4 @@ class TextsConfig:
         """Who writes the texts: "llm", "wordnet" or "import"."""
         if self.imports:
             return IMPORT
-        return self.expert or (LLM if self.llm else WORDNET)
+        return LLM if self.llm else WORDNET

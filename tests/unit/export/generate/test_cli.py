@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from coder_export.generate.cli import main
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.pairs import PairChoice
 from coder_export.textset import TextSet
-from coder_export.textset_file import save_textset
+from coder_export.textset_file import load_textset, save_textset
 from llm_server import serving
 
 Capture = pytest.CaptureFixture[str]
@@ -87,7 +89,7 @@ def test_version(capsys: Capture) -> None:
     ("argv", "said"),
     [
         ((), "the following arguments are required: --labels, --out"),
-        (("--labels", "a", "--out", "b", "--expert", "oracle"), "argument --expert: invalid choice"),
+        (("--labels", "a", "--out", "b", "--expert", "wordnet"), "unrecognized arguments: --expert"),
         (("--labels", "a", "--out", "b", "--pairs", "few"), "--pairs takes all, none, top:K (K = 1, 2, ...) or seen:"),
         (("--labels", "a", "--out", "b", "--budget", "lots"), "--budget: wanted dollars or none, got 'lots'"),
         (("--labels", "a", "--out", "b", "--timeout", "long"), "argument --timeout: invalid float value: 'long'"),
@@ -107,8 +109,7 @@ def test_wrong_usage_is_no_hole(argv: tuple[str, ...], said: str, capsys: Captur
         (("--kinds", "attribute,hats"), "kinds are attribute, analogous, synonym, pair, got 'hats'"),
         (("--kinds", ","), "kinds names none"),
         (("--budget", "0"), "budget must be more than 0 dollars"),
-        (("--expert", "llm"), "expert llm needs the name of a model: --llm MODEL"),
-        (("--llm", "m", "--import", "a"), "an import takes no expert"),
+        (("--llm", "m", "--import", "a"), "an import asks no LLM"),
         (("--kinds", "pair"), "pair texts need an LLM"),
         (("--llm", "gpt-5"), "OPENAI_API_KEY is not set"),
         (("--llm", "m"), "OPENAI_API_KEY is not set"),
@@ -134,13 +135,13 @@ def test_all_options_reach_the_run(labels: Path, monkeypatch: pytest.MonkeyPatch
         generator, "generate", lambda config, report: seen.append(config) or generator.Outcome(textset=None)
     )
     words = """--kinds pair,attribute --domain sketch --pairs top:3 --max-pairs 9 --attributes 1 --analogues 2
-        --pair-texts 3 --overwrite --dry-run --llm m --expert llm --base-url http://x --budget none --prices p
+        --pair-texts 3 --overwrite --dry-run --llm m --base-url http://x --budget none --prices p
         --concurrency 4 --timeout 5 --tries 6 --attempts 7 --pretrained t --checkpoint c --threshold 0.5"""
     assert run(capsys, *arguments(labels, *words.split())) == (0, "", "")
     wanted: dict[str, Any] = {
         "kinds": ("pair", "attribute"), "domain": "sketch", "pairs": PairChoice(how="top", nearest=3), "max_pairs": 9,
         "attributes": 1, "analogues": 2, "pair_texts": 3, "overwrite": True, "dry_run": True, "llm": "m",
-        "expert": "llm", "base_url": "http://x", "budget": None, "prices": Path("p"), "concurrency": 4, "timeout": 5.0,
+        "base_url": "http://x", "budget": None, "prices": Path("p"), "concurrency": 4, "timeout": 5.0,
         "tries": 6, "attempts": 7, "model": "none", "pretrained": "t", "checkpoint": Path("c"), "threshold": 0.5,
     }  # fmt: skip
     assert seen == [TextsConfig(labels=labels, out=labels.parent / "out", **wanted)]
@@ -255,10 +256,35 @@ def test_no_such_class(animals: Path, capsys: Capture) -> None:
     assert "has no class 'Elks'; did you mean 'elk'?" in err
 
 
-def test_a_reader_that_has_seen_enough(animals: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
-    def gone(*args: object, **options: object) -> None:
-        raise BrokenPipeError
+# output that nobody reads
 
-    monkeypatch.setattr("builtins.print", gone)
-    monkeypatch.setattr("os.dup2", lambda *args: None)
-    assert main(["show", str(animals), "--class", "cat"]) == 0
+
+def unread(*argv: object, stderr: bool = False) -> tuple[int, str]:
+    """Exit code and errors of a command whose reader has gone: ``coder-texts ... | true``."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "coder_export.generate.cli", *map(str, argv)]
+    try:
+        done = subprocess.run(command, stdout=write, stderr=write if stderr else subprocess.PIPE, text=True)
+    finally:
+        os.close(write)
+    return done.returncode, done.stderr or ""
+
+
+@pytest.mark.parametrize("command", [("check",), ("check", "--json"), ("show", "--class", "cat")])
+def test_a_reader_that_has_seen_enough(command: tuple[str, ...], animals: Path) -> None:
+    assert unread(command[0], animals, *command[1:]) == (0, "")
+
+
+def test_a_check_that_nobody_reads_still_tells_of_faults(animals: Path) -> None:
+    (animals / "pairs.jsonl").write_text('{"class": "cat", "other": "elk", "text": "its size"}\n')
+    assert unread("check", animals) == (2, "")
+
+
+@pytest.mark.parametrize("stderr", [False, True])
+def test_a_run_that_nobody_reads_writes_its_set(stderr: bool, labels: Path) -> None:
+    (labels.parent / "theirs.json").write_text('{"crane": ["a long arm"]}')
+    code, err = unread(*arguments(labels, "--import", labels.parent / "theirs.json"), stderr=stderr)
+    out = labels.parent / "out"
+    assert (code, err) == (2, "" if stderr else f"missing in {out}:\n  winch: nothing in theirs.json\n")
+    assert load_textset(out).texts[0] == {"attribute": ("a long arm",)}

@@ -20,8 +20,6 @@ def config(**options: Any) -> TextsConfig:
     [
         ({}, "wordnet"),
         ({"llm": "m"}, "llm"),
-        ({"llm": "m", "expert": "llm"}, "llm"),
-        ({"llm": "m", "expert": "wordnet"}, "wordnet"),
         ({"imports": (Path("a.json"),)}, "import"),
     ],
 )
@@ -54,10 +52,7 @@ def test_numbers_below_one(name: str, value: int) -> None:
         ({"domain": "{class} photo"}, "domain must be plain words without braces, got '{class} photo'"),
         ({"kinds": ("attribute", "name")}, "kinds are attribute, analogous, synonym, pair, got 'name'"),
         ({"kinds": ()}, "kinds names none; kinds are attribute, analogous, synonym, pair"),
-        ({"expert": "oracle"}, "expert must be llm or wordnet, got 'oracle'"),
-        ({"expert": "llm"}, "expert llm needs the name of a model: --llm MODEL"),
-        ({"imports": (Path("a"),), "llm": "m"}, "an import takes no expert: import first, then run again with --kinds"),
-        ({"imports": (Path("a"),), "expert": "wordnet"}, "an import takes no expert: import first"),
+        ({"imports": (Path("a"),), "llm": "m"}, "an import asks no LLM: import first, then run again with --kinds"),
         ({"import_form": "vcd"}, "import_form and import_labels say how a file is read: give it, too (--import FILE)"),
         ({"import_labels": Path("a")}, "import_form and import_labels say how a file is read"),
     ],
