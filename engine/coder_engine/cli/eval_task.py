@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,13 @@ from coder_engine.cli.progress import counting, terminal
 from coder_engine.cpus import check_threads
 from coder_engine.engine import Engine
 from coder_engine.errors import CoderError, DataError
+from coder_engine.evaluate.blocks import by_blocks
 from coder_engine.evaluate.cache import FeatureCache, features_folder
 from coder_engine.evaluate.feature_file import FeatureFile, draw_texts, load_features, load_texts
-from coder_engine.evaluate.few_shot import Task, ZeroShot, sample_support
+from coder_engine.evaluate.few_shot import Task, ZeroShot
 from coder_engine.evaluate.images_source import Advance, ImageSource
 from coder_engine.evaluate.labelled import Labelled, check_classes, check_width
+from coder_engine.evaluate.support import sample_support
 from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE
 from coder_engine.head import Head
 from coder_engine.weights import Weights, load_weights
@@ -182,7 +185,7 @@ def _stage_one(weights: Weights, threads: int) -> ZeroShot:
     """o of Eq. 8 in the place of the zero-shot cosines, so that Eq. 20's 100 becomes the model's logit scale."""
     head = Head(weights, threads=threads)
     factor = np.float32(weights.meta.logit_scale / ZERO_SHOT_SCALE)
-    return lambda features: factor * head.rank(features, rerank=False).logits
+    return partial(by_blocks, lambda features: factor * head.rank(features, rerank=False).logits)
 
 
 def _cosines(class_features: NDArray[np.float32] | None) -> ZeroShot | None:

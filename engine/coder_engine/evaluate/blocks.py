@@ -21,14 +21,15 @@ def by_blocks(run: Callable[..., NDArray[Any]], rows: NDArray[Any], *others: NDA
         rows: one array [B, ...].
         others: more of as many rows; None is passed on as it is.
     """
-    parts = [run(rows[own], *(None if one is None else one[own] for one in others)) for own in _blocks(len(rows))]
+    parts = [run(rows[own], *(None if one is None else one[own] for one in others)) for own in blocks(len(rows))]
     return np.concatenate(parts)
 
 
 def rank_by_blocks(rank: Callable[[NDArray[np.float32]], Ranking], features: NDArray[np.float32]) -> Ranking:
     """The ranking of features [B, D], B at least 1, by a head's ``rank``."""
-    return joined([rank(features[own]) for own in _blocks(len(features))])
+    return joined([rank(features[own]) for own in blocks(len(features))])
 
 
-def _blocks(count: int) -> Iterator[slice]:
+def blocks(count: int) -> Iterator[slice]:
+    """``BLOCK`` rows of ``count`` at a time."""
     return (slice(start, start + BLOCK) for start in range(0, count, BLOCK))

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.errors import DataError
-from coder_engine.evaluate.labelled import Labelled, check_classes, check_support, check_width, labelled, unit_rows
+from coder_engine.evaluate.labelled import Labelled, check_classes, check_width, labelled, unit_rows
+from coder_engine.evaluate.support import check_support
 
 _SUPPORT = re.compile(r"support(\d+)_features")
 _LAYOUT = "{val,test}_features and _labels, support{M}_features and _labels, or features and labels"

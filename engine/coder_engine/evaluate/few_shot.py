@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from coder_engine.errors import DataError
 from coder_engine.evaluate.answers import ROUNDS, bootstrap, interval
-from coder_engine.evaluate.labelled import Labelled, check_support
+from coder_engine.evaluate.blocks import by_blocks
+from coder_engine.evaluate.labelled import Labelled
 from coder_engine.evaluate.methods import FEW_SHOT as TITLES
+from coder_engine.evaluate.support import check_support, hold_out
 from coder_engine.evaluate.tip_x import class_means, search_tip_x
 from coder_engine.fewshot import Form, Grid, Spectrum, Validation, search_adapter
 from coder_engine.fewshot.adapter import NORMS, Norm
@@ -164,33 +166,6 @@ def answers_with(name: str, norm: str, support: Labelled, task: Task) -> tuple[N
     return logits.argmax(axis=1), chosen
 
 
-def sample_support(
-    labels: Sequence[int] | NDArray[np.int64], names: Sequence[str], shots: int, *, seed: int
-) -> list[int]:
-    """Rows of ``shots`` random images of each class. More shots of one seed contain the fewer, so curves are nested.
-
-    Args:
-        labels: class ids of the images to draw from.
-        names: of the C classes.
-        shots: images a class.
-        seed: of the draw.
-
-    Raises:
-        DataError: a class has fewer images.
-    """
-    rng = np.random.default_rng(seed)
-    ids = np.asarray(labels)
-    rows: list[int] = []
-    for label, name in enumerate(names):
-        own = np.flatnonzero(ids == label)
-        if len(own) < shots:
-            raise DataError(
-                f"class {name!r} has {len(own)} support images, {shots} shots need {shots}; add images or lower --shots"
-            )
-        rows += rng.permutation(own)[:shots].tolist()
-    return rows
-
-
 def _one(name: str, norm: str, shots: int, supports: Sequence[Labelled], task: Task, rounds: int, seed: int) -> FewShot:
     runs = [answers_with(name, norm, support, task) for support in supports]
     right = np.stack([answers == task.test.labels for answers, _ in runs]).astype(np.float64)
@@ -232,14 +207,14 @@ def _adapter(name: str, norm: str, support: Labelled, task: Task) -> tuple[Array
         "exponent": adapter.form.exponent,
         "ridge": adapter.form.ridge,
     }
-    return adapter.logits(task.test.features, task.test_cosines), chosen
+    return by_blocks(adapter.logits, task.test.features, task.test_cosines), chosen
 
 
 def _tip_x(support: Labelled, task: Task) -> tuple[Array, Mapping[str, Any]]:
     texts = task.texts
     if texts is None:
         raise DataError("TIP-X needs general texts; give --texts TEXTS.npz")
-    val, kept = (task.val, support) if task.val is not None else _hold_out(support)
+    val, kept = (task.val, support) if task.val is not None else hold_out(support)
     zero_shot = task.val_cosines
     if task.zero_shot is not None and val is not task.val:  # held out of the support
         zero_shot = task.zero_shot(val.features)
@@ -248,14 +223,4 @@ def _tip_x(support: Labelled, task: Task) -> tuple[Array, Mapping[str, Any]]:
     )
     chosen_on = "validation" if task.val is not None else "defaults" if kept is support else "held-out support"
     chosen = {"chosen_on": chosen_on, "alpha": found.alpha, "beta": found.beta, "gamma": found.gamma}
-    return found.with_support(support).logits(task.test.features, task.test_cosines), chosen
-
-
-def _hold_out(support: Labelled) -> tuple[Labelled, Labelled]:
-    """(held out, kept): the last image of each class that has several; the support itself twice where none has."""
-    last = {int(label): row for row, label in enumerate(support.labels)}
-    several = np.bincount(support.labels) > 1
-    held = np.array([row for label, row in last.items() if several[label]], np.int64)
-    if not len(held):
-        return support, support
-    return support.take(held), support.take(np.setdiff1d(np.arange(len(support)), held))
+    return by_blocks(found.with_support(support).logits, task.test.features, task.test_cosines), chosen

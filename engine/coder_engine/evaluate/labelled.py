@@ -14,8 +14,6 @@ from coder_engine.errors import DataError
 MOST_CLASSES = 100_000
 """Several times the classes of any data set. A higher label is a mistake, and there are arrays [C] by the highest."""
 
-_SHOWN = 5
-
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
@@ -126,22 +124,6 @@ def check_classes(data: Labelled, classes: int, *, where: str) -> None:
         )
 
 
-def check_support(support: Labelled, classes: int, *, where: str, shots: int | None = None) -> None:
-    """Refuse a support set that leaves a class empty, or gives some classes more images than others.
-
-    Raises:
-        DataError: a label is out of range, a class has no image, or not exactly ``shots`` where that is given.
-    """
-    check_classes(support, classes, where=where)
-    counts = np.bincount(support.labels, minlength=classes)
-    if (empty := counts == 0).any():
-        raise DataError(f"{where}: no support image for {_some(np.flatnonzero(empty))}; every class needs one")
-    wanted = int(counts[0]) if shots is None else shots
-    if (off := counts != wanted).any():
-        got = ", ".join(f"class {i} {counts[i]}" for i in np.flatnonzero(off)[:_SHOWN])
-        raise DataError(f"{where}: wanted {wanted} support images a class, got {got}; give every class as many")
-
-
 def shared_images(one: Labelled, other: Labelled) -> list[tuple[int, int]]:
     """(row of ``one``, row of ``other``) of images that are in both, by hash: the first such row of ``other``."""
     places = {digest: row for row, digest in reversed(list(enumerate(other.digests)))}
@@ -151,8 +133,3 @@ def shared_images(one: Labelled, other: Labelled) -> list[tuple[int, int]]:
 def _rows(bad: NDArray[np.bool_]) -> str:
     found = np.flatnonzero(bad)
     return f"{len(found):,} of {len(bad):,} rows (the first is row {found[0]})"
-
-
-def _some(ids: NDArray[np.int64]) -> str:
-    shown = ", ".join(str(i) for i in ids[:_SHOWN])
-    return f"{len(ids):,} classes ({shown}{', ...' if len(ids) > _SHOWN else ''})"

@@ -11,12 +11,15 @@ they come from the images that the parameters are chosen on, so that an answer d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.evaluate.blocks import blocks, by_blocks
 from coder_engine.evaluate.labelled import Labelled
 from coder_engine.fewshot.search import BETAS
 
@@ -29,17 +32,11 @@ GAMMAS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _SCALE = 100.0
 
 
-def log_signatures(features: Array, texts: Array, temperature: float = SIGNATURE_TEMPERATURE) -> Array:
+def log_signatures(features: Array, texts: Array) -> Array:
     """log softmax(x W / temperature): features [B, D], texts [T, D] -> [B, T]."""
-    scaled = features @ texts.T / temperature
+    scaled = features @ texts.T / SIGNATURE_TEMPERATURE
     scaled -= scaled.max(axis=1, keepdims=True)
     return np.asarray(scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True)))
-
-
-def divergences(one: Array, other: Array) -> Array:
-    """KL(p || q) = sum p (log p - log q) of every pair: log p [B, T], log q [N, T] -> [B, N]."""
-    p = np.exp(one)
-    return np.asarray((p * one).sum(axis=1, keepdims=True) - p @ other.T)
 
 
 def class_means(support: Array, labels: Ids, classes: int) -> Array:
@@ -51,7 +48,7 @@ def class_means(support: Array, labels: Ids, classes: int) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class TipX:
-    """TIP-X with its parameters.
+    """TIP-X with its parameters. Give it features by blocks: it holds several arrays [B, NM] and [B, T].
 
     Attributes:
         support: float32 [NM, D], and ``one_hot`` [NM, C] of its labels.
@@ -70,9 +67,19 @@ class TipX:
 
     def logits(self, features: Array, zero_shot: Array | None = None) -> Array:
         """Features [B, D], zero-shot cosines [B, C] or None -> [B, C]."""
-        cosines, far = relations(features, self.support, self.texts)
-        cache = _cache(cosines, self.beta) @ self.one_hot
-        return _sum(self.alpha * cache + self.gamma * self.alike(far), zero_shot)
+        cache = _cache(features @ self.support.T, self.beta) @ self.one_hot
+        return _sum(self.alpha * cache + self.gamma * self.alike(self.divergences(features)), zero_shot)
+
+    def divergences(self, features: Array) -> Array:
+        """KL(p || q) = sum p (log p - log q) of every query and support image: features [B, D] -> [B, NM]."""
+        log_p = log_signatures(features, self.texts)
+        p = np.exp(log_p)
+        return np.asarray((p * log_p).sum(axis=1, keepdims=True) - p @ self._signatures.T)
+
+    @cached_property
+    def _signatures(self) -> Array:
+        """log q of the support, [NM, T]."""
+        return by_blocks(lambda rows: log_signatures(rows, self.texts), self.support)
 
     def alike(self, far: Array) -> Array:
         """psi(-KL) L: divergences [B, NM] -> [B, C]."""
@@ -98,27 +105,42 @@ def search_tip_x(
         zero_shot: cosines of ``val`` [V, C]; without them alpha stays 1, since only its ratio to gamma counts.
         search: False keeps the parameters at their defaults.
     """
-    cosines, far = relations(val.features, support.features, texts)
-    spread = (float(far.min()), float(far.max()), float(cosines.min()), float(cosines.max()))
     one_hot = np.eye(classes, dtype=np.float32)[support.labels]
-    first = TipX(support=support.features, one_hot=one_hot, texts=texts, spread=spread)
+    first = TipX(support=support.features, one_hot=one_hot, texts=texts, spread=(0.0, 1.0, 0.0, 1.0))
+    first = replace(first, spread=_spread(first, val.features))
     if not search:
         return first
-    alike = first.alike(far)
-    best, chosen = -1.0, first
-    for beta in BETAS:
-        cache = _cache(cosines, beta) @ one_hot
-        for alpha, gamma in product((1.0,) if zero_shot is None else ALPHAS, GAMMAS):
+    alphas = (1.0,) if zero_shot is None else ALPHAS
+    right = np.zeros((len(BETAS), len(alphas), len(GAMMAS)), np.int64)
+    for own in blocks(len(val)):
+        cosines = None if zero_shot is None else zero_shot[own]
+        right += _right(first, alphas, val.features[own], val.labels[own], cosines)
+    b, a, g = np.unravel_index(right.argmax(), right.shape)
+    return replace(first, alpha=alphas[a], beta=BETAS[b], gamma=GAMMAS[g])
+
+
+def _spread(tip: TipX, features: Array) -> tuple[float, float, float, float]:
+    """Lowest and highest divergence, lowest and highest cosine of features [V, D] with the support."""
+    ranges = []
+    for own in blocks(len(features)):
+        both = (tip.divergences(features[own]), features[own] @ tip.support.T)
+        ranges.append([bound for array in both for bound in (float(array.min()), float(array.max()))])
+    low, high, least, most = zip(*ranges, strict=True)
+    return min(low), max(high), min(least), max(most)
+
+
+def _right(
+    tip: TipX, alphas: Sequence[float], features: Array, labels: Ids, zero_shot: Array | None
+) -> NDArray[np.int64]:
+    """Right answers of every beta, alpha and gamma on some images, [betas, alphas, gammas]."""
+    cosines, alike = features @ tip.support.T, tip.alike(tip.divergences(features))
+    right = np.zeros((len(BETAS), len(alphas), len(GAMMAS)), np.int64)
+    for b, beta in enumerate(BETAS):
+        cache = _cache(cosines, beta) @ tip.one_hot
+        for (a, alpha), (g, gamma) in product(enumerate(alphas), enumerate(GAMMAS)):
             logits = _sum(alpha * cache + gamma * alike, zero_shot)
-            accuracy = float((logits.argmax(axis=1) == val.labels).mean())
-            if accuracy > best:
-                best, chosen = accuracy, replace(first, alpha=alpha, beta=beta, gamma=gamma)
-    return chosen
-
-
-def relations(features: Array, support: Array, texts: Array) -> tuple[Array, Array]:
-    """Cosines and divergences of every image [B, D] and support image [NM, D]: [B, NM] each."""
-    return features @ support.T, divergences(log_signatures(features, texts), log_signatures(support, texts))
+            right[b, a, g] = (logits.argmax(axis=1) == labels).sum()
+    return right
 
 
 def _cache(cosines: Array, beta: float) -> Array:

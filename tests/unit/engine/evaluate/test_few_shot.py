@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +11,15 @@ from numpy.testing import assert_allclose
 
 import reference
 from coder_engine.errors import DataError
-from coder_engine.evaluate.few_shot import TITLES, FewShot, Task, answers_with, few_shot, sample_support
+from coder_engine.evaluate import blocks
+from coder_engine.evaluate.few_shot import TITLES, FewShot, Task, answers_with, few_shot
+from coder_engine.evaluate.tip_x import TipX
+from coder_engine.fewshot import CoderAdapter
 from helpers_evaluate import clusters
 from parity.cases import unit_rows
 
 TEXTS = unit_rows(np.random.default_rng(5), 40, 16).astype(np.float32)
 CLASSES = 5
-NAMES = ("cat", "dog", "elk")
 
 
 def task(**changes: object) -> Task:
@@ -130,19 +133,6 @@ def test_support_that_lacks_a_class_or_is_unequal() -> None:
         few_shot(("tip-adapter",), task(classes=4))
 
 
-def test_samples_are_of_each_class_nested_and_by_seed() -> None:
-    labels = np.repeat(np.arange(3), 10)
-    one, four = (sample_support(labels, NAMES, shots, seed=0) for shots in (1, 4))
-    assert [labels[row] for row in four] == [0] * 4 + [1] * 4 + [2] * 4
-    assert len(set(four)) == 12
-    assert set(one) <= set(four)
-    assert four != sample_support(labels, NAMES, 4, seed=1)
-    with pytest.raises(
-        DataError, match="class 'cat' has 10 support images, 11 shots need 11; add images or lower --shots"
-    ):
-        sample_support(labels, NAMES, 11, seed=0)
-
-
 def test_a_table_cell_tells_the_spread_over_seeds() -> None:
     one = FewShot(method="m", norm="", shots=1, by_seed=(0.8,), interval=(0.7, 0.9), chosen=({},))
     assert one.short() == "80.0"
@@ -155,3 +145,22 @@ def test_progress_is_told() -> None:
     few_shot(("tip-adapter", "tip-x"), task(), norms=("l2",), rounds=5, advance=said.append)
     assert said[0] == "Tip-Adapter, l2, 1 shots"
     assert len(said) == 6
+
+
+@pytest.mark.parametrize("name", list(TITLES))
+def test_test_images_are_taken_by_blocks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = task(zero_shot=cosines)
+    whole, _ = answers_with(name, "minmax", given.supports[4][0], given)
+    seen: list[int] = []
+    for kind in (CoderAdapter, TipX):
+        inner = kind.logits
+
+        def logits(self: Any, features: np.ndarray, zero_shot: Any, inner: Any = inner) -> np.ndarray:
+            seen.append(len(features))
+            return np.asarray(inner(self, features, zero_shot))
+
+        monkeypatch.setattr(kind, "logits", logits)
+    monkeypatch.setattr(blocks, "BLOCK", 7)
+    answers, _ = answers_with(name, "minmax", given.supports[4][0], given)
+    assert (answers == whole).all()
+    assert name == "nearest-mean" or max(seen) == 7

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from coder_engine.errors import DataError
-from coder_engine.evaluate.labelled import check_classes, check_support, check_width, labelled, shared_images, unit_rows
+from coder_engine.evaluate.labelled import check_classes, check_width, labelled, shared_images, unit_rows
 
 ROWS = np.array([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]], np.float16)
 
@@ -52,24 +52,6 @@ def test_width_and_classes() -> None:
     check_classes(found, 3, where="here")
     with pytest.raises(DataError, match="here: labels must be class ids, 0 to 1, got 2"):
         check_classes(found, 2, where="here")
-
-
-@pytest.mark.parametrize(
-    ("labels", "classes", "shots", "message"),
-    [
-        ([0, 0, 1], 3, None, r"here: no support image for 1 classes \(2\); every class needs one"),
-        ([0, 0, 1], 2, None, "wanted 2 support images a class, got class 1 1"),
-        ([0, 1, 2], 3, 2, "wanted 2 support images a class, got class 0 1, class 1 1, class 2 1"),
-        ([0, 1, 4], 3, None, "labels must be class ids, 0 to 2, got 4"),
-    ],
-)
-def test_support_that_does_not_fit(labels: list[int], classes: int, shots: int | None, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        check_support(labelled(ROWS, np.array(labels), where="here"), classes, where="here", shots=shots)
-
-
-def test_one_image_a_class_is_a_support() -> None:
-    check_support(labelled(ROWS, np.array([0, 1, 2]), where="here"), 3, where="here", shots=1)
 
 
 def test_shared_images_are_found_by_hash() -> None:

@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import reference
-from coder_engine.evaluate.tip_x import TipX, class_means, divergences, log_signatures, search_tip_x
+from coder_engine.evaluate import blocks
+from coder_engine.evaluate.tip_x import TipX, class_means, search_tip_x
 from helpers_evaluate import clusters
 from parity.cases import unit_rows
 
@@ -21,7 +22,9 @@ def signature(x: np.ndarray) -> np.ndarray:
 
 
 def test_divergences_are_kl_of_softmaxed_text_cosines() -> None:
-    got = divergences(log_signatures(QUERIES.features, TEXTS), log_signatures(SUPPORT.features, TEXTS))
+    one_hot = np.eye(4, dtype=np.float32)[SUPPORT.labels]
+    tip = TipX(support=SUPPORT.features, one_hot=one_hot, texts=TEXTS, spread=(0, 1, 0, 1))
+    got = tip.divergences(QUERIES.features)
     wanted = [
         [np.sum(signature(x) * np.log(signature(x) / signature(f))) for f in SUPPORT.features.astype(np.float64)]
         for x in QUERIES.features.astype(np.float64)
@@ -55,6 +58,16 @@ def test_the_search_takes_the_best_on_validation() -> None:
     assert chosen >= (default.logits(noisy.features).argmax(axis=1) == noisy.labels).mean()
     assert (default.alpha, default.beta, default.gamma) == (1.0, 5.5, 1.0)
     assert found.alpha == 1.0  # without a zero-shot term only its ratio to gamma counts
+
+
+def test_blocks_change_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy = clusters(4, 40, seed=3, noise=0.6)
+    zero_shot = noisy.features @ TEXTS[:4].T
+    whole = search_tip_x(SUPPORT, noisy, TEXTS, classes=4, zero_shot=zero_shot)
+    monkeypatch.setattr(blocks, "BLOCK", 7)
+    found = search_tip_x(SUPPORT, noisy, TEXTS, classes=4, zero_shot=zero_shot)
+    assert (found.alpha, found.beta, found.gamma) == (whole.alpha, whole.beta, whole.gamma)
+    assert_allclose(found.spread, whole.spread, atol=1e-6)
 
 
 def test_a_harmful_zero_shot_term_is_outvoted() -> None:
