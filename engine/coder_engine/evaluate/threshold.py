@@ -39,21 +39,6 @@ class Threshold:
 
 
 def choose_threshold(in_scores: ArrayLike, out_scores: ArrayLike, false_accepts: float, *, data: str) -> Threshold:
-    """:func:`threshold_for` with its record; ``data`` is a content hash of the images."""
-    threshold, accepted = threshold_for(in_scores, out_scores, false_accepts)
-    outside = np.asarray(out_scores, np.float64)
-    return Threshold(
-        unknown_below=threshold,
-        false_accepts=false_accepts,
-        accepted_in=accepted,
-        accepted_out=float((outside >= threshold).mean()),
-        images_in=len(np.asarray(in_scores)),
-        images_out=len(outside),
-        data=data,
-    )
-
-
-def threshold_for(in_scores: ArrayLike, out_scores: ArrayLike, false_accepts: float = 0.05) -> tuple[float, float]:
     """The least threshold on scores, to six digits, that accepts at most a share of the out-of-set images.
 
     An image is accepted where its score is at least the threshold, as ``unknown_below`` has it.
@@ -62,23 +47,32 @@ def threshold_for(in_scores: ArrayLike, out_scores: ArrayLike, false_accepts: fl
         in_scores: [N], scores of images of the classes.
         out_scores: [M], scores of images of anything else.
         false_accepts: the share of ``out_scores`` that may be accepted, 0 to 1.
-
-    Returns:
-        (threshold, 0 to 1; the share of ``in_scores`` it accepts).
+        data: a content hash of the images, for the record.
 
     Raises:
         ValueError: an argument is out of range or empty, or no threshold is high enough, since too many of
             ``out_scores`` are 1.
     """
-    inside, outside = (
-        _checked_scores(given, name) for given, name in ((in_scores, "in_scores"), (out_scores, "out_scores"))
-    )
+    inside, outside = _checked_scores(in_scores, "in_scores"), _checked_scores(out_scores, "out_scores")
     if not 0 <= false_accepts <= 1:
         raise ValueError(f"false_accepts must be a share, 0 to 1, got {false_accepts}")
+    threshold = _least(outside, false_accepts)
+    return Threshold(
+        unknown_below=threshold,
+        false_accepts=false_accepts,
+        accepted_in=float((inside >= threshold).mean()),
+        accepted_out=float((outside >= threshold).mean()),
+        images_in=len(inside),
+        images_out=len(outside),
+        data=data,
+    )
+
+
+def _least(outside: NDArray[np.float64], false_accepts: float) -> float:
     count = len(outside)
     allowed = int((np.arange(1, count + 1) / count <= false_accepts).sum())
     if allowed == count:
-        return 0.0, 1.0
+        return 0.0
     barred = float(np.sort(outside)[count - 1 - allowed])  # the best score that must not pass
     threshold = (math.floor(barred * _STEPS) + 2) / _STEPS
     if threshold > 1:
@@ -87,7 +81,7 @@ def threshold_for(in_scores: ArrayLike, out_scores: ArrayLike, false_accepts: fl
             f"no threshold keeps false accepts at {false_accepts}: {sure} of {count} out-of-set images score "
             f"{barred:.6f} or more; fit a temperature first, or allow more"
         )
-    return threshold, float((inside >= threshold).mean())
+    return threshold
 
 
 def _checked_scores(given: ArrayLike, name: str) -> NDArray[np.float64]:
