@@ -21,7 +21,7 @@ from coder_engine.backends.pool import Pool
 from coder_engine.backends.tensorrt_ranker import TensorRtRanker
 from coder_engine.backends.tensorrt_worker import Download, OpenPlan, Worker
 from coder_engine.errors import BackendError, EngineError
-from coder_engine.plans.library import Log, open_library, title_of, uncollected
+from coder_engine.plans.library import Log, load_plan, open_library, title_of
 from coder_engine.plans.record import SUFFIX, PlanRecord, check_gpu, library_of, rebuild_hint, record_of
 from coder_engine.weights import Weights
 
@@ -70,9 +70,7 @@ class TensorRt(Backend):
             )
 
     def _deserialized(self, trt: ModuleType, log: Log, cuda: Cuda) -> OpenPlan:
-        with uncollected():
-            runtime = trt.Runtime(log.logger)
-            engine = runtime.deserialize_cuda_engine(self._path.read_bytes())
+        engine = load_plan(trt, log, self._path.read_bytes())
         if engine is None:
             library = title_of(trt.__name__, trt.__version__)
             raise EngineError(f"{self._path}: {library} does not load it ({log.take()}); {rebuild_hint(self._path)}")

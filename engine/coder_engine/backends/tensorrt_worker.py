@@ -21,7 +21,7 @@ from coder_engine.backends.available import first_line
 from coder_engine.backends.buckets import bucket_of
 from coder_engine.backends.cuda_memory import Cuda, DeviceMemory, Graph, Mirrored, OutOfDeviceMemory, Stream
 from coder_engine.errors import BackendError
-from coder_engine.plans.library import Log, uncollected
+from coder_engine.plans.library import Log, exclusive
 
 _NO_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "alloc_failed")
 
@@ -51,7 +51,7 @@ class OpenPlan:
         Raises:
             OutOfDeviceMemory, BackendError: the library makes none.
         """
-        with uncollected():
+        with exclusive():
             return self._context()
 
     def _context(self) -> Any:

@@ -17,7 +17,7 @@ from coder_engine.backends.cuda_driver import Gpu, first_gpu
 from coder_engine.caches import cache_folder
 from coder_engine.errors import EngineError
 from coder_engine.files import replacing, sha256_of
-from coder_engine.plans.library import Log, open_library, title_of, uncollected
+from coder_engine.plans.library import Log, exclusive, open_library, title_of
 from coder_engine.plans.progress import OnProgress, monitor
 from coder_engine.plans.record import SUFFIX, PlanRecord
 
@@ -58,7 +58,7 @@ def build_plan(
     if not 1 <= max_batch <= LARGEST_BATCH:
         raise ValueError(f"max_batch must be from 1 to {LARGEST_BATCH}, got {max_batch}")
     trt, gpu = find_builder(graph, library)
-    with uncollected():
+    with exclusive():
         serialized = _build(trt, gpu, graph, max_batch, progress)
     with replacing(plan) as scratch:
         scratch.write_bytes(memoryview(serialized))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, RLock
 from types import ModuleType
 from typing import Any
 
@@ -57,20 +58,42 @@ class _Pause:
 
 
 _pause = _Pause()
+_one_at_a_time = RLock()
+_runtimes: list[Any] = []
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Without Python's garbage collector, for calls of the library that may log.
-
-    The library logs while it holds a lock that freeing a builder or a runtime takes, too. Were one of those garbage in
-    a reference cycle and the collector to run in the logger, or in another thread meanwhile, all would wait for ever.
-    """
+    """Without Python's garbage collector, which might free anything in the middle of what the block does."""
     _pause.enter()
     try:
         yield
     finally:
         _pause.leave()
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """For calls of the library that may log, and for freeing what it made: one thread at a time, and no collector.
+
+    The library logs while it holds a lock that freeing a builder or a runtime takes, too; our logger needs Python's lock,
+    which whoever frees holds. Were one freed in another thread meanwhile, or by the collector, all would wait for ever.
+    What the block's own calls made is freed before it ends, even what an error's traceback would keep.
+    """
+    with _one_at_a_time, uncollected():
+        try:
+            yield
+        except BaseException as err:
+            traceback.clear_frames(err.__traceback__)
+            raise
+
+
+def load_plan(trt: ModuleType, log: Log, content: bytes) -> Any:
+    """The plan in GPU memory; None where the library does not load it."""
+    with exclusive():
+        runtime = trt.Runtime(log.logger)
+        _runtimes.append(runtime)  # for good: it would be freed with the plan, and nobody knows when; see exclusive
+        return runtime.deserialize_cuda_engine(content)
 
 
 class Log:

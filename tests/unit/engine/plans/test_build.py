@@ -21,7 +21,7 @@ from coder_engine.errors import EngineError
 from coder_engine.files import sha256_of
 from coder_engine.plans import build as module
 from coder_engine.plans.build import build_plan, find_builder, parse, profiles
-from coder_engine.plans.library import LIBRARIES, Log, open_library, uncollected
+from coder_engine.plans.library import LIBRARIES, Log, exclusive, open_library, uncollected
 from helpers_driver import Driver
 from helpers_engine import HEIGHT, WIDTH, D, write
 
@@ -212,6 +212,42 @@ build.Log = Collecting
 build.build_plan(Path(sys.argv[1]), Path(sys.argv[1]).with_suffix(".plan"), precision="fp32", library="tensorrt_rtx")
 """
     subprocess.run([sys.executable, "-c", code, str(graph)], check=True, timeout=120)
+
+
+def test_threads_that_build_do_not_lock_each_other(graph: Path) -> None:
+    """One frees a builder while another's logs; likewise a lock for ever."""
+    code = """
+import sys, threading
+from pathlib import Path
+from coder_engine.plans.build import build_plan
+from coder_engine.plans.library import Log, exclusive, open_library
+
+def build():
+    for _ in range(20):
+        build_plan(graph, graph.with_suffix(".plan"), precision="fp32", library="tensorrt_rtx")
+
+trt, graph = open_library("tensorrt_rtx"), Path(sys.argv[1])
+log, thread = Log(trt), threading.Thread(target=build)
+thread.start()
+while thread.is_alive():
+    with exclusive():
+        trt.Builder(log.logger)
+"""
+    subprocess.run([sys.executable, "-c", code, str(graph)], check=True, timeout=120)
+
+
+def test_an_error_keeps_nothing_that_the_library_made() -> None:
+    kept: list[weakref.ref[Any]] = []
+
+    def fail() -> None:
+        made = {1}
+        kept.append(weakref.ref(made))
+        raise EngineError("does not build")
+
+    with pytest.raises(EngineError, match="does not build") as caught, exclusive():
+        fail()
+    assert caught.value.__traceback__ is not None
+    assert kept[0]() is None
 
 
 # TensorRT, by the same interface; only what is asked of it
