@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +19,12 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: the folder cannot be written, or the disk is full; ``path`` is then as it was.
     """
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-    scratch.touch(exist_ok=False)  # with the permissions that any new file gets, where mkstemp makes it private
+    scratch.touch(exist_ok=False)
+    mode = stat.S_IMODE(scratch.stat().st_mode)  # as any new file gets it
     try:
         yield scratch
         _sync(scratch)
+        scratch.chmod(mode)  # safetensors puts a private file of its own in the place of the one it is given
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)

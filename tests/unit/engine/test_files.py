@@ -75,6 +75,10 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path, mask: int, mode: 
     with replacing(tmp_path / "a.bin") as scratch:
         scratch.write_bytes(b"new")
     assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == mode
+    with replacing(tmp_path / "b.bin") as scratch:  # by a library that makes a private file and renames it
+        (tmp_path / "private").touch(mode=0o600)
+        (tmp_path / "private").replace(scratch)
+    assert stat.S_IMODE((tmp_path / "b.bin").stat().st_mode) == mode
     assert os.umask(mask) == mask
 
 
