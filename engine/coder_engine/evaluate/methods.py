@@ -12,8 +12,8 @@ ZERO_SHOT = {
     "gated": "CODER*, gated",
     "adapter": "CODER-Adapter, stored",
 }
-"""CODER is stage 1 alone, CODER* both stages, as in the paper's Table 1; the last one is
-what coder-fit wrote into the weight file, over stage 1."""
+"""CODER is stage 1 alone, CODER* both stages, as in the paper's Table 1; the last one is what coder-fit wrote into the
+weight file, over stage 1."""
 
 FEW_SHOT = {
     "nearest-mean": "nearest class mean",

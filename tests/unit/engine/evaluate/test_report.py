@@ -25,6 +25,7 @@ from coder_engine.evaluate.project import project
 from coder_engine.evaluate.reliability import reliability
 from coder_engine.evaluate.report import render_report
 from coder_engine.evaluate.tables import as_csv, as_json, as_table, columns, percent, render
+from coder_engine.fewshot import CoderAdapter
 from helpers_evaluate import images_of, label_set
 
 pytest.importorskip("matplotlib", reason="the [eval] extra is not installed")
@@ -120,6 +121,23 @@ def test_the_report_has_the_numbers(found: Evaluation) -> None:
     wrong = found.answers[2].first != found.test.labels
     assert text.count('class="card"') == min(12, wrong.sum()) > 0
     assert re.search(r"<li>(beats|loses to) class \d [+-]0\.\d{4}</li>", text)
+
+
+def test_a_stored_adapter_is_what_the_report_shows_and_it_has_no_duels(found: Evaluation, tmp_path: Path) -> None:
+    assert found.weights is not None
+    support = found.test.take(np.arange(24))
+    adapter = CoderAdapter.fit(support.features, support.labels, np.asarray(found.texts), classes=7, alpha=20.0)
+    weights = adapter.save(found.weights.path, out=tmp_path / "fitted.safetensors")
+    result = evaluate_zero_shot(("coder-star", "adapter"), found.test, weights, margin=0.2, rounds=50)
+    assert result.answered_by == "CODER-Adapter, stored"
+    fitted = replace(found, weights=weights, texts=None, **vars(result))  # no texts, no t-SNE
+    text = render_report(fitted)
+    assert "<h2>Zero-shot, and the stored adapter</h2>" in text
+    assert "Reliability of CODER-Adapter, stored" in text
+    assert text.count('class="card"') == min(12, (result.answers[1].first != found.test.labels).sum()) > 0
+    assert not re.search(r"<li>(beats|loses to)", text)
+    rows = list(csv.DictReader(io.StringIO(as_csv(fitted))))
+    assert [row["part"] for row in rows[:2]] == ["zero-shot", "adapter"]
 
 
 def test_the_report_of_features_alone(found: Evaluation) -> None:
