@@ -112,14 +112,14 @@ def fold(name: str) -> str:
 
 
 def image_files(folder: Path) -> list[str]:
-    """The images anywhere below ``folder``, hidden ones left out, in sorted order.
+    """The images anywhere below ``folder``, hidden ones left out, in sorted order; none where it is no folder.
 
     Raises:
         DataError: a folder cannot be read; its images would be missed in silence.
     """
     found = []
     with _readable(folder):
-        for where, names, files in os.walk(folder, onerror=_refuse):
+        for where, names, files in os.walk(folder, onerror=_refuse) if folder.is_dir() else ():
             names[:] = [name for name in names if not name.startswith(".")]  # walk goes into those left
             found += [Path(where, name) for name in files if not name.startswith(".")]
         return [str(path) for path in sorted(found) if path.suffix.lower() in SUFFIXES and path.is_file()]

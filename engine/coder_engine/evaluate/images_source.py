@@ -75,9 +75,9 @@ class ImageSource:
         """Features [N, D] of every image below a folder.
 
         Raises:
-            DataError: there is none.
+            DataError: there is none, or a folder cannot be read.
         """
-        paths = image_files(folder) if folder.is_dir() else []
+        paths = image_files(folder)
         if not paths:
             raise DataError(f"{folder}: no folder with images; give one of images that are of none of the classes")
         return self._embed(paths, [0] * len(paths)).data.features

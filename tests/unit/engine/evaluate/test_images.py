@@ -141,3 +141,13 @@ def test_a_locked_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "open", locked)
     with pytest.raises(DataError, match=r"list\.csv: cannot be read \(Permission denied\)"):
         find_images(tmp_path / "list.csv", LABELS)
+
+
+def test_a_folder_below_a_locked_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(path: Path, **options: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", locked)
+    for search in (image_files, partial(find_images, labels=LABELS)):
+        with pytest.raises(DataError, match=r"photos: cannot be read \(Permission denied\)"):
+            search(tmp_path / "photos")
