@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from coder_engine.backends.available import first_line
 from coder_engine.errors import ModelError
 
 State = dict[str, torch.Tensor]
@@ -43,21 +43,13 @@ def read_checkpoint(path: Path) -> tuple[State, str]:
         ModelError: the file is damaged, of another kind, or holds more than tensors.
     """
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else _read_pt(path)
-    except (
-        SafetensorError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        EOFError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as err:
+        read = load_file(path) if path.suffix == ".safetensors" else _read_pt(path)
+    except Exception as err:  # a damaged or crafted pickle can raise whatever it likes
         raise ModelError(
-            f"{path}: no readable checkpoint ({_first_line(err)}); give a .safetensors file, or a .pt of tensors only"
+            f"{path}: no readable checkpoint ({first_line(err)}); give a .safetensors file, or a .pt of tensors only"
         ) from err
-    state = {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, torch.Tensor)}
+    tensors = {key: value for key, value in read.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
+    state = {key.removeprefix("module."): value for key, value in tensors.items()}
     if not state:
         raise ModelError(f"{path}: holds no tensors; give a CLIP checkpoint")
     layout = "OpenAI" if any(key in state for key in _OPENAI_EXTRAS) else "open_clip"
@@ -71,6 +63,17 @@ def load_into(model: torch.nn.Module, state: State, *, where: str) -> None:
     Raises:
         ModelError: a tensor is missing, superfluous or of another shape.
     """
+    try:
+        model.load_state_dict(_converted(model, state), strict=True)
+    except Exception as err:  # open_clip's conversions index into tensors whose shapes are the file's
+        lines = str(err).strip().splitlines()
+        detail = "; ".join(line.strip()[:160] for line in lines[1:4]) or first_line(err)
+        raise ModelError(
+            f"{where}: the weights do not fit ({detail}); give --model the architecture of the file"
+        ) from err
+
+
+def _converted(model: torch.nn.Module, state: State) -> State:
     state = convert_state_dict(model, dict(state))
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
@@ -78,16 +81,9 @@ def load_into(model: torch.nn.Module, state: State, *, where: str) -> None:
     if scale is not None and "logit_scale" in state:
         state["logit_scale"] = state["logit_scale"].reshape(scale.shape)
     state = {key: value for key, value in state.items() if not key.endswith("attn_mask")}
-    try:
-        resize_pos_embed(state, model)
-        resize_text_pos_embed(state, model)
-        model.load_state_dict(state, strict=True)
-    except (RuntimeError, KeyError) as err:
-        lines = str(err).strip().splitlines()
-        detail = "; ".join(line.strip()[:160] for line in lines[1:4]) or lines[0][:300]
-        raise ModelError(
-            f"{where}: the weights do not fit ({detail}); give --model the architecture of the file"
-        ) from err
+    resize_pos_embed(state, model)
+    resize_text_pos_embed(state, model)
+    return state
 
 
 def _read_pt(path: Path) -> dict[str, Any]:
@@ -97,7 +93,9 @@ def _read_pt(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise ValueError(f"a {type(checkpoint).__name__}, wanted a state dict")
     inner = checkpoint.get("state_dict", checkpoint)
-    return dict(inner)
+    if not isinstance(inner, dict):
+        raise ValueError(f"its state_dict is a {type(inner).__name__}, wanted a state dict")
+    return inner
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -151,7 +149,10 @@ def _first_argument(value: Any, *_: Any) -> Any:
 
 def _read_torchscript(path: Path) -> dict[str, Any]:
     with zipfile.ZipFile(path) as archive:
-        root = next(name for name in archive.namelist() if name.endswith("/data.pkl")).rsplit("/", 1)[0]
+        roots = [name.rsplit("/", 1)[0] for name in archive.namelist() if name.endswith("/data.pkl")]
+        if not roots:
+            raise ValueError("an archive without data.pkl")
+        root = roots[0]
         top = _TensorsOnly(archive, root).load()
     return dict(_flatten(top, ""))
 
@@ -164,7 +165,3 @@ def _flatten(record: Any, prefix: str) -> list[tuple[str, torch.Tensor]]:
         else:
             found += _flatten(value, f"{prefix}{key}.")
     return found
-
-
-def _first_line(err: Exception) -> str:
-    return (str(err).strip().splitlines() or [type(err).__name__])[0][:200]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from coder_engine.cli.command import OK, Parser, guarded
+from coder_engine.cli.command import OK, Parser, guarded, say
 from coder_engine.cli.output import silence
 from coder_engine.errors import CoderError
 from coder_export.config import FORMATS, ON_LONG, PRECISIONS, TRT, ExportConfig
@@ -164,9 +164,14 @@ def _list_models() -> int:
     import open_clip
 
     from coder_export import tiny
+    from coder_export.model import needs_transformers
 
     open_clip.add_model_config(tiny.CONFIG)
-    print("\n".join(open_clip.list_models()))
+    known = open_clip.list_models()
+    ready = [name for name in known if not needs_transformers(name)]
+    print("\n".join(ready))
+    if len(ready) < len(known):
+        say("coder-export", f"{len(known) - len(ready)} more need a package and its hub: pip install transformers")
     return OK
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 from open_clip.transform import PreprocessCfg
 
+from coder_engine.backends.available import first_line
 from coder_engine.errors import ModelError
 from coder_engine.preprocess import Preprocess
 from coder_export import tiny
@@ -82,6 +84,11 @@ def open_model(name: str, pretrained: str | None = None, *, checkpoint: Path | N
         ModelError: no such model, tag or file, or the weights do not fit.
     """
     name = resolve_name(name)
+    if needs_transformers(name):
+        raise ModelError(
+            f"{name} reads its texts by the package transformers, which is not installed: pip install transformers "
+            "(it fetches the tokenizer from the hub)"
+        )
     pretrained = pretrained or (tiny.TAG if name == tiny.NAME else "openai")
     if pretrained == RANDOM and checkpoint is not None:
         raise ModelError(f"random weights come from no file, got checkpoint {checkpoint}; leave one of them out")
@@ -110,6 +117,12 @@ def resolve_name(name: str) -> str:
     raise ModelError(
         f"no model is called {name!r}; near it are {', '.join(near) or 'none'} (all: coder-export --list-models)"
     )
+
+
+def needs_transformers(name: str) -> bool:
+    """Whether a model of open_clip reads its texts by a package that is not here."""
+    ways = {"hf_model_name", "hf_tokenizer_name"}
+    return bool(ways & open_clip.get_model_config(name)["text_cfg"].keys()) and find_spec("transformers") is None
 
 
 def _from_file(name: str, path: Path) -> ClipModel:
@@ -169,7 +182,7 @@ def _fetch(name: str, tag: str, config: Mapping[str, Any]) -> Path:
         repo = str(config.get("hf_hub", "")).strip("/")
         source = f"open_clip_model.safetensors of {repo}" if repo else str(config.get("url", ""))
         raise ModelError(
-            f"the weights of {name} {tag} cannot be fetched ({_first_line(err)}). Without network: bring {source} "
+            f"the weights of {name} {tag} cannot be fetched ({first_line(err)}). Without network: bring {source} "
             f"from a machine that has it, and pass --pretrained {tag} --checkpoint FILE; "
             "or set HF_HOME to a copied hub cache"
         ) from err
@@ -177,10 +190,24 @@ def _fetch(name: str, tag: str, config: Mapping[str, Any]) -> Path:
 
 def _architecture(name: str, *, quick_gelu: bool | None) -> Any:
     overrides = {} if quick_gelu is None else {"quick_gelu": quick_gelu}
-    with quiet():
-        # create_model warns that weights are random; they are loaded afterwards, or random was asked for.
-        model = open_clip.create_model(name, pretrained_text=False, load_weights=False, **overrides)
+    try:
+        with quiet():
+            # create_model warns that weights are random; they are loaded afterwards, or random was asked for.
+            model = open_clip.create_model(name, pretrained_text=False, load_weights=False, **overrides)
+    except Exception as err:  # some towers are other packages', with errors of their own
+        raise ModelError(f"{name} cannot be built ({first_line(err)}); choose another --model") from err
     return model.eval()
+
+
+def _tokenizer(name: str) -> Tokenizer:
+    try:
+        tokenizer: Tokenizer = open_clip.get_tokenizer(name)
+    except Exception as err:  # those of transformers come from the hub
+        raise ModelError(
+            f"the tokenizer of {name} cannot be had ({first_line(err)}); set HF_HOME to a hub cache that has it, "
+            "or choose another --model"
+        ) from err
+    return tokenizer
 
 
 def _ready(name: str, pretrained: str, model: Any, config: Mapping[str, Any], notes: list[str]) -> ClipModel:
@@ -197,7 +224,7 @@ def _ready(name: str, pretrained: str, model: Any, config: Mapping[str, Any], no
         name=name,
         pretrained=pretrained,
         model=model.requires_grad_(False),
-        tokenizer=open_clip.get_tokenizer(name),
+        tokenizer=_tokenizer(name),
         preprocess=preprocess,
         mean=tuple(map(float, config.get("mean", default.mean))),
         std=tuple(map(float, config.get("std", default.std))),
@@ -214,7 +241,3 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.disable(logging.NOTSET)
-
-
-def _first_line(err: Exception) -> str:
-    return (str(err).strip().splitlines() or [type(err).__name__])[0][:300]

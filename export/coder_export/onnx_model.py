@@ -15,7 +15,8 @@ from pathlib import Path
 import onnx
 import torch
 
-from coder_engine.errors import EngineError
+from coder_engine.backends.available import first_line
+from coder_engine.errors import EngineError, ModelError
 from coder_export.attention import rewritten
 from coder_export.model import ClipModel, quiet
 
@@ -34,6 +35,7 @@ class EngineGraph(torch.nn.Module):
 
     def __init__(self, clip: ClipModel) -> None:
         super().__init__()
+        self.name = clip.name
         self.visual = clip.visual
         std = torch.tensor(clip.std).view(1, 3, 1, 1)
         self.register_buffer("scale", 1 / (255 * std))
@@ -44,6 +46,7 @@ class EngineGraph(torch.nn.Module):
         # Cast before the transpose: TensorRT transposes no uint8.
         images = pixels.float().permute(0, 3, 1, 2) * self.scale + self.shift
         features = self.visual(images)
+        features = features[0] if isinstance(features, tuple) else features  # CoCa's tower gives its tokens, too
         # F.normalize exports an Expand to the features' own shape: OpenVINO gives wrong features from that once a graph
         # with int8 layers has a batch size left open. Division broadcasts without it.
         features = features / torch.linalg.vector_norm(features, dim=-1, keepdim=True).clamp_min(1e-12)
@@ -56,28 +59,41 @@ def export_onnx(graph: EngineGraph, path: Path, *, width: int, tower: str) -> li
     Args:
         width: D of the model.
         tower: the image tower's sha256, kept in the file's metadata.
+
+    Raises:
+        ModelError: torch cannot write the tower as ONNX.
+        EngineError: the file cannot be written.
     """
-    batch, rows = torch.export.Dim("batch"), torch.export.Dim("rows")
-    # Traced at B = 2: a dimension of 1 would be taken for a constant.
-    example = (torch.zeros(2, *graph.size, 3, dtype=torch.uint8), torch.zeros(3, width))
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet():
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals; the fidelity check judges the result
-        program = torch.onnx.export(
-            rewritten(graph),  # what the fidelity check holds against ``graph``, as open_clip has it
-            example,
-            dynamo=True,
-            input_names=["pixels", "bank"],
-            output_names=["features", "coder"],
-            dynamic_shapes={"pixels": {0: batch}, "bank": {0: rows}},
-            opset_version=OPSET,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
-    model = program.model_proto
+    model = _traced(graph, width)
     _strip(model)
     onnx.helper.set_model_props(model, {"coder.format": "1", "coder.tower": tower})
     return save_graph(model, path)
+
+
+def _traced(graph: EngineGraph, width: int) -> onnx.ModelProto:
+    batch, rows = torch.export.Dim("batch"), torch.export.Dim("rows")
+    # Traced at B = 2: a dimension of 1 would be taken for a constant.
+    example = (torch.zeros(2, *graph.size, 3, dtype=torch.uint8), torch.zeros(3, width))
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet():
+            warnings.simplefilter("ignore")  # the exporter warns of its internals; the fidelity check judges the result
+            program = torch.onnx.export(
+                rewritten(graph),  # what the fidelity check holds against ``graph``, as open_clip has it
+                example,
+                dynamo=True,
+                input_names=["pixels", "bank"],
+                output_names=["features", "coder"],
+                dynamic_shapes={"pixels": {0: batch}, "bank": {0: rows}},
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except Exception as err:  # the exporter's own, and what a tower of another kind raises within it
+        why = first_line(err.__cause__ if isinstance(err.__cause__, Exception) else err)
+        raise ModelError(
+            f"{graph.name}: its image tower cannot be written as ONNX ({why}); choose another --model"
+        ) from err
+    assert program is not None  # what dynamo=True gives
+    return program.model_proto
 
 
 def save_graph(model: onnx.ModelProto, path: Path) -> list[Path]:

@@ -138,6 +138,11 @@ def _source(data: object, *, where: str) -> Mapping[str, Any]:
         raise TextsError(
             f"{where}: expected an object, got {type(data).__name__}; write who made the texts as an object"
         )
+    aliases = data.get("aliases", {})
+    if not isinstance(aliases, dict) or not all(isinstance(label, str) for label in aliases.values()):
+        raise TextsError(
+            f"{where}: aliases must be an object of name to label, all strings, got {str(aliases)[:80]}; mend them"
+        )
     return data
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -162,8 +165,23 @@ def test_a_terminated_run_leaves_nothing_behind(tmp_path: Path, labels_file: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_list_models(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("open_clip")
+    there = ModuleType("transformers")
+    there.__spec__ = ModuleSpec("transformers", None)
+    monkeypatch.setitem(sys.modules, "transformers", there)
     code, out, _ = run(capsys, "--list-models")
     assert code == 0
-    assert {"ViT-B-16", "RN50", "coder-tiny"} <= set(out.split())
+    assert {"ViT-B-16", "RN50", "coder-tiny", "ViT-B-16-SigLIP"} <= set(out.split())
+
+
+def test_models_that_would_need_transformers_are_left_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("open_clip")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    code, out, err = run(capsys, "--list-models")
+    assert code == 0
+    assert {"ViT-B-16", "coca_ViT-B-32"} <= set(out.split())
+    assert not {"roberta-ViT-B-32", "ViT-B-16-SigLIP"} & set(out.split())
+    assert re.fullmatch(r"coder-export: \d\d more need .*: pip install transformers\n", err)

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -150,8 +151,6 @@ class _Payload:
 def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path, archive: bool) -> None:
     target, path = tmp_path / "ran", tmp_path / "evil.pt"
     if archive:
-        import zipfile
-
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("evil/constants.pkl", b"")
             file.writestr("evil/data.pkl", pickle.dumps({"weight": _Payload(target)}))
@@ -169,6 +168,59 @@ def test_damaged_checkpoint(tmp_path: Path, content: bytes, suffix: str) -> None
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"damaged.*no readable checkpoint"):
         open_model("ViT-B/32", str(path))
+
+
+HOSTILE = {
+    "an index that takes two arguments for four": b"ctorch._utils\n_rebuild_tensor_v2\n(I1\nI2\ntR.",
+    "a number for a storage": b"I1\nQ.",
+    "an empty stack": b"0.",
+    "an attribute of nothing": b"N}(S'a'\nI1\nub.",
+    "no index": None,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_crafted_archive(tmp_path: Path, name: str) -> None:
+    path, index = tmp_path / "crafted.pt", HOSTILE[name]
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("x/constants.pkl", b"")
+        if index is not None:
+            file.writestr("x/data.pkl", index)
+    with pytest.raises(ModelError, match=r"crafted\.pt: (no readable checkpoint \(\S|holds no tensors)"):
+        open_model("ViT-B/32", str(path))
+
+
+@pytest.mark.parametrize("content", [{0: torch.zeros(1)}, {"state_dict": 5}, {"state_dict": [1]}, [1], {}])
+def test_a_pt_file_of_something_else(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(ModelError, match=r"other\.pt: (no readable checkpoint \(\S|holds no tensors)"):
+        open_model("ViT-B/32", str(tmp_path / "other.pt"))
+
+
+def test_tensors_of_impossible_shapes(vit_b32: ClipModel, state: dict[str, torch.Tensor]) -> None:
+    for key, value in (("logit_scale", torch.zeros(3)), ("positional_embedding", torch.zeros(()))):
+        with pytest.raises(ModelError, match="here: the weights do not fit"):
+            load_into(vit_b32.model, {**state, key: value}, where="here")
+
+
+@pytest.mark.parametrize("name", ["roberta-ViT-B-32", "ViT-B-16-SigLIP"])
+def test_a_model_that_needs_transformers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ModelError, match=rf"{name} reads its texts by .*transformers, .*pip install transformers"):
+        open_model(name, "random")
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [("create_model", "ViT-B-32 cannot be built"), ("get_tokenizer", "the tokenizer of ViT-B-32 cannot be had")],
+)
+def test_an_architecture_that_open_clip_cannot_make(monkeypatch: pytest.MonkeyPatch, broken: str, said: str) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("the hub is out of reach\nlonger")
+
+    monkeypatch.setattr(open_clip, broken, fail)
+    with pytest.raises(ModelError, match=said + r" \(the hub is out of reach\); \S"):
+        open_model("ViT-B/32", "random")
 
 
 def test_checkpoint_of_another_architecture(safetensors_file: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx")
+torch = pytest.importorskip("torch")
 pytest.importorskip("open_clip")
 
-from coder_engine import Engine  # noqa: E402
+from coder_engine import Engine, ModelError  # noqa: E402
 from coder_engine.backends.onnxruntime import open_session  # noqa: E402
 from coder_export.config import ExportConfig  # noqa: E402
 from coder_export.model import open_model  # noqa: E402
@@ -18,7 +20,7 @@ from coder_export.onnx_model import EngineGraph, export_onnx  # noqa: E402
 from coder_export.pipeline import export  # noqa: E402
 from coder_export.report import Report  # noqa: E402
 
-LARGE = ("ViT-B/16", "ViT-L/14", "ViT-L/14@336px")
+LARGE = ("coca_ViT-B-32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px")
 
 
 @pytest.mark.parametrize("model", ["RN50", "ViT-B/32", *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
@@ -32,6 +34,45 @@ def test_export_of(model: str, tmp_path: Path, labels_file: Path, photographs: l
         1,
         open_session(config.engine_path, threads=1).get_outputs()[0].shape[1],
     )
+
+
+class Pooled(torch.nn.Module):
+    """A tower that gives its tokens beside the features, as CoCa's does, or fails."""
+
+    def __init__(self, fails: bool) -> None:
+        super().__init__()
+        self._fails, self.proj = fails, torch.nn.Parameter(torch.eye(3))
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._fails:
+            raise NotImplementedError("no such operator\nand more")
+        return images.mean(dim=(2, 3)) @ self.proj, images
+
+
+def graph_of(fails: bool) -> EngineGraph:
+    preprocess = SimpleNamespace(size=(8, 8))
+    made = SimpleNamespace(name="a model", visual=Pooled(fails), mean=(0.0,) * 3, std=(1.0,) * 3, preprocess=preprocess)
+    return EngineGraph(made).eval()  # type: ignore[arg-type]
+
+
+def test_a_tower_that_gives_more_than_features(tmp_path: Path) -> None:
+    graph = graph_of(fails=False)
+    export_onnx(graph, tmp_path / "m.onnx", width=3, tower="t")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    (features,) = open_session(tmp_path / "m.onnx", threads=1).run(
+        ["features"], {"pixels": pixels, "bank": np.zeros((1, 3), np.float32)}
+    )
+    wanted = pixels.astype(np.float64).mean(axis=(1, 2))
+    np.testing.assert_allclose(features, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_a_tower_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"a model: its image tower cannot be written as ONNX \(.+\); choose another"
+    ) as caught:
+        export_onnx(graph_of(fails=True), tmp_path / "m.onnx", width=3, tower="t")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_both_axes_are_dynamic(tiny: Path) -> None:

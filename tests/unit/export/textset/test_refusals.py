@@ -136,3 +136,9 @@ def test_a_bad_template_names_its_file(write: Write) -> None:
 def test_a_source_that_is_no_object(write: Write, source: str, got: str) -> None:
     wanted = f"animals/source.json: expected an object, got {got}; write who made the texts as an object"
     assert refused(write(source_json=source)) == wanted
+
+
+@pytest.mark.parametrize("aliases", [["a"], "a", {"a": ["b"]}, {"a": 1, "b": "c"}, None])
+def test_aliases_that_are_no_names(write: Write, aliases: object) -> None:
+    message = refused(write(source_json=json.dumps({"aliases": aliases})))
+    assert message.startswith("animals/source.json: aliases must be an object of name to label, all strings, got ")
