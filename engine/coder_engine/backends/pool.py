@@ -17,16 +17,20 @@ T = TypeVar("T", bound=Closable)
 
 
 class Pool(Generic[T]):
-    """At most ``limit`` of what ``make`` makes; a thread that finds all of them taken waits."""
+    """At most ``limit`` of what ``make`` makes; a thread that finds all of them taken waits.
 
-    def __init__(self, make: Callable[[], T], limit: int) -> None:
-        self._make = make
+    Args:
+        harmless: errors that say nothing against the thing that was borrowed.
+    """
+
+    def __init__(self, make: Callable[[], T], limit: int, harmless: tuple[type[Exception], ...] = ()) -> None:
+        self._make, self._harmless = make, harmless
         self._idle: deque[T] = deque()
         self._free = BoundedSemaphore(limit)
 
     @contextmanager
     def borrow(self) -> Iterator[T]:
-        """One that no other thread uses. Where the block fails it is closed: there may be work left in it."""
+        """One that no other thread uses. Where the block fails, not harmlessly, it is closed: it may have work left."""
         with self._free:
             try:
                 one = self._idle.pop()
@@ -34,6 +38,9 @@ class Pool(Generic[T]):
                 one = self._make()
             try:
                 yield one
+            except self._harmless:
+                self._idle.append(one)
+                raise
             except BaseException:
                 one.close()
                 raise

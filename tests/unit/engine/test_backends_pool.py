@@ -43,6 +43,15 @@ def test_a_thing_that_failed_is_closed_and_not_used_again() -> None:
         assert not good.closed
 
 
+def test_a_thing_that_failed_harmlessly_is_used_again() -> None:
+    pool = Pool(Thing, 1, harmless=(ValueError,))
+    with pytest.raises(ValueError, match="no"), pool.borrow() as one:
+        raise ValueError("no")
+    with pool.borrow() as again:
+        assert again is one
+        assert not one.closed
+
+
 def test_a_thing_that_cannot_be_made_keeps_nobody_waiting() -> None:
     def fail() -> Thing:
         raise RuntimeError("no memory")
