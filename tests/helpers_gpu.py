@@ -8,6 +8,7 @@ nothing of a GPU.
 from __future__ import annotations
 
 import ctypes
+import threading
 import weakref
 from collections.abc import Callable
 from enum import IntEnum
@@ -19,13 +20,16 @@ import pytest
 from numpy.typing import NDArray
 
 from coder_engine import _kernels
+from coder_engine.backends.cuda_memory import alone
 from coder_engine.head import empty_ranking
 from coder_engine.plans import library
 from helpers_engine import HEIGHT, WIDTH, D, features_of
 
 Work = Callable[[], object]
-REPLAY = ("cudaGraphLaunch", "cudaStreamSynchronize")
+REPLAY = ("cudaGetDevice", "cudaGraphLaunch", "cudaStreamSynchronize")
 """The calls that run a batch whose graph is made."""
+UNSAFE = ("cudaMalloc", "cudaHostAlloc", "cudaStreamBeginCapture")
+"""The calls that spoil captures of other threads, or are spoiled by them."""
 
 
 class Error(IntEnum):
@@ -44,6 +48,7 @@ class FakeCuda:
     """Attributes:
     calls: names of the calls so far.
     held: what is allocated, by address or handle.
+    used: devices on which memory was allocated, or streams made.
     room: bytes of device memory that are left.
     """
 
@@ -55,7 +60,9 @@ class FakeCuda:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.held: dict[int, Any] = {}
+        self.used: set[int] = set()
         self.room = 1 << 40
+        self._current = threading.local()
         self._queued: dict[int, list[Work]] = {}
         self._captured: dict[int, list[Work]] = {}
         self._handles = iter(range(1, 1 << 30))
@@ -63,6 +70,7 @@ class FakeCuda:
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("cuda") and callable(getattr(type(self), name, None)):
             self.calls.append(name)
+            assert name not in UNSAFE or alone._is_owned()  # type: ignore[attr-defined]
         return super().__getattribute__(name)
 
     def ask(self, stream: int, work: Work) -> None:
@@ -72,10 +80,21 @@ class FakeCuda:
     def cudaGetErrorString(self, error: Error) -> tuple[Error, bytes]:
         return Error.cudaSuccess, {Error.cudaErrorMemoryAllocation: b"out of memory"}.get(error, b"some error")
 
+    def get_cuda_native_handle(self, handle: int) -> int:
+        return handle
+
+    def cudaGetDevice(self) -> tuple[Error, int]:
+        return Error.cudaSuccess, getattr(self._current, "device", 0)
+
+    def cudaSetDevice(self, device: int) -> tuple[Error]:
+        self._current.device = device
+        return (Error.cudaSuccess,)
+
     def cudaMalloc(self, size: int) -> tuple[Any, ...]:
         if self._captured or size > self.room:
             return Error.cudaErrorMemoryAllocation, None
         self.room -= size
+        self.used.add(self.cudaGetDevice()[1])
         return self._allocated(size)
 
     def cudaHostAlloc(self, size: int, flags: int) -> tuple[Any, ...]:
@@ -100,6 +119,7 @@ class FakeCuda:
 
     def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
         handle = self._new("stream")
+        self.used.add(self.cudaGetDevice()[1])
         self._queued[handle] = []
         return Error.cudaSuccess, handle
 
@@ -173,7 +193,8 @@ class FakeContext:
 
     def execute_async_v3(self, stream: int) -> bool:
         assert set(self.addresses) == {"pixels", "bank", "features", "coder"}
-        if self.engine.refuses_capture and stream in self.engine.cuda._captured:
+        if self.engine.spoiled > 0 and stream in self.engine.cuda._captured:
+            self.engine.spoiled -= 1
             return False
         self.engine.cuda.ask(stream, self._run)
         return True
@@ -199,7 +220,7 @@ class FakeEngine:
         self.batches: list[int] = []
         self.contexts = 0
         self.capturable: bool | None = None
-        self.refuses_capture = False
+        self.spoiled = 0  # captures that fail from now on
         self.length = 1.0
         self.tensors = {
             "pixels": ("in", "uint8", (-1, HEIGHT, WIDTH, 3)),

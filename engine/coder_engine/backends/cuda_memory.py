@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from coder_engine.backends.available import Unavailable, import_runtime, no_memory_for
 from coder_engine.errors import BackendError
+from coder_engine.plans.library import uncollected
 
 _NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorDevicesUnavailable", "cudaErrorInvalidDevice")
 _NO_DRIVER = (
@@ -22,6 +24,15 @@ _NO_DRIVER = (
     "cudaErrorCompatNotSupportedOnDevice",
     "cudaErrorCallRequiresNewerDriver",
 )
+
+
+alone = RLock()
+"""Held by what breaks captures of other threads, and by captures: first runs of a batch size, allocations, uploads.
+
+While ONNX Runtime captures, whatever allocates, or copies and waits, fails in any thread and spoils the capture; each
+of its own runs copies so. Graphs of ours are launched without it, and what is dropped is freed without: that happens
+anywhere. Where ``plans.library.exclusive`` is held too, it comes first.
+"""
 
 
 class OutOfDeviceMemory(BackendError):
@@ -37,6 +48,19 @@ def naming_the_batch(count: int) -> Iterator[None]:
         raise BackendError(no_memory_for(count, err)) from err
 
 
+@contextmanager
+def first_gpu_current(cuda: Cuda) -> Iterator[None]:
+    """This thread works on the first visible GPU, whichever another library has chosen, and then on that again."""
+    before = cuda("cudaGetDevice")
+    if before:
+        cuda("cudaSetDevice", 0)
+    try:
+        yield
+    finally:
+        if before:
+            cuda.release("cudaSetDevice", before)
+
+
 class Cuda:
     """CUDA's runtime: ``cuda("cudaMalloc", size)`` gives what the call gives, and raises where it fails.
 
@@ -46,6 +70,8 @@ class Cuda:
 
     def __init__(self) -> None:
         self.api: Any = import_runtime("cuda.bindings.runtime", "NVIDIA's cuda-bindings", "tensorrt")
+        utils: Any = import_runtime("cuda.bindings.utils", "NVIDIA's cuda-bindings", "tensorrt")
+        self.address_of: Callable[[Any], int] = utils.get_cuda_native_handle
 
     def __call__(self, function: str, *args: Any) -> Any:
         """Call it.
@@ -87,7 +113,7 @@ def failure(function: str, name: str, text: str) -> BackendError:
             "driver, or cuda-bindings of the CUDA that nvidia-smi names, as pip install 'cuda-bindings==12.*'"
         )
         return Unavailable("no NVIDIA driver that serves it", message)
-    return BackendError(f"the GPU failed ({said}); open the engine again, nvidia-smi and dmesg tell more")
+    return BackendError(f"the GPU failed ({said}); start the program again, nvidia-smi and dmesg tell more")
 
 
 class Stream:
@@ -95,7 +121,7 @@ class Stream:
 
     def __init__(self, cuda: Cuda) -> None:
         self._cuda = cuda
-        self.handle = int(cuda("cudaStreamCreateWithFlags", cuda.api.cudaStreamNonBlocking))
+        self.handle = cuda.address_of(cuda("cudaStreamCreateWithFlags", cuda.api.cudaStreamNonBlocking))
 
     def wait(self) -> None:
         """Until all that was asked of it is done.
@@ -173,19 +199,26 @@ class Graph:
 
     def __init__(self, cuda: Cuda, stream: Stream, enqueue: Callable[[], object]) -> None:
         self._cuda, self._stream = cuda, stream
-        # Of this thread only: others may allocate meanwhile.
-        mode = cuda.api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        cuda("cudaStreamBeginCapture", stream.handle, mode)
-        try:
-            enqueue()
-        except BaseException:
-            cuda.release("cudaStreamEndCapture", stream.handle)
-            raise
-        recorded = cuda("cudaStreamEndCapture", stream.handle)
+        with uncollected():  # an engine among the garbage would be freed here, which no capture survives
+            recorded = self._recorded(enqueue)
         try:
             self._runs = cuda("cudaGraphInstantiate", recorded, 0)
         finally:
             cuda.release("cudaGraphDestroy", recorded)
+
+    def _recorded(self, enqueue: Callable[[], object]) -> Any:
+        cuda, stream = self._cuda, self._stream.handle
+        # Of this thread only: others may allocate meanwhile.
+        mode = cuda.api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        cuda("cudaStreamBeginCapture", stream, mode)
+        try:
+            enqueue()
+        except BaseException:
+            error, part = cuda.api.cudaStreamEndCapture(stream)
+            if not int(error):
+                cuda.release("cudaGraphDestroy", part)
+            raise
+        return cuda("cudaStreamEndCapture", stream)
 
     def launch(self) -> None:
         """Ask the stream for all of it."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from coder_engine.backends.available import Unavailable, count_of, first_line, no_memory_for
 from coder_engine.backends.base import EXPORT_AGAIN, Backend
 from coder_engine.backends.cuda_driver import require_gpu
+from coder_engine.backends.cuda_memory import alone
 from coder_engine.backends.onnxruntime import import_onnxruntime, interface, new_session
 from coder_engine.errors import BackendError, EngineError
 
@@ -51,9 +52,11 @@ class OnnxRuntimeCuda(Backend):
     def _open(self, threads: int, precision: str) -> None:
         driver = require_gpu()
         ort = _import_cuda()
-        session, graphs = self._session(ort, threads, driver)
-        self._check_interface(*interface(session))
-        self._bound: BoundSession | None = BoundSession(ort, session, self._no_bank(), size=self.size, device="cuda")
+        with alone:
+            session, graphs = self._session(ort, threads, driver)
+            self._check_interface(*interface(session))
+            bound = BoundSession(ort, session, self._no_bank(), size=self.size, device="cuda")
+        self._bound: BoundSession | None = bound
         chosen = self.stored if self.stored in ("fp16", "bf16") else "fp32"  # it dequantizes int8
         self.description = f"ONNX Runtime {ort.__version__}, CUDA, {self._computes_in(chosen)}, {graphs}"
 
@@ -109,7 +112,8 @@ class OnnxRuntimeCuda(Backend):
         return bound.run(pixels)
 
     def _close(self) -> None:
-        self._bound = None
+        with alone:  # as freeing breaks captures, too
+            self._bound = None
 
 
 class BoundSession:
@@ -143,7 +147,11 @@ class BoundSession:
         Raises:
             BackendError: the device has not enough memory, or the runtime failed.
         """
-        return self._thread.submit(self._run, pixels).result()
+        return self._thread.submit(self._run_alone, pixels).result()
+
+    def _run_alone(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with alone:
+            return self._run(pixels)
 
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         images = len(pixels)

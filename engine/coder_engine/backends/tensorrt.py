@@ -16,12 +16,13 @@ from coder_engine.backends.available import Unavailable
 from coder_engine.backends.base import Backend
 from coder_engine.backends.buckets import chunks
 from coder_engine.backends.cuda_driver import first_gpu, require_gpu
-from coder_engine.backends.cuda_memory import Cuda, naming_the_batch
+from coder_engine.backends.cuda_memory import Cuda, alone, first_gpu_current
 from coder_engine.backends.pool import Pool
+from coder_engine.backends.tensorrt_plan import OpenPlan
 from coder_engine.backends.tensorrt_ranker import TensorRtRanker
-from coder_engine.backends.tensorrt_worker import Download, OpenPlan, Worker
+from coder_engine.backends.tensorrt_worker import TRIES, Download, Worker, borrowed
 from coder_engine.errors import BackendError, EngineError
-from coder_engine.plans.library import Log, load_plan, open_library, title_of
+from coder_engine.plans.library import Log, exclusive, load_plan, open_library, title_of
 from coder_engine.plans.record import SUFFIX, PlanRecord, check_gpu, library_of, rebuild_hint, record_of
 from coder_engine.weights import Weights
 
@@ -57,7 +58,8 @@ class TensorRt(Backend):
         check_gpu(self._path, record, gpu)
         self._check_precision(record, precision)
         plan = self._deserialized(trt, Log(trt), Cuda())
-        self._running: tuple[OpenPlan, Pool[Worker]] | None = (plan, Pool(lambda: Worker(plan), WORKERS))
+        workers = Pool(lambda: Worker(plan), WORKERS, harmless=(EngineError,))  # of one image's feature
+        self._running: tuple[OpenPlan, Pool[Worker]] | None = (plan, workers)
         fault = self._first_run()
         graphs = f"no CUDA graphs ({fault})" if fault else "CUDA graphs"
         self.description = f"{title_of(trt.__name__, trt.__version__)}, {gpu.name}, {record.precision}, {graphs}"
@@ -70,7 +72,8 @@ class TensorRt(Backend):
             )
 
     def _deserialized(self, trt: ModuleType, log: Log, cuda: Cuda) -> OpenPlan:
-        engine = load_plan(trt, log, self._path.read_bytes())
+        with exclusive(), alone, first_gpu_current(cuda):
+            engine = load_plan(trt, log, self._path.read_bytes())
         if engine is None:
             library = title_of(trt.__name__, trt.__version__)
             raise EngineError(f"{self._path}: {library} does not load it ({log.take()}); {rebuild_hint(self._path)}")
@@ -83,13 +86,16 @@ class TensorRt(Backend):
 
     def _first_run(self) -> str | None:
         """Run one black image, and so have its graph made; gives why there is none."""
-        _, workers = self._open_plan()
-        with naming_the_batch(1), workers.borrow() as worker:
-            return worker.run(np.zeros((1, *self.size, 3), np.uint8), Download()).fault
+        fault, black = None, np.zeros((1, *self.size, 3), np.uint8)
+        with borrowed(*self._open_plan(), images=1) as worker:
+            for _ in range(TRIES):
+                if (fault := worker.run(black, Download()).fault) is None:
+                    break
+        return fault
 
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         plan, workers = self._open_plan()
-        with naming_the_batch(min(len(pixels), plan.max_batch)), workers.borrow() as worker:
+        with borrowed(plan, workers, images=len(pixels)) as worker:
             parts = [worker.encode(part) for part in chunks(pixels, plan.max_batch)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -103,7 +109,8 @@ class TensorRt(Backend):
         return running
 
     def _close(self) -> None:
-        self._running = None  # a run in another thread holds both until it ends
+        with alone:  # as freeing breaks captures, too
+            self._running = None  # a run in another thread holds both until it ends
 
 
 def interface(trt: ModuleType, engine: Any) -> tuple[dict[str, list[int | str | None]], set[str]]:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from coder_engine.backends.available import first_line
 from coder_engine.backends.buckets import chunks
-from coder_engine.backends.cuda_memory import Mirrored, Stream, naming_the_batch
+from coder_engine.backends.cuda_memory import Mirrored, Stream, alone
 from coder_engine.backends.pool import Pool
-from coder_engine.backends.tensorrt_worker import OpenPlan, Worker
+from coder_engine.backends.tensorrt_plan import OpenPlan
+from coder_engine.backends.tensorrt_worker import Worker, borrowed
 from coder_engine.errors import BackendError
 from coder_engine.head import Ranking, columns, empty_ranking, joined, ranking_error
 from coder_engine.mapped import release
@@ -65,8 +66,8 @@ class Rank:
         }
         try:
             self.head.kernel.enqueue(features.address, bucket, stream.handle, **options)
-        except RuntimeError as err:
-            raise BackendError(f"the CUDA head failed ({first_line(err)}); open the engine again") from err
+        except (RuntimeError, ValueError) as err:
+            raise BackendError(f"the CUDA head failed ({first_line(err)}); start the program again") from err
 
     def read(self, images: int, out: Ranking) -> None:
         """The answers of the run before, whose logits stay on the GPU.
@@ -137,7 +138,7 @@ class TensorRtRanker:
         if top > MOST or not self._there or self.fault is not None:
             return None
         plan, workers = self._running()
-        with naming_the_batch(min(len(pixels), plan.max_batch)), workers.borrow() as worker:
+        with borrowed(plan, workers, images=len(pixels)) as worker:
             head = self._head_of(worker, plan.max_batch)
             if head is None:
                 return None
@@ -164,7 +165,8 @@ class TensorRtRanker:
         pairs = (weights.pair_rows, weights.pair_starts, weights.pair_others)
         try:
             self._module = importlib.import_module("coder_engine._cuda")
-            return self._module.Weights(*arrays, *pairs)
+            with alone:
+                return self._module.Weights(*arrays, *pairs)
         except ImportError:
             self.fault = "this build has no CUDA head"
         except (RuntimeError, ValueError, MemoryError) as err:
@@ -178,7 +180,8 @@ class TensorRtRanker:
         if self not in worker.beside:
             try:
                 copy = None if self._copy is None else self._copy.result()
-                worker.beside[self] = DeviceHead(self._module, copy, max_batch)
+                with alone:
+                    worker.beside[self] = DeviceHead(self._module, copy, max_batch)
             except RuntimeError as err:
                 self.fault = first_line(err)
                 return None

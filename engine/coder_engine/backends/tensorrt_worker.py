@@ -8,10 +8,8 @@ between the layers, the largest part, is one block a profile: a worker runs one 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Hashable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from types import ModuleType
+from collections.abc import Hashable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,60 +17,18 @@ from numpy.typing import NDArray
 
 from coder_engine.backends.available import first_line
 from coder_engine.backends.buckets import bucket_of
-from coder_engine.backends.cuda_memory import Cuda, DeviceMemory, Graph, Mirrored, OutOfDeviceMemory, Stream
+from coder_engine.backends.cuda_memory import (
+    DeviceMemory,
+    Graph,
+    Mirrored,
+    Stream,
+    alone,
+    first_gpu_current,
+    naming_the_batch,
+)
+from coder_engine.backends.pool import Pool
+from coder_engine.backends.tensorrt_plan import OpenPlan
 from coder_engine.errors import BackendError
-from coder_engine.plans.library import Log, exclusive
-
-_NO_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "alloc_failed")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenPlan:
-    """A plan in GPU memory, shared by all workers.
-
-    Attributes:
-        engine: the library's ICudaEngine.
-        size: (H, W) of the pixels.
-        width: D of the features.
-        max_batch: the largest B of the second profile.
-    """
-
-    trt: ModuleType
-    cuda: Cuda
-    log: Log
-    engine: Any
-    size: tuple[int, int]
-    width: int
-    max_batch: int
-
-    def context(self) -> Any:
-        """A context that is given its memory.
-
-        Raises:
-            OutOfDeviceMemory, BackendError: the library makes none.
-        """
-        with exclusive():
-            return self._context()
-
-    def _context(self) -> Any:
-        managed = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        specialize = getattr(self.trt, "DynamicShapesKernelSpecializationStrategy", None)
-        if specialize is None:
-            return self.checked(self.engine.create_execution_context(managed), "make a context")
-        # RTX compiles kernels when it meets a shape; in the background by default, which no graph would ever hold.
-        config = self.engine.create_runtime_config()
-        config.set_execution_context_allocation_strategy(managed)
-        config.dynamic_shapes_kernel_specialization_strategy = specialize.EAGER
-        return self.checked(self.engine.create_execution_context(config), "make a context")
-
-    def checked(self, result: Any, what: str) -> Any:
-        """The result of a call that tells by None or False that it failed, and by the log why."""
-        if result is None or result is False:
-            said = self.log.take()
-            if any(sign in said.lower() for sign in _NO_MEMORY):
-                raise OutOfDeviceMemory(said)
-            raise BackendError(f"{self.trt.__name__} {self.trt.__version__} does not {what} ({said})")
-        return result
 
 
 class Tail(Protocol):
@@ -101,21 +57,26 @@ class Download:
 GRAPHS = 2
 """Kept a batch size: of the features alone, and of one way to rank."""
 
+TRIES = 3
+"""To record a run, each after a plain one: what another library does with the GPU meanwhile may spoil it."""
+
 
 class BatchRun:
     """A plan at one batch size: the first run with a tail is plain, which warms up; those after it launch the graph.
 
     Attributes:
         features: float32 [bucket, D].
-        fault: why a run could not be recorded last; None where all could, or before the first run.
+        fault: why a run could not be recorded last; None where it could, or before the first run.
     """
 
-    def __init__(self, plan: OpenPlan, stream: Stream, scratch: DeviceMemory, *, profile: int, bucket: int) -> None:
-        self._plan, self._stream, self._bucket = plan, stream, bucket
-        self._graphs: dict[Hashable, Graph | None] = {}  # the longest unused first; None could not be recorded
+    def __init__(
+        self, plan: OpenPlan, context: Any, stream: Stream, scratch: DeviceMemory, *, profile: int, bucket: int
+    ) -> None:
+        self._plan, self._context, self._stream, self._bucket = plan, context, stream, bucket
+        self._graphs: dict[Hashable, Graph | None] = {}  # the longest unused first; None cannot be recorded
         self.fault: str | None = None
+        self._failed = 0
         with ExitStack() as owned:
-            self._context = plan.context()
             self._pixels = Mirrored(plan.cuda, (bucket, *plan.size, 3), np.uint8)
             owned.callback(self._pixels.close)
             self.features = Mirrored(plan.cuda, (bucket, plan.width), np.float32)
@@ -134,15 +95,15 @@ class BatchRun:
         """
         self._pixels.host[: len(pixels)] = pixels
         key = tail.key
-        known = key in self._graphs
-        graph = self._graphs.get(key)
-        if graph is not None:
-            graph.launch()
-        else:
+        if key not in self._graphs:
+            self._run_and_capture(tail)
+            return
+        graph = self._graphs[key] = self._graphs.pop(key)
+        if graph is None:
             self._enqueue(tail)
+        else:
+            graph.launch()
         self._stream.wait()
-        self._graphs[key] = self._graphs.pop(key) if known else self._captured(tail)
-        self._drop_graphs(GRAPHS)
 
     def close(self) -> None:
         self._stream.settle()
@@ -173,17 +134,26 @@ class BatchRun:
         self._plan.checked(self._context.execute_async_v3(self._stream.handle), "run the plan")
         tail.enqueue(self.features, self._bucket, self._stream)
 
-    def _captured(self, tail: Tail) -> Graph | None:
-        """The run, recorded. Where the library cannot be recorded, runs stay plain, which is slower and as right."""
+    def _run_and_capture(self, tail: Tail) -> None:
+        with alone:
+            self._enqueue(tail)
+            self._stream.wait()
+            self._capture(tail)
+        self._drop_graphs(GRAPHS)
+
+    def _capture(self, tail: Tail) -> None:
+        """Record the run. Where that cannot be, runs stay plain, which is slower and as right."""
         capturable = getattr(self._context, "is_stream_capturable", None)  # RTX knows before it is tried
         if capturable is not None and not capturable(self._stream.handle):
-            self.fault = "the library says that this plan cannot be captured"
-            return None
+            self.fault, self._graphs[tail.key] = "the library says that this plan cannot be captured", None
+            return
         try:
-            return Graph(self._plan.cuda, self._stream, lambda: self._enqueue(tail))
+            self._graphs[tail.key] = Graph(self._plan.cuda, self._stream, lambda: self._enqueue(tail))
+            self.fault, self._failed = None, 0
         except BackendError as err:
-            self.fault = first_line(err)
-            return None
+            self.fault, self._failed = first_line(err), self._failed + 1
+            if self._failed >= TRIES:
+                self._graphs[tail.key] = None
 
     def _drop_graphs(self, kept: int) -> None:
         while len(self._graphs) > kept:
@@ -211,7 +181,8 @@ class Worker:
         self._scratch: dict[int, DeviceMemory] = {}
         self._runs: dict[int, BatchRun] = {}
         self._owned = ExitStack()
-        self._stream = Stream(plan.cuda)
+        with alone:
+            self._stream = Stream(plan.cuda)
         self._owned.callback(self._stream.close)
         self._end = weakref.finalize(self, self._owned.close)
         self._end.atexit = False  # the process gives all of it back
@@ -229,17 +200,34 @@ class Worker:
         return run
 
     def close(self) -> None:
-        self._runs.clear()
-        self._end()
+        with alone:  # as freeing breaks captures, too
+            self._runs.clear()
+            self._end()
 
     def _run_of(self, bucket: int) -> BatchRun:
         if bucket not in self._runs:
-            profile = 0 if bucket == 1 else 1
-            if profile not in self._scratch:
-                size = self._plan.engine.get_device_memory_size_for_profile_v2(profile)
-                self._scratch[profile] = DeviceMemory(self._plan.cuda, size)
-                self._owned.callback(self._scratch[profile].close)
-            run = BatchRun(self._plan, self._stream, self._scratch[profile], profile=profile, bucket=bucket)
-            self._owned.callback(run.close)
-            self._runs[bucket] = run
+            context = self._plan.context()
+            with alone:
+                self._runs[bucket] = self._made(context, bucket)
         return self._runs[bucket]
+
+    def _made(self, context: Any, bucket: int) -> BatchRun:
+        profile = 0 if bucket == 1 else 1
+        if profile not in self._scratch:
+            size = self._plan.engine.get_device_memory_size_for_profile_v2(profile)
+            self._scratch[profile] = DeviceMemory(self._plan.cuda, size)
+            self._owned.callback(self._scratch[profile].close)
+        run = BatchRun(self._plan, context, self._stream, self._scratch[profile], profile=profile, bucket=bucket)
+        self._owned.callback(run.close)
+        return run
+
+
+@contextmanager
+def borrowed(plan: OpenPlan, workers: Pool[Worker], *, images: int) -> Iterator[Worker]:
+    """A worker for this thread, which is on the plan's GPU meanwhile.
+
+    Raises:
+        BackendError: the GPU has not enough memory for as many images as are run at once.
+    """
+    with naming_the_batch(min(images, plan.max_batch)), first_gpu_current(plan.cuda), workers.borrow() as worker:
+        yield worker

@@ -76,7 +76,7 @@ def uncollected() -> Iterator[None]:
 def exclusive() -> Iterator[None]:
     """For calls of the library that may log, and for freeing what it made: one thread at a time, and no collector.
 
-    The library logs while it holds a lock that freeing a builder or a runtime takes, too; our logger needs Python's lock,
+    The library logs while it holds a lock that freeing a builder or a runtime takes, too. Our logger needs Python's,
     which whoever frees holds. Were one freed in another thread meanwhile, or by the collector, all would wait for ever.
     What the block's own calls made is freed before it ends, even what an error's traceback would keep.
     """

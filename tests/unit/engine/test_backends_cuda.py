@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose
 from coder_engine.backends import Unavailable, cuda_driver
 from coder_engine.backends import onnxruntime_cuda as module
 from coder_engine.backends.cuda_driver import first_gpu, require_gpu
+from coder_engine.backends.cuda_memory import alone
 from coder_engine.backends.onnxruntime_cuda import (
     PROVIDER,
     BoundSession,
@@ -281,6 +282,7 @@ def test_the_runtime_sees_one_thread(bound: BoundSession) -> None:
     session, seen = bound._session, []
 
     def run(*args: Any) -> None:
+        assert alone._is_owned()  # type: ignore[attr-defined]  # it may capture, and copies
         seen.append(threading.get_ident())
         session.run_with_iobinding(*args)
 

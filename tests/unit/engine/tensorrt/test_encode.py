@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from coder_engine.backends import open_backend
+from coder_engine.backends.cuda_memory import alone
 from coder_engine.backends.tensorrt import TensorRt
 from coder_engine.errors import BackendError, EngineError
 from coder_engine.weights import load_weights
@@ -41,7 +42,7 @@ def test_features_plain_and_replayed(plan: Path, engine: FakeEngine, count: int)
     engine.cuda.calls.clear()
     assert_array_equal(found.encode(images(count)), first)
     assert set(engine.cuda.calls) == set(REPLAY)  # all else is in the graph
-    assert len(engine.cuda.calls) == 2 * -(-count // 8)
+    assert len(engine.cuda.calls) == 1 + 2 * -(-count // 8)
     again = found.encode(images(count)[::-1].copy())
     assert_array_equal(again, first[::-1])
     assert_allclose(first, features_of(images(count)), rtol=1e-6)  # a result is nobody's buffer
@@ -63,6 +64,21 @@ def test_threads(plan: Path, engine: FakeEngine) -> None:
     with ThreadPoolExecutor(6) as threads:
         for count, features in zip(counts, threads.map(lambda n: found.encode(images(n)), counts), strict=True):
             assert_allclose(features, features_of(images(count)), rtol=1e-6)
+
+
+def test_another_library_has_chosen_another_gpu(plan: Path, engine: FakeEngine) -> None:
+    engine.cuda.cudaSetDevice(1)
+    found = opened(plan)
+    found.encode(images(3))
+    assert engine.cuda.used == {0}
+    assert engine.cuda.cudaGetDevice()[1] == 1
+
+
+def test_graphs_run_while_others_capture(plan: Path, engine: FakeEngine) -> None:
+    """And so do those of ONNX Runtime's captures, which last long."""
+    found = opened(plan)
+    with ThreadPoolExecutor(1) as threads, alone:
+        assert_allclose(threads.submit(found.encode, images(1)).result(60), features_of(images(1)), rtol=1e-6)
 
 
 def test_closing_frees_all(plan: Path, engine: FakeEngine) -> None:
@@ -118,15 +134,28 @@ def test_out_of_memory_in_the_library_s_words(plan: Path, engine: FakeEngine, mo
 # plans that do not fit
 
 
-@pytest.mark.parametrize(("capturable", "refuses"), [(False, False), (True, True), (None, True)])
-def test_a_plan_that_cannot_be_captured(plan: Path, engine: FakeEngine, capturable: bool | None, refuses: bool) -> None:
-    engine.capturable, engine.refuses_capture = capturable, refuses
+@pytest.mark.parametrize(("capturable", "spoiled"), [(False, 0), (True, 99), (None, 99)])
+def test_a_plan_that_cannot_be_captured(plan: Path, engine: FakeEngine, capturable: bool | None, spoiled: int) -> None:
+    engine.capturable, engine.spoiled = capturable, spoiled
     found = opened(plan)
-    why = "tensorrt 11.0.0.1 does not run the plan" if refuses else "the library says that this plan cannot be captured"
+    why = "tensorrt 11.0.0.1 does not run the plan" if spoiled else "the library says that this plan cannot be captured"
     assert found.description.startswith(f"TensorRT 11.0.0.1, NVIDIA L4, fp16, no CUDA graphs ({why}")
-    for _ in range(3):
+    for _ in range(4):
         assert_allclose(found.encode(images(5)), features_of(images(5)), rtol=1e-6)
     assert "cudaGraphLaunch" not in engine.cuda.calls
+    assert engine.spoiled in (0, 93)  # three tries a batch size
+
+
+def test_a_capture_that_was_spoiled_is_tried_again(plan: Path, engine: FakeEngine) -> None:
+    engine.spoiled = 2
+    found = opened(plan)
+    assert found.description.endswith("fp16, CUDA graphs")
+    engine.spoiled = 1
+    for _ in range(2):
+        assert_allclose(found.encode(images(5)), features_of(images(5)), rtol=1e-6)
+    engine.cuda.calls.clear()
+    found.encode(images(5))
+    assert engine.cuda.calls == list(REPLAY)
 
 
 def test_the_precision_is_the_plan_s(plan: Path, engine: FakeEngine) -> None:

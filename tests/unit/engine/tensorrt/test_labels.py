@@ -49,6 +49,7 @@ def test_until_the_labels_are_on_the_gpu_the_cpu_ranks(
         make(self, *arrays)
 
     monkeypatch.setattr(head.Weights, "__init__", slowly)
+    found.embed(images(5))  # a first run would wait for the copy
     found.use_labels(other)
     made = head.Head.made
     assert "; head on the CPU until its texts are on the GPU" in found.description

@@ -78,6 +78,14 @@ def test_long_lists_are_ranked_by_the_cpu(plan: Path, engine: FakeEngine, head: 
     assert head.Head.made == made
 
 
+def test_another_library_has_chosen_another_gpu(plan: Path, engine: FakeEngine, head: Any) -> None:
+    engine.cuda.cudaSetDevice(1)
+    found = Engine(plan)
+    found.predict(images(3))
+    assert engine.cuda.used == {0}
+    assert engine.cuda.cudaGetDevice()[1] == 1
+
+
 def test_threads_share_one_copy(plan: Path, engine: FakeEngine, head: Any) -> None:
     found = Engine(plan)
 
@@ -149,14 +157,21 @@ def test_features_that_are_not_finite(plan: Path, engine: FakeEngine, head: Any)
         found.predict(images(1))
     with pytest.raises(EngineError, match="the engine gave a feature of length nan"):
         found.embed(images(1))
+    engine.length = 1.0
+    engine.cuda.calls.clear()
+    found.predict(images(1))
+    assert engine.cuda.calls == list(REPLAY)  # by the same worker, whose graphs are as good as before
 
 
-def test_a_head_that_fails_while_running(plan: Path, engine: FakeEngine, head: Any, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError])
+def test_a_head_that_fails_while_running(
+    plan: Path, engine: FakeEngine, head: Any, monkeypatch: Any, kind: type[Exception]
+) -> None:
     found = Engine(plan)
 
     def fail(*_: Any, **__: Any) -> None:
-        raise RuntimeError("CUDA refused")
+        raise kind("CUDA refused")
 
     monkeypatch.setattr(head.Head, "enqueue", fail)
-    with pytest.raises(BackendError, match=r"^the CUDA head failed \(CUDA refused\); open the engine again$"):
+    with pytest.raises(BackendError, match=r"^the CUDA head failed \(CUDA refused\); start the program again$"):
         found.predict(images(2))
