@@ -24,8 +24,8 @@ from coder_engine.backends.onnxruntime import OnnxRuntimeCpu, open_session
 from coder_engine.backends.openvino import OpenVinoCpu
 from coder_engine.cpus import usable_cpus
 from coder_engine.errors import CoderError
-from coder_export.bench.measure import interleaved
 from coder_export.collapse import GeneralRows, stage_one
+from coder_export.measure import interleaved
 from coder_export.onnx_model import save_graph
 from coder_export.precision import typed_copy
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from coder_engine.backends import Unavailable, open_backend
+from coder_engine.backends import Backend, Unavailable, open_backend
 from coder_engine.cpus import usable_cpus
 from coder_engine.errors import BackendError, EngineError, ModelError
 from coder_engine.metadata import Metadata
@@ -17,7 +18,7 @@ from coder_export.config import ExportConfig
 from coder_export.gate import LEAST_COSINE
 from coder_export.onnx_model import EngineGraph
 from coder_export.report import Report
-from coder_export.verify import least_cosine
+from coder_export.verify import BATCHES
 
 
 def make_plan(config: ExportConfig, graph: Path, plan: Path, precision: str, report: Report) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def check_plan(
     except (BackendError, EngineError) as err:
         report.say(f"the plan was built, but not run: {err.short if isinstance(err, Unavailable) else err}")
         return None
-    cosine = least_cosine(backend, graph, pixels)
+    cosine = _least_cosine(backend, graph, pixels)
     backend.close()
     wanted = config.min_cosine or LEAST_COSINE[meta.plans[plan.name]["precision"]]
     if not cosine >= wanted:
@@ -66,3 +67,10 @@ def check_plan(
         )
     report.say(f"torch against the plan: cosine >= {cosine:.6f} ({backend.description})")
     return {"cosine": cosine, "by": backend.description}
+
+
+def _least_cosine(backend: Backend, graph: EngineGraph, pixels: NDArray[np.uint8]) -> float:
+    """Smallest cosine between torch's feature of an image and a backend's, at every batch size of ``BATCHES``."""
+    with torch.inference_mode():
+        wanted = graph(torch.from_numpy(pixels), torch.zeros(1, backend.width))[0].numpy()
+    return min(float((wanted[:count] * backend.encode(pixels[:count])).sum(axis=1).min()) for count in BATCHES)

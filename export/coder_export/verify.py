@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coder_engine.backends import Backend
 from coder_engine.backends.onnxruntime import open_session
 from coder_engine.errors import ModelError
 from coder_export.onnx_model import EngineGraph
@@ -75,10 +74,3 @@ def verify(
             f"the engine does not compute what torch does: {fidelity}; allowed is {tolerance:.0e} (--tolerance)"
         )
     return fidelity
-
-
-def least_cosine(backend: Backend, graph: EngineGraph, pixels: NDArray[np.uint8]) -> float:
-    """Smallest cosine between torch's feature of an image and a backend's, at every batch size of ``BATCHES``."""
-    with torch.inference_mode():
-        wanted = graph(torch.from_numpy(pixels), torch.zeros(1, backend.width))[0].numpy()
-    return min(float((wanted[:count] * backend.encode(pixels[:count])).sum(axis=1).min()) for count in BATCHES)

@@ -21,7 +21,7 @@ from coder_engine.head import Head
 from coder_engine.metadata import Metadata
 from coder_engine.weights import Weights, load_weights, save_weights
 from coder_export.bench.heads import loop_head, numpy_head
-from coder_export.bench.measure import interleaved
+from coder_export.measure import interleaved
 
 C, R, D, T = 1000, 2000, 512, 20_000
 PAIRS = C * (C - 1) // 2

@@ -21,8 +21,8 @@ from coder_engine.head import Head
 from coder_engine.images import read_rgb
 from coder_engine.preprocess import Preprocess
 from coder_engine.weights import load_weights
-from coder_export.bench.measure import interleaved
 from coder_export.config import ExportConfig
+from coder_export.measure import interleaved
 from coder_export.photographs import image_files, read_pixels
 from coder_export.pipeline import export
 from coder_export.precision import LOW, typed_copy

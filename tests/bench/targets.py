@@ -28,9 +28,9 @@ from coder_engine.files import replacing
 from coder_engine.head import Head
 from coder_engine.weights import load_weights, save_weights
 from coder_export.bench.heads import numpy_head
-from coder_export.bench.measure import Times, interleaved
 from coder_export.bench.peers import PEERS, Peers
 from coder_export.config import ExportConfig
+from coder_export.measure import Times, interleaved
 from coder_export.photographs import sample_photographs
 from coder_export.pipeline import export
 from coder_export.report import Report

@@ -18,9 +18,9 @@ from coder_engine.cli.inputs import Inputs
 from coder_engine.cpus import usable_cpus
 from coder_engine.doctor.hardware import cpu, memory_bytes, nvidia
 from coder_engine.errors import CoderError
-from coder_export.bench.measure import Times, interleaved
 from coder_export.bench.peers import PEERS, Peers
 from coder_export.bench.stages import cold_start, stage_calls, swap_ms, throughput, warm_up_ms
+from coder_export.measure import Times, interleaved
 
 _EXAMPLES = """
 examples:

@@ -14,7 +14,7 @@ from coder_engine.errors import CoderError, ModelError
 from coder_engine.general_texts import NAME_KINDS
 from coder_engine.weights import Weights, load_weights
 from coder_export.bench.heads import loop_head, numpy_head
-from coder_export.bench.measure import Call
+from coder_export.measure import Call
 
 
 class Peers:

@@ -16,7 +16,7 @@ import numpy as np
 from coder_engine import Engine
 from coder_engine.errors import EngineError
 from coder_engine.images import read_rgb
-from coder_export.bench.measure import Call, interleaved
+from coder_export.measure import Call, interleaved
 
 STAGES = ("decode", "preprocess", "encode", "head", "total")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from coder_export.bench.measure import TURN, Times, interleaved
+from coder_export.measure import TURN, Times, interleaved
 
 
 def test_percentiles_are_in_ms() -> None:
