@@ -87,7 +87,7 @@ class Head:
         self._weights = weights  # whose arrays and file the kernels read
         self._rows, self._width = weights.bank.shape
         self._scale = weights.meta.logit_scale
-        self._temperature = weights.meta.temperature
+        self._temperature = weights.meta.text_temperature
         file = weights.pair_file
         try:
             self._kernel = _kernels.Head(

@@ -103,8 +103,15 @@ class LabelSet:
         return self.rank(backend.encode(pixels), top)
 
     def unknown_below(self, asked: float | None) -> float | None:
-        """The threshold asked for, else the weight file's."""
-        return self.weights.meta.unknown_below if asked is None else asked
+        """The threshold asked for, else the weight file's: on the adapter's scores where there is one."""
+        if asked is None and self._as_fitted:
+            return self.weights.meta.unknown_below
+        return asked
+
+    @property
+    def _as_fitted(self) -> bool:
+        """Whether what ranks is what temperature and threshold were fitted to."""
+        return self.adapter is not None or not self.weights.meta.adapter
 
     @property
     def description(self) -> str:
@@ -116,8 +123,8 @@ class LabelSet:
             parts.append(self.ranker.description)
         if self.adapter is not None:
             parts.append(f"few-shot adapter, {self.adapter.adapter.shots_text}")
-        if meta.temperature != 1:
+        if meta.temperature != 1 and self._as_fitted:
             parts.append(f"scores calibrated, temperature {meta.temperature:.3g}")
-        if meta.unknown_below is not None:
+        if meta.unknown_below is not None and self._as_fitted:
             parts.append(f"unknown below {meta.unknown_below:.3g} unless told otherwise")
         return "; ".join(parts)

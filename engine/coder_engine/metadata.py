@@ -78,6 +78,11 @@ class Metadata:
         if self.unknown_below is not None and not 0 <= self.unknown_below <= 1:
             raise ValueError(f"unknown_below must be a probability, 0 to 1, got {self.unknown_below}")
 
+    @property
+    def text_temperature(self) -> float:
+        """The temperature of the texts' own scores: 1 beside a few-shot adapter, as a fit was then of its scores."""
+        return 1.0 if self.adapter else self.temperature
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
 

@@ -95,7 +95,7 @@ class TensorRtRanker:
 
     def __init__(self, running: Callable[[], tuple[OpenPlan, Pool[Worker]]], weights: Weights) -> None:
         self._running = running
-        self._scale, self._temperature = weights.meta.logit_scale, weights.meta.temperature
+        self._scale, self._temperature = weights.meta.logit_scale, weights.meta.text_temperature
         self._classes = len(weights.meta.labels)
         self.fault: str | None = None
         self._weights = weights

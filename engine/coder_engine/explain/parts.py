@@ -142,7 +142,7 @@ def _why_not(
         return "stage 2 was not asked for"
     powers = np.sort(np.exp(weights.meta.logit_scale * (logits.astype(np.float64) - float(logits.max()))))[::-1]
     lead = (powers[0] - powers[1]) / powers.sum()
-    before = "" if weights.meta.temperature == 1 else " before the temperature"
+    before = "" if weights.meta.text_temperature == 1 else " before the temperature"
     return f"stage 1 leads by {lead:.3g}{before}, which is not less than the margin {margin:.3g}"
 
 

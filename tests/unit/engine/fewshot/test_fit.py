@@ -16,7 +16,7 @@ from coder_engine.errors import DataError, WeightsError
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.fewshot.fit import FitConfig, Fitted, fit_engine, general_texts
 from coder_engine.general_texts import TENSORS
-from coder_engine.weights import load_weights
+from coder_engine.weights import load_weights, update_weights
 
 COLOURS = {"airplane": (90, 160, 230), "ship": (20, 40, 120), "frog": (30, 140, 40)}
 
@@ -168,6 +168,24 @@ def test_the_command_and_the_engine_after_it(copied: Path, support: Path, capsys
     explained = with_it.explain(images[0])
     assert explained.note == f"the few-shot adapter ranks here, and says {found[0].label}; below is what the texts say"
     assert str(explained).partition("\n")[2] == str(without.explain(images[0]))
+
+
+def test_what_was_fitted_to_the_adapters_scores_is_not_the_texts(copied: Path, support: Path) -> None:
+    images = [str(path) for path in sorted(support.rglob("*.png"))]
+    plain = Engine(copied)
+    wanted, explained = plain.predict(images), plain.explain(images[0])
+    adapter = CoderAdapter.fit(
+        plain.embed(images), [0, 1] * (len(images) // 2), np.eye(plain.embed([]).shape[1]), classes=10
+    )
+    adapter.save(copied.with_suffix(".safetensors"))
+    update_weights(copied.with_suffix(".safetensors"), temperature=3.0, unknown_below=1.0)
+    with_it, without = Engine(copied), Engine(copied, adapter=False)
+    assert without.predict(images) == wanted
+    assert without.explain(images[0]).to_json() == explained.to_json()
+    assert "temperature" not in without.description
+    assert "unknown" not in without.description
+    assert "temperature 3; unknown below 1" in with_it.description
+    assert all(one.unknown for one in with_it.predict(images) if one.score < 1)
 
 
 def test_the_command_with_an_unreadable_image(
