@@ -10,33 +10,33 @@ namespace coder {
 
 using namespace cuda;
 
-void CudaWeights::Memory::copy_bank(const Bank& from) {
+void CudaWeights::Memory::copy_bank(const Bank& from, const Stream& on) {
   const int64_t count = from.classes + from.names;
   const auto bytes = static_cast<size_t>(from.width) * sizeof(float);
   const size_t pitch = static_cast<size_t>(model.pitch) * sizeof(float);
   bank = on_device<float>(count * model.pitch, "bank");
-  check(cudaMemset(bank.get(), 0, pitch * static_cast<size_t>(count)), "clearing the bank");
-  check(cudaMemcpy2D(bank.get(), pitch, from.rows, bytes, bytes, static_cast<size_t>(count),
-                     cudaMemcpyHostToDevice),
+  check(cudaMemsetAsync(bank.get(), 0, pitch * static_cast<size_t>(count), on), "clearing the bank");
+  check(cudaMemcpy2DAsync(bank.get(), pitch, from.rows, bytes, bytes, static_cast<size_t>(count),
+                          cudaMemcpyHostToDevice, on),
         "copying the bank to the device");
-  offsets = copied(from.name_offsets, from.classes + 1, "name offsets");
-  weight = copied(from.name_weight, from.classes, "name weights");
+  offsets = copied(from.name_offsets, from.classes + 1, "name offsets", on);
+  weight = copied(from.name_weight, from.classes, "name weights", on);
   model.bank = bank.get();
   model.name_offsets = offsets.get();
   model.name_weight = weight.get();
 }
 
-void CudaWeights::Memory::copy_pairs(const Pairs& from, PairsWish wish) {
+void CudaWeights::Memory::copy_pairs(const Pairs& from, PairsWish wish, const Stream& on) {
   if (from.rows == nullptr) return;
   if (from.starts != nullptr) {
-    starts = copied(from.starts, model.classes + 1, "pair starts");
-    others = copied(from.others, from.count, "pair index");
+    starts = copied(from.starts, model.classes + 1, "pair starts", on);
+    others = copied(from.others, from.count, "pair index", on);
     model.pair_starts = starts.get();
     model.pair_others = others.get();
   }
   const int64_t count = from.count * model.width;
   if (choose(wish, count * 2) == PairsOn::device) {
-    rows = copied(from.rows, count, "pair rows");
+    rows = copied(from.rows, count, "pair rows", on);
     model.pair_rows = rows.get();
     return;
   }
@@ -70,8 +70,11 @@ CudaWeights::CudaWeights(const Bank& bank, const Pairs& pairs, PairsWish wish)
   model.width = bank.width;
   model.pitch = (bank.width + slab - 1) / slab * slab;
   model.candidates = static_cast<int>(std::min<int64_t>(max_candidates, bank.classes));
-  memory_->copy_bank(bank);
-  memory_->copy_pairs(pairs, wish);
+  // Waited for at the end, and not for the whole device, which no capture of another thread would survive.
+  const Stream uploads;
+  memory_->copy_bank(bank, uploads);
+  memory_->copy_pairs(pairs, wish, uploads);
+  uploads.wait("copying the label set to the device");
 }
 
 CudaWeights::~CudaWeights() {

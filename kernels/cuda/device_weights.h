@@ -18,8 +18,9 @@ struct CudaWeights::Memory {
   cuda::DeviceArray<uint16_t> rows;
   cuda::PinnedArray<uint16_t> host_rows;
 
-  void copy_bank(const Bank& from);
-  void copy_pairs(const Pairs& from, PairsWish wish);
+  // Both only ask the stream to copy.
+  void copy_bank(const Bank& from, const cuda::Stream& on);
+  void copy_pairs(const Pairs& from, PairsWish wish, const cuda::Stream& on);
 
  private:
   PairsOn choose(PairsWish wish, int64_t bytes);

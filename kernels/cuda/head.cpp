@@ -23,15 +23,11 @@ struct CudaHead::Buffers {
   const Model& model;
   int device;
   int64_t max_batch;
-  cudaStream_t fetching = nullptr;  // of our own: the default stream would wait for all others
+  Stream fetching;
 
   DeviceArray<float> coder, logits;
   DeviceArray<unsigned char> records;
   PinnedArray<unsigned char> host_records;
-
-  ~Buffers() {
-    if (fetching != nullptr) cudaStreamDestroy(fetching);
-  }
 
   void allocate() {
     const int64_t most = record_bytes(model.classes, model.candidates);
@@ -40,7 +36,6 @@ struct CudaHead::Buffers {
     records = on_device<unsigned char>(max_batch * most, "answers of max_batch images");
     host_records = pinned<unsigned char>(max_batch * most, "answers of max_batch images");
     std::memset(host_records.get(), 0, static_cast<size_t>(max_batch * most));
-    check(cudaStreamCreateWithFlags(&fetching, cudaStreamNonBlocking), "making a stream");
   }
 };
 
@@ -75,7 +70,8 @@ void check_features(const float* features) {
   const cudaError_t error = cudaPointerGetAttributes(&found, features);
   if (error == cudaErrorInvalidValue) cudaGetLastError();
   if (error != cudaErrorInvalidValue) check(error, "looking at the address of the features");
-  if (error == cudaErrorInvalidValue || found.devicePointer == nullptr)
+  // Not by its devicePointer, which the host's own memory has where the GPU reads all of that.
+  if (error == cudaErrorInvalidValue || found.type == cudaMemoryTypeUnregistered)
     throw std::invalid_argument(
         "features must be an address of device memory, got memory that CUDA does not know");
 }
@@ -139,7 +135,7 @@ void CudaHead::logits(int64_t batch, float* out) const {
   const auto bytes = static_cast<size_t>(batch * memory.model.classes) * sizeof(float);
   check(cudaMemcpyAsync(out, memory.logits.get(), bytes, cudaMemcpyDeviceToHost, memory.fetching),
         "fetching the logits");
-  check(cudaStreamSynchronize(memory.fetching), "fetching the logits");
+  memory.fetching.wait("fetching the logits");
 }
 
 }  // namespace coder

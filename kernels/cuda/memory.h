@@ -47,10 +47,31 @@ DeviceArray<T> on_device(int64_t count, const char* what) {
   return DeviceArray<T>(static_cast<T*>(memory));
 }
 
+// A stream of our own, which waits for no other and no other for it. What it was asked is done before it
+// goes.
+class Stream {
+ public:
+  Stream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream"); }
+  ~Stream() {
+    cudaStreamSynchronize(stream_);
+    cudaStreamDestroy(stream_);
+  }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  operator cudaStream_t() const { return stream_; }
+  void wait(const char* doing) const { check(cudaStreamSynchronize(stream_), doing); }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+// There once the stream comes to it.
 template <typename T>
-DeviceArray<T> copied(const T* from, int64_t count, const char* what) {
+DeviceArray<T> copied(const T* from, int64_t count, const char* what, const Stream& on) {
   DeviceArray<T> to = on_device<T>(count, what);
-  check(cudaMemcpy(to.get(), from, static_cast<size_t>(count) * sizeof(T), cudaMemcpyHostToDevice),
+  const auto bytes = static_cast<size_t>(count) * sizeof(T);
+  check(cudaMemcpyAsync(to.get(), from, bytes, cudaMemcpyHostToDevice, on),
         std::string("copying the ") + what + " to the device");
   return to;
 }
@@ -69,14 +90,18 @@ class OnDevice {
  public:
   explicit OnDevice(int device) {
     check(cudaGetDevice(&before_), "asking for the current device");
-    if (before_ != device) check(cudaSetDevice(device), "choosing device " + std::to_string(device));
+    changed_ = before_ != device;
+    if (changed_) check(cudaSetDevice(device), "choosing device " + std::to_string(device));
   }
-  ~OnDevice() { cudaSetDevice(before_); }
+  ~OnDevice() {
+    if (changed_) cudaSetDevice(before_);  // else not: a stream of the thread may be under capture
+  }
   OnDevice(const OnDevice&) = delete;
   OnDevice& operator=(const OnDevice&) = delete;
 
  private:
   int before_ = 0;
+  bool changed_ = false;
 };
 
 // The same for a destructor: whatever the device has come to, its memory is given back, and an error of that

@@ -10,7 +10,9 @@
 
 // As much of CUDA as the head uses, on a CPU: a block's threads are fibers, device memory is the heap's, a
 // stream is a list of what was enqueued, which runs when it is synchronised. The sources compiled with this
-// in place of CUDA's own header are the ones that nvcc compiles.
+// in place of CUDA's own header are the ones that nvcc compiles. Copies that wait are left out: from the
+// host's ordinary memory they return when the bytes lie in a buffer of the driver's, and streams of ours
+// would not wait for the rest.
 
 #define __device__
 #define __global__ static
@@ -58,10 +60,12 @@ enum cudaError_t {
   cudaErrorNoDevice = 100,
   cudaErrorNoKernelImageForDevice = 209
 };
+enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDevice };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 constexpr unsigned cudaHostAllocMapped = 2, cudaStreamNonBlocking = 1;
 
 struct cudaPointerAttributes {
+  cudaMemoryType type;
   void* devicePointer;
 };
 struct cudaFuncAttributes {};
@@ -87,10 +91,9 @@ cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void* memory);
 cudaError_t cudaHostGetDevicePointer(void** seen, void* memory, unsigned flags);
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* found, const void* memory);
-cudaError_t cudaMemset(void* memory, int value, size_t bytes);
-cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind);
-cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
-                         size_t height, cudaMemcpyKind kind);
+cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                              size_t height, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);

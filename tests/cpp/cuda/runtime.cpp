@@ -70,26 +70,27 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* found, const void* m
   const auto at = known.upper_bound(static_cast<const char*>(memory));
   const bool in =
       at != known.begin() && static_cast<const char*>(memory) < std::prev(at)->first + std::prev(at)->second;
-  found->devicePointer = in ? const_cast<void*>(memory) : nullptr;
+  found->type = in ? cudaMemoryTypeDevice : cudaMemoryTypeUnregistered;
+  found->devicePointer = const_cast<void*>(memory);  // as where the GPU reads all of the host's memory
   return cudaSuccess;
 }
-cudaError_t cudaMemset(void* memory, int value, size_t bytes) {
-  std::memset(memory, value, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
-  if (bytes > 0) std::memcpy(to, from, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
-                         size_t height, cudaMemcpyKind) {
-  for (size_t i = 0; i < height; ++i)
-    std::memcpy(static_cast<char*>(to) + i * to_pitch, static_cast<const char*>(from) + i * from_pitch,
-                width);
+cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
+  emulation::enqueue(stream, [=] { std::memset(memory, value, bytes); });
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  emulation::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
+  emulation::enqueue(stream, [=] {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  });
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                              size_t height, cudaMemcpyKind, cudaStream_t stream) {
+  emulation::enqueue(stream, [=] {
+    for (size_t i = 0; i < height; ++i)
+      std::memcpy(static_cast<char*>(to) + i * to_pitch, static_cast<const char*>(from) + i * from_pitch,
+                  width);
+  });
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
