@@ -31,26 +31,29 @@ def call(function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
 
 
 class Stream:
-    """A stream, and the device memory that its work reads."""
+    """A stream that waits for no other, as the engine's, and the device memory that its work reads."""
 
     def __init__(self) -> None:
         from cuda.bindings import runtime
 
         self.runtime = runtime
-        self._stream = call(runtime.cudaStreamCreate)
+        self._stream = call(runtime.cudaStreamCreateWithFlags, runtime.cudaStreamNonBlocking)
         self._memory: list[int] = []
 
     @property
     def handle(self) -> int:
-        return int(self._stream)
+        from cuda.bindings.utils import get_cuda_native_handle
+
+        return int(get_cuda_native_handle(self._stream))
 
     def put(self, array: NDArray[Any], at: int | None = None) -> int:
         """Copy an array to the device, to new memory or ``at`` an address; its address."""
         if at is None:
             at = int(call(self.runtime.cudaMalloc, max(array.nbytes, 1)))
             self._memory.append(at)
-        kind = self.runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
-        call(self.runtime.cudaMemcpy, at, np.ascontiguousarray(array).ctypes.data, array.nbytes, kind)
+        kind, array = self.runtime.cudaMemcpyKind.cudaMemcpyHostToDevice, np.ascontiguousarray(array)
+        call(self.runtime.cudaMemcpyAsync, at, array.ctypes.data, array.nbytes, kind, self._stream)
+        self.wait()
         return at
 
     def wait(self) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from table import machine, median_ms, show
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from coder_engine.backends.cuda_driver import require_gpu
 from coder_engine.head import Head
 from coder_engine.weights import Weights, load_weights
 from helpers_cuda import Stream, call
@@ -36,7 +37,7 @@ def device() -> str:
 
     found = call(runtime.cudaGetDeviceProperties, 0)
     name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
-    return f"{name}, {found.multiProcessorCount} SMs, CUDA {call(runtime.cudaDriverGetVersion) / 1000:.1f}"
+    return f"{name}, {found.multiProcessorCount} SMs, CUDA {require_gpu()}"
 
 
 def read(kernel: Any, batch: int) -> NDArray[np.int32]:
