@@ -39,6 +39,7 @@ class LlmServer(ThreadingHTTPServer):
         faults: name of a fault -> how often, 0 to 1; see ``HTTP_FAULTS`` and ``REPLY_FAULTS``.
         hang: seconds a "timeout" lasts.
         schema: False refuses ``response_format``.
+        usage: False counts no tokens.
         key: the only API key taken; None takes any.
         log: a file that gets a line for every reply wholly sent.
         answer: what to say to a last message instead of the generated reply; it may return None.
@@ -55,6 +56,7 @@ class LlmServer(ThreadingHTTPServer):
         faults: dict[str, float] | None = None,
         hang: float = 5.0,
         schema: bool = True,
+        usage: bool = True,
         key: str | None = None,
         log: Path | None = None,
         seed: int = 0,
@@ -62,7 +64,7 @@ class LlmServer(ThreadingHTTPServer):
     ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.latency, self.faults, self.hang, self.schema, self.key = latency, faults or {}, hang, schema, key
-        self.seed, self.answer = seed, answer
+        self.seed, self.answer, self.usage = seed, answer, usage
         self.log = log.open("a") if log else None
         self.visits: Counter[str] = Counter()
         self.served: list[dict[str, Any]] = []
@@ -123,6 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
             "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}],
             "usage": {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150},
         }
+        if not server.usage:
+            del reply["usage"]
         data = json.dumps(reply).encode()
         if fault == "cut":
             self._head(200, len(data), {})

@@ -10,6 +10,7 @@ from itertools import groupby, islice
 
 from coder_engine.errors import TextsError
 from coder_export.generate.llm.client import CallFailed, Client
+from coder_export.generate.llm.prices import Estimate
 from coder_export.generate.llm.questions import Question, messages, prompt_sha256, schema
 from coder_export.generate.llm.replies import Answer, Fits, judge
 from coder_export.generate.llm.store import Reply, ReplyStore
@@ -29,12 +30,14 @@ class Tally:
     Attributes:
         failures: why calls failed for good, in words.
         tokens: (prompt, completion), as the server counted.
+        estimated: calls of which it did not, in ``tokens`` by their estimate.
     """
 
     calls: int = 0
     refused: int = 0
     failures: list[str] = field(default_factory=list)
     tokens: tuple[int, int] = (0, 0)
+    estimated: int = 0
 
 
 @dataclass(kw_only=True)
@@ -140,11 +143,19 @@ class Asker:
             )
             self.store.append(reply)
             self.tally.calls += 1
-            self.tally.tokens = tuple(map(sum, zip(self.tally.tokens, completion.tokens, strict=True)))  # type: ignore[assignment]
+            self._charge(completion.tokens, call)
             refused = [question for question in call if not self._judge(question, reply).accepted]
             self._settled.update(question.key(self.client.model) for question in call if question not in refused)
             self.tally.refused += len(refused)
             call = [question for question in refused if not self.settled(question)]
+
+    def _charge(self, tokens: tuple[int, int], call: Sequence[Question]) -> None:
+        """Count a call's tokens; those of a server that tells none are estimated, or no budget would ever be spent."""
+        if tokens == (0, 0):
+            self.tally.estimated += 1
+            tokens = Estimate().add([call]).tokens
+        prompt, completion = self.tally.tokens
+        self.tally.tokens = (prompt + tokens[0], completion + tokens[1])
 
     def _answers(self, question: Question) -> list[Answer]:
         return [self._judge(question, reply) for reply in self.store.replies(question.key(self.client.model))]

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import math
 import random
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 
 from coder_engine.errors import TextsError
+from coder_export.generate.llm.body import cap
 from coder_export.generate.llm.questions import Message
+from coder_export.generate.llm.waits import LONGEST_WAIT, back_off, retry_after
 
-FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
-"""Seconds of back-off before the first retry and at the most; a server's own Retry-After may be longer."""
+_PATIENCE = 3600.0
+"""Seconds that a server may ask for; past them the run ends, as its replies are kept."""
 _TRY_AGAIN = (408, 409, 425, 429)
 _OUT_OF_MONEY = ("insufficient_quota", "billing_hard_limit_reached")
 _FORMATS = ("json_schema", "json_object", "text")
 _OF_FORMAT = re.compile(r"(?<![a-z])format|json_schema|json_object|structured output", re.IGNORECASE)
 """In what a server says of a reply format; "for more information" is none of it."""
+_NO_URL = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
 class CallFailed(Exception):
@@ -67,7 +69,7 @@ class Client:
         key = key.strip()  # a line end read with it would be refused, in a message that shows the key
         if not key or not key.isascii() or not key.isprintable():
             raise TextsError("the API key is empty or has characters that no key has; set OPENAI_API_KEY again")
-        if base_url is not None and not re.match("https?://", base_url, re.IGNORECASE):
+        if base_url is not None and not _is_address(base_url):
             raise TextsError(f"{base_url!r} is no address of a server; write it like http://localhost:8000/v1")
         self.model = model
         self.retries = 0
@@ -76,9 +78,15 @@ class Client:
         self._tries = tries
         self._told = told
         self._format = _FORMATS[0]
-        self._open_at = 0.0
+        self._open_at = self._told_until = 0.0
         # Its own retries are off: they neither hold the other calls back after a 429 nor stop at an empty account.
-        self._client = openai.AsyncOpenAI(api_key=key, base_url=base_url, timeout=timeout, max_retries=0)
+        self._client = openai.AsyncOpenAI(
+            api_key=key,
+            base_url=base_url,
+            timeout=timeout,
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [cap]}),
+        )
         self._server = re.sub("//[^/@]*@", "//", str(self._client.base_url))  # without a password in it
 
     async def close(self) -> None:
@@ -102,15 +110,16 @@ class Client:
                 if self._simpler_format(err, used):
                     continue
                 failure = self._failure(err)
-                wait = _retry_after(err) or _back_off(failed)
+                wait = retry_after(err.response.headers) or back_off(failed)
+                self._tell_long(wait, failure)
                 if err.status_code in (429, 503):
                     self._hold_all(wait)
             except openai.APIConnectionError as err:
-                failure, wait = self._clean(f"{err} ({err.__cause__!r})"), _back_off(failed)
+                failure, wait = self._clean(f"{err} ({err.__cause__!r})"), back_off(failed)
             except asyncio.TimeoutError:  # it came in drops, none of them too late
-                failure, wait = f"not whole after {self._timeout:g} seconds", _back_off(failed)
+                failure, wait = f"not whole after {self._timeout:g} seconds", back_off(failed)
             except (openai.APIResponseValidationError, ValueError, RecursionError) as err:  # no completion
-                failure, wait = self._clean(f"its answer could not be read ({err})"), _back_off(failed)
+                failure, wait = self._clean(f"its answer could not be read ({err})"), back_off(failed)
             failed += 1
             if failed < self._tries:
                 self.retries += 1
@@ -161,10 +170,19 @@ class Client:
 
     def _hold_all(self, wait: float) -> None:
         """The server is full for everybody: all workers wait, not only the one that was told."""
-        opens = time.monotonic() + wait
-        if wait > LONGEST_WAIT and opens > self._open_at + 1.0:
-            self._told(f"the server asks for {wait:,.0f} seconds without calls; waiting")
-        self._open_at = max(self._open_at, opens)
+        self._open_at = max(self._open_at, time.monotonic() + wait)
+
+    def _tell_long(self, wait: float, failure: str) -> None:
+        """Tell once of a wait that would look like a hang; raises where it is too long to stay for."""
+        asks = f"asks to be called again in {wait:,.0f} seconds"
+        if wait > _PATIENCE:
+            raise TextsError(
+                f"{self._server}: {failure}; it {asks}. Every reply so far is kept: run the same command again then"
+            )
+        until = time.monotonic() + wait
+        if wait > LONGEST_WAIT and until > self._told_until + 1.0:
+            self._told(f"the server {asks}; waiting")
+            self._told_until = until
 
     def _clean(self, message: str) -> str:
         """Without the key, which servers like to repeat, and not longer than a terminal's screen."""
@@ -174,6 +192,16 @@ class Client:
         while (wait := self._open_at - time.monotonic()) > 0:
             # A little apart, so that they do not all come back in the same instant.
             await asyncio.sleep(wait + random.uniform(0, 0.1 * min(wait, 5.0)))
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not _NO_URL.search(url)
+        )
+    except ValueError:  # brackets without an address in them, a port that is none
+        return False
 
 
 def _completion(reply: object) -> Completion:
@@ -207,25 +235,3 @@ def _response_format(form: str, schema: dict[str, Any]) -> dict[str, Any]:
     if form == "json_object":
         return {"type": "json_object"}
     return {"type": "json_schema", "json_schema": {"name": "texts", "strict": True, "schema": schema}}
-
-
-def _back_off(attempt: int) -> float:
-    """Exponential with full jitter above one half, in seconds."""
-    return min(LONGEST_WAIT, FIRST_WAIT * 2.0**attempt) * random.uniform(0.5, 1.0)
-
-
-def _retry_after(err: openai.APIStatusError) -> float | None:
-    """Seconds that the server asks to wait: a number or an HTTP date."""
-    headers = err.response.headers
-    for name, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * scale
-        except (KeyError, ValueError):
-            continue
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
-    try:
-        date = email.utils.parsedate_tz(headers.get("retry-after", ""))
-        return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None
-    except (ValueError, OverflowError):  # no day of any calendar
-        return None

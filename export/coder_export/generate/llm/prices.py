@@ -48,9 +48,14 @@ class Estimate:
             self.completion_tokens += sum(map(_completion_tokens, call))
         return self
 
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """(prompt, completion)."""
+        return self.prompt_tokens, self.completion_tokens
+
     def money(self, price: Price) -> float:
         """Dollars at ``price``."""
-        return price((self.prompt_tokens, self.completion_tokens))
+        return price(self.tokens)
 
 
 def read_price(model: str, table: Path | None) -> Price:

@@ -226,6 +226,7 @@ class LlmRun:
             self.report.say(
                 f"{tally.calls:,} replies ({tally.refused:,} answers refused, {asker.client.retries:,} calls repeated, "
                 f"{len(tally.failures):,} given up), {tally.tokens[0]:,} + {tally.tokens[1]:,} tokens{spent}"
+                f"{f' (estimated: {tally.estimated:,} replies came without a count)' if tally.estimated else ''}"
             )
 
 

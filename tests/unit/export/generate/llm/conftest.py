@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hardly any wait before a call is made again."""
-    monkeypatch.setattr("coder_export.generate.llm.client.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("coder_export.generate.llm.waits.FIRST_WAIT", 0.01)
 
 
 @pytest.fixture

@@ -48,6 +48,14 @@ def test_calls_in_flight_when_the_budget_is_spent_are_paid_for_and_stored(path: 
         assert len(rows(path)) == len(server.served) == 8
 
 
+def test_a_server_that_counts_no_tokens_costs_what_was_estimated(path: Path) -> None:
+    with serving(usage=False) as server:
+        with pytest.raises(BudgetSpent):
+            run(server, path, asking(attribute(*ANIMALS)), price=of_calls, budget=5.0, concurrency=1)
+        assert 1 <= len(server.served) <= 3  # some 300 tokens a prompt
+    assert rows(path)[0]["tokens"] == [0, 0]
+
+
 def test_a_budget_that_is_enough(path: Path) -> None:
     with serving() as server:
         asker = run(server, path, asking(attribute("cat", "elk")), price=of_calls, budget=2.5, concurrency=1)

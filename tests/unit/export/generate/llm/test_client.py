@@ -64,6 +64,15 @@ def test_a_passing_fault_is_asked_again(bad: Reply) -> None:
     assert len(server.times) == 2
 
 
+def test_a_body_without_end_is_not_read_to_its_end() -> None:
+    endless = b" " * (64 << 20)
+    said = pytest.raises(CallFailed, match="its answer is longer than 16 MiB")
+    with responding(in_turn(say(200, endless))) as server, said:
+        ask(client_of(server.url, tries=1))
+    with responding(in_turn(say(500, endless), GOOD)) as server:
+        assert ask(client_of(server.url)).text == "it"
+
+
 def test_a_lasting_fault_ends_after_all_tries() -> None:
     with responding(in_turn(error(500, "broken"))) as server:
         client = client_of(server.url)

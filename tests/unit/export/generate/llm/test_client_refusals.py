@@ -96,7 +96,21 @@ def test_no_key(key: str) -> None:
     assert not key.strip() or key not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["localhost:8000/v1", "", "ftp://host/v1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000/v1",
+        "",
+        "ftp://host/v1",
+        "http://",
+        "http:///v1",
+        "http://[::1",
+        "http://a b/v1",
+        "http://a\n/v1",
+        "http://localhost:99999/v1",
+        "http://localhost:port/v1",
+    ],
+)
 def test_no_address(url: str) -> None:
     with pytest.raises(TextsError, match="is no address of a server; write it like http://localhost:8000/v1"):
         client_of(url)

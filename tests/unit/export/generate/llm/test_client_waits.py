@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from coder_export.generate.llm import client as module
+from coder_engine.errors import TextsError
+from coder_export.generate.llm import waits as module
 from coder_export.generate.llm.client import Client
 from helpers_client import GOOD, MESSAGES, SCHEMA, Reply, ask, client_of, closing, error, in_turn, responding
 
@@ -74,11 +75,34 @@ def test_a_long_wait_is_told_once() -> None:
 
     with responding(in_turn(error(429, "tomorrow", headers={"Retry-After": "3600"}))) as server:
         asyncio.run(closing(client_of(server.url, told=told.append), work))
-    assert told == ["the server asks for 3,600 seconds without calls; waiting"]
+    assert told == ["the server asks to be called again in 3,600 seconds; waiting"]
+
+
+def test_a_long_wait_after_any_error_is_told() -> None:
+    told: list[str] = []
+
+    async def work(client: Client) -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(client.complete(MESSAGES, SCHEMA), 0.4)
+
+    with responding(in_turn(error(500, "broken", headers={"Retry-After": "90"}))) as server:
+        asyncio.run(closing(client_of(server.url, told=told.append), work))
+    assert told == ["the server asks to be called again in 90 seconds; waiting"]
+
+
+@pytest.mark.parametrize("status", [429, 503, 500])
+def test_a_wait_of_more_than_an_hour_ends_the_run(status: int) -> None:
+    with responding(in_turn(error(status, "tomorrow", headers={"Retry-After": "86400"}))) as server:
+        said = (
+            rf"/v1/: Error code: {status} - tomorrow; it asks to be called again in 86,400 seconds. Every reply so far"
+        )
+        with pytest.raises(TextsError, match=said):
+            ask(client_of(server.url))
+    assert len(server.times) == 1
 
 
 def test_back_off_grows_and_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_WAIT", 0.5)
-    assert 0.25 <= module._back_off(0) <= 0.5
-    assert 2.0 <= module._back_off(3) <= 4.0
-    assert 30.0 <= module._back_off(50) <= module.LONGEST_WAIT
+    assert 0.25 <= module.back_off(0) <= 0.5
+    assert 2.0 <= module.back_off(3) <= 4.0
+    assert 30.0 <= module.back_off(50) <= module.LONGEST_WAIT

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from coder_export.generate.analogues import AnalogueFilter
-from coder_export.generate.llm import client as client_module
+from coder_export.generate.llm import waits
 from coder_export.generate.llm.ask import Asker
 from coder_export.generate.llm.client import Client
 from coder_export.generate.llm.expert import ROUNDS, LlmExpert
@@ -167,7 +167,7 @@ def test_five_rounds_at_most(tmp_path: Path) -> None:
 
 
 def test_a_class_without_a_reply_holds_no_other_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(waits, "FIRST_WAIT", 0.0)
     names = Names(cat=[["lynx", "owl", "elk", "civet"], ["genet", "fossa"]], elk=[], owl=[FOUR])
     asked: list[str] = []
 
