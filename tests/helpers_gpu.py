@@ -210,6 +210,22 @@ class FakeContext:
         view(self.scratch, (100 * (self.profile + 1),), np.uint8)[:] = 1
 
 
+class FakeConfig:
+    """How TensorRT-RTX is to make a context."""
+
+    dynamic_shapes_kernel_specialization_strategy = strategy = cache = None
+
+    def set_execution_context_allocation_strategy(self, strategy: str) -> None:
+        self.strategy = strategy
+
+    def create_runtime_cache(self) -> object:
+        return object()
+
+    def set_runtime_cache(self, cache: object) -> bool:
+        self.cache = cache
+        return True
+
+
 class FakeEngine:
     """A plan whose features are the pixels as they lie in memory, see ``helpers_engine.graph``."""
 
@@ -219,6 +235,7 @@ class FakeEngine:
         self.cuda, self.max_batch = cuda, max_batch
         self.batches: list[int] = []
         self.contexts = 0
+        self.configs: list[FakeConfig] = []  # of the contexts, where they came with one
         self.capturable: bool | None = None
         self.spoiled = 0  # captures that fail from now on
         self.length = 1.0
@@ -249,8 +266,14 @@ class FakeEngine:
     def get_device_memory_size_for_profile_v2(self, profile: int) -> int:
         return 100 * (profile + 1)
 
-    def create_execution_context(self, strategy: str) -> FakeContext | None:
-        assert strategy == "managed"
+    def create_runtime_config(self) -> FakeConfig:
+        return FakeConfig()
+
+    def create_execution_context(self, how: str | FakeConfig) -> FakeContext | None:
+        if isinstance(how, FakeConfig):
+            self.configs.append(how)
+            how = str(how.strategy)
+        assert how == "managed"
         self.contexts += 1
         return FakeContext(self)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -50,7 +51,13 @@ class OpenPlan:
         config = self.engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(managed)
         config.dynamic_shapes_kernel_specialization_strategy = specialize.EAGER
+        config.set_runtime_cache(self._compiled)
         return self.checked(self.engine.create_execution_context(config), "make a context")
+
+    @cached_property
+    def _compiled(self) -> Any:
+        """RTX's kernels, for all contexts, as each would compile its own; one thread at a time uses it, see alone."""
+        return self.engine.create_runtime_config().create_runtime_cache()
 
     def checked(self, result: Any, what: str) -> Any:
         """The result of a call that tells by None or False that it failed, and by the log why."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from coder_engine.backends import open_backend
 from coder_engine.backends.cuda_memory import alone
 from coder_engine.backends.tensorrt import TensorRt
 from coder_engine.errors import BackendError, EngineError
-from coder_engine.weights import load_weights
+from coder_engine.plans import library
+from coder_engine.weights import load_weights, update_weights
 from helpers_engine import HEIGHT, TOWER, WIDTH, features_of, images
-from helpers_gpu import REPLAY, FakeCuda, FakeEngine, put_library
+from helpers_gpu import REPLAY, FakeCuda, FakeEngine, fake_trt, put_library
 
 
 def opened(plan: Path, **options: Any) -> TensorRt:
@@ -56,6 +58,20 @@ def test_batches_are_padded_to_buckets(plan: Path, engine: FakeEngine) -> None:
     assert engine.contexts == 4  # one a bucket
     for size in (8, 5, 1, 3):  # whatever a larger batch left behind
         assert_allclose(found.encode(images(size)), features_of(images(size)), rtol=1e-6)
+
+
+def test_rtx_compiles_once_for_all_contexts(plan: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And before it runs, as a graph cannot hold what is compiled in the background."""
+    rtx = fake_trt(engine)
+    rtx.__name__, rtx.DynamicShapesKernelSpecializationStrategy = "tensorrt_rtx", SimpleNamespace(EAGER="eager")
+    monkeypatch.setattr(library, "import_runtime", lambda *_: rtx)
+    weights = plan.with_suffix(".safetensors")
+    built = {**load_weights(weights).meta.plans[plan.name], "library": "tensorrt_rtx"}
+    update_weights(weights, plans={plan.name: {**built, "gpu": None, "compute_capability": None}})
+    found = opened(plan)
+    assert_allclose(found.encode(images(3)), features_of(images(3)), rtol=1e-6)
+    assert [one.dynamic_shapes_kernel_specialization_strategy for one in engine.configs] == ["eager"] * 2
+    assert engine.configs[0].cache is engine.configs[1].cache is not None
 
 
 def test_threads(plan: Path, engine: FakeEngine) -> None:
