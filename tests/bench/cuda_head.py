@@ -10,12 +10,13 @@ from typing import Any
 import head as cpu
 import numpy as np
 from numpy.typing import NDArray
-from table import machine, median_ms, show
+from table import median_ms, show
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from coder_engine.backends.cuda_driver import require_gpu
 from coder_engine.head import Head
 from coder_engine.weights import Weights, load_weights
+from coder_export.bench.machine import machine, machine_line
 from helpers_cuda import Stream, call
 
 BATCHES = (1, 64, 256)
@@ -103,7 +104,7 @@ def run() -> None:
         images = cpu.unit(np.random.default_rng(1), max(BATCHES))
         title = f"CUDA head in a graph: C = {cpu.C}, R = {cpu.R}, D = {cpu.D}, {cpu.PAIRS:,} pairs ({device()})"
         show(title, timings(weights, images, stream))
-    print(machine())
+    print(machine_line(machine()))
     stream.close()
 
 

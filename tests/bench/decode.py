@@ -20,12 +20,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from table import machine, show
+from table import show
 
 from coder_engine import Engine, jpeg
 from coder_engine.images import read_rgb
 from coder_engine.preprocess import Preprocess
 from coder_engine.resize import resize_crop
+from coder_export.bench.machine import machine, machine_line
 from coder_export.photographs import sample_photographs
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -147,5 +148,5 @@ def _export(folder: Path) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", metavar="FILE", help="engine file (default: coder-tiny, exported now)")
-    print(machine())
+    print(machine_line(machine()))
     run(parser.parse_args().engine)

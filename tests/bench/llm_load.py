@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from table import machine
+from coder_export.bench.machine import machine, machine_line
 
 CLASSES, NEAREST, CONCURRENCY = 1000, 20, 64
 _COLOURS = ("red", "blue", "grey", "black", "white", "green", "brown", "golden", "spotted", "striped")
@@ -78,5 +78,5 @@ def _watch(process: subprocess.Popen[str], start: float, memory: list[tuple[floa
 
 
 if __name__ == "__main__":
-    print(machine())
+    print(machine_line(machine()))
     run(*map(float, sys.argv[1:2]))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import head
 import imports
 import texts
-from table import machine
+
+from coder_export.bench.machine import machine, machine_line
 
 
 def main() -> None:
-    print(machine())
+    print(machine_line(machine()))
     for part in (imports, head, texts):
         part.run()
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from head import LOOPS, C, loop_calls, synthetic_tensors, synthetic_texts, unit
 from PIL import Image
-from table import machine, show
+from table import show
 
 from coder_engine import Engine
 from coder_engine.cpus import usable_cpus
@@ -28,6 +28,7 @@ from coder_engine.files import replacing
 from coder_engine.head import Head
 from coder_engine.weights import load_weights, save_weights
 from coder_export.bench.heads import numpy_head
+from coder_export.bench.machine import machine, machine_line
 from coder_export.bench.peers import PEERS, Peers
 from coder_export.config import ExportConfig
 from coder_export.measure import Times, interleaved
@@ -106,10 +107,10 @@ Part = tuple[str, dict[str, Times], list[Target]]
 def _encoders(engine: Engine, files: Files, seconds: float) -> Iterator[Part]:
     """a. and b.: the whole path against plain CLIP in torch, and against the bare encoders."""
     raw, pure, clip = (f"peer: {PEERS[name]}" for name in ("openvino_bf16", "torch_bf16", "open_clip"))
+    peers = Peers(engine, files.engine, files.plain, threads=usable_cpus())
     for size in (1, 8):
         paths = [str(files.photo)] * size
-        peers = Peers(engine, files.engine, files.plain, paths, threads=usable_cpus())
-        calls, skipped = peers.calls(("openvino_bf16", "torch_bf16", "open_clip"))
+        calls, skipped = peers.calls(("openvino_bf16", "torch_bf16", "open_clip"), paths)
         for name, reason in skipped.items():
             print(f"{name}: left out, {reason}")
         times = interleaved({OURS: lambda paths=paths: engine.predict(paths), **calls}, seconds=seconds)
@@ -172,7 +173,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("bench"), help="where its files are kept (default: bench)")
     parser.add_argument("--seconds", type=float, default=60.0, help="to measure each part (default: 60)")
     args = parser.parse_args()
-    print(machine())
+    print(machine_line(machine()))
     targets = run(args.folder, args.seconds)
     show("Targets", [target.row() for target in targets])
     return 0 if all(target.met for target in targets) else 2

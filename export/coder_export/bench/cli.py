@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import platform
+import math
 import sys
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from coder_engine import Engine, __version__
-from coder_engine.backends.onnxruntime import WHEELS
+from coder_engine import Engine
+from coder_engine.cli.command import OK, Parser, fraction, guarded, say, whole
 from coder_engine.cli.inputs import Inputs
 from coder_engine.cpus import usable_cpus
-from coder_engine.doctor.hardware import cpu, memory_bytes, nvidia
 from coder_engine.errors import CoderError
+from coder_export.bench.baseline import read_baseline, worse_than
+from coder_export.bench.machine import machine, machine_line
 from coder_export.bench.peers import PEERS, Peers
 from coder_export.bench.stages import cold_start, stage_calls, swap_ms, throughput, warm_up_ms
 from coder_export.measure import Times, interleaved
+
+SLOWER = 2
+"""The exit code where the gate does not let through."""
 
 _EXAMPLES = """
 examples:
@@ -35,18 +37,24 @@ examples:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0 measured, 1 could not, 2 slower than --max-drop allows."""
+    """Run the command; returns the exit code: 0 measured, 1 could not, 2 slower than --max-drop, 130 interrupted."""
     args = _parser().parse_args(argv)
+    return guarded("coder-bench", lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    before = None if args.baseline is None else read_baseline(args.baseline, args.batch)
     try:
         found = measure(args)
-        print(json.dumps(found, indent=2) if args.json else table(found))
-        return _gate(found, args)
-    except (CoderError, ValueError) as err:
-        print(f"coder-bench: {err}", file=sys.stderr)
-        return 1
+    except ValueError as err:
+        raise CoderError(str(err)) from err
     except OSError as err:
-        print(f"coder-bench: {err.filename}: {err.strerror}", file=sys.stderr)
-        return 1
+        raise CoderError(f"{err.filename or args.engine}: {err.strerror or err}") from err
+    print(json.dumps(found, indent=2) if args.json else table(found))
+    worse = [] if before is None else worse_than(before, found, most=args.max_drop)
+    if worse:
+        say("coder-bench", f"worse than {args.baseline} by more than {args.max_drop:.0%}: {'; '.join(worse)}")
+    return SLOWER if worse else OK
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -61,29 +69,30 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "precision": args.precision,
         "threads": threads,
     }
-    _say("cold start")
+    say("coder-bench", "cold start")
     cold = cold_start(Path(args.engine), paths[0], options)
     engine = Engine(args.engine, **options)
+    peers = Peers(engine, Path(args.engine), weights, threads=threads, device=engine.device) if args.peers else None
     return {
         "engine": engine.description,
         "machine": machine(),
         "cold_start": asdict(cold),
         "label_swap_ms": swap_ms(engine, weights),
-        "batches": [_batch(engine, weights, paths, size, args) for size in args.batch],
+        "batches": [_batch(engine, peers, paths, size, args) for size in args.batch],
     }
 
 
-def _batch(engine: Engine, weights: Path, paths: list[str], size: int, args: argparse.Namespace) -> dict[str, Any]:
+def _batch(
+    engine: Engine, peers: Peers | None, paths: list[str], size: int, args: argparse.Namespace
+) -> dict[str, Any]:
     """The figures of one batch size."""
-    _say(f"B = {size}: {args.seconds:g} s, and a quarter of it for the stream")
+    say("coder-bench", f"B = {size}: {args.seconds:g} s, and a quarter of it for the stream")
     warmed = warm_up_ms(engine, size)
     some = [paths[i % len(paths)] for i in range(size)]
     calls = stage_calls(engine, some)
     skipped: dict[str, str] = {}
-    if args.peers:
-        threads = args.threads or usable_cpus()
-        peers = Peers(engine, Path(args.engine), weights, some, threads=threads, device=engine.device)
-        more, skipped = peers.calls(args.peers)
+    if peers is not None:
+        more, skipped = peers.calls(args.peers, some)
         calls.update(more)
     times = interleaved(calls, seconds=args.seconds)
     return {
@@ -100,7 +109,7 @@ def table(found: dict[str, Any]) -> str:
     cold = found["cold_start"]
     lines = [
         found["engine"],
-        _machine_line(found["machine"]),
+        machine_line(found["machine"]),
         f"cold start: import {cold['imported']:.0f} ms, open {cold['opened']:.0f} ms, warm-up {cold['warmed']:.0f} ms, "
         f"first image {cold['first']:.0f} ms; peak memory {cold['peak_mb']:.0f} MB",
         f"label swap: {found['label_swap_ms']:.1f} ms",
@@ -120,69 +129,8 @@ def table(found: dict[str, Any]) -> str:
 _HEAD = f"{'ms':<56}{'p50':>9}{'p90':>9}{'p99':>9}{'/ total':>10}"
 
 
-def _gate(found: dict[str, Any], args: argparse.Namespace) -> int:
-    if args.baseline is None:
-        return 0
-    before = json.loads(args.baseline.read_text("utf-8"))
-    old = {batch["batch"]: batch for batch in before["batches"]}
-    worse = []
-    for batch in found["batches"]:
-        if batch["batch"] not in old:
-            continue
-        known = old[batch["batch"]]
-        slower = batch["ms"]["total"]["p50"] / known["ms"]["total"]["p50"] - 1
-        fewer = 1 - batch["images_per_second"] / known["images_per_second"]
-        if max(slower, fewer) > args.max_drop:
-            worse.append(f"B = {batch['batch']}: latency {slower:+.1%}, throughput {-fewer:+.1%}")
-    if worse:
-        print(
-            f"coder-bench: worse than {args.baseline} by more than {args.max_drop:.0%}: {'; '.join(worse)}",
-            file=sys.stderr,
-        )
-    return 2 if worse else 0
-
-
-def machine() -> dict[str, Any]:
-    """The hardware and the versions that a figure belongs to."""
-    model, has, _ = cpu(Path("/"))
-    gpus, driver, _ = nvidia(Path("/"))
-    versions = {"python": platform.python_version(), "coder-engine": __version__}
-    for name in ("numpy", "pillow", "simplejpeg", *WHEELS, "openvino", "torch", "open_clip_torch"):
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return {
-        "cpu": model,
-        "features": list(has),
-        "cpus": usable_cpus(),
-        "memory_bytes": memory_bytes(Path("/"))[0],
-        "gpus": [asdict(gpu) for gpu in gpus],
-        "driver": driver,
-        "versions": versions,
-    }
-
-
-def _machine_line(found: dict[str, Any]) -> str:
-    parts = [f"{found['cpu']} ({', '.join(found['features'])}), {found['cpus']} CPUs"]
-    parts += [gpu["name"] for gpu in found["gpus"]]
-    return "; ".join([*parts, ", ".join(f"{name} {value}" for name, value in found["versions"].items())])
-
-
-def _say(text: str) -> None:
-    print(f"coder-bench: {text}", file=sys.stderr, flush=True)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Wrong usage ends in 1: 2, argparse's own, says here that the engine has become slower."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(1, f"{self.prog}: {message}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="coder-bench", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("coder-bench", __doc__ or "", epilog=_EXAMPLES)
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help="files, folders, quoted patterns")
     add("--engine", required=True, metavar="FILE", help="engine file that coder-export made")
@@ -190,22 +138,31 @@ def _parser() -> argparse.ArgumentParser:
     add("--backend", default="auto", metavar="NAME", help="as for coder-infer (default: auto)")
     add("--device", default="auto", metavar="NAME", help="as for coder-infer (default: auto)")
     add("--precision", default="auto", metavar="NAME", help="as for coder-infer (default: auto)")
-    add("--threads", type=int, metavar="N", help="CPU threads (default: the CPUs this process may use)")
+    add("--threads", type=whole, metavar="N", help="CPU threads (default: the CPUs this process may use)")
     add("--batch", type=_sizes, default=[1, 8], metavar="B,...", help="batch sizes (default: 1,8)")
-    add("--seconds", type=float, default=20.0, metavar="S", help="time to measure a batch size (default: 20)")
+    add("--seconds", type=_seconds, default=20.0, metavar="S", help="time to measure a batch size (default: 20)")
     add("--peers", type=_peers, default=(), metavar="NAME,...", help=f"of {', '.join(PEERS)}, or all")
     add("--json", action="store_true", help="for machines")
     add("--baseline", type=Path, metavar="FILE", help="an earlier run's --json to compare with")
-    add("--max-drop", type=float, default=0.1, metavar="X", help="worse by more than this fails (default: 0.1)")
-    add("--version", action="version", version=f"coder-bench {__version__}")
+    add("--max-drop", type=fraction, default=0.1, metavar="X", help="worse by more than this fails (default: 0.1)")
     return parser
 
 
 def _sizes(text: str) -> list[int]:
-    sizes = [int(part) for part in text.split(",")]
-    if min(sizes) < 1:
-        raise argparse.ArgumentTypeError(f"batch sizes are 1 or more, got {text}")
-    return sizes
+    try:
+        return [whole(part) for part in text.split(",")]
+    except argparse.ArgumentTypeError as err:
+        raise argparse.ArgumentTypeError(f"batch sizes are 1 or more, got {text}") from err
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0 and finite, got {text!r}")
+    return seconds
 
 
 def _peers(text: str) -> tuple[str, ...]:

@@ -3,67 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from coder_engine import Engine
-from coder_engine.errors import CoderError, ModelError
+from coder_engine.backends.available import first_line
+from coder_engine.errors import ModelError
 from coder_engine.general_texts import NAME_KINDS
+from coder_engine.images import read_rgb
 from coder_engine.weights import Weights, load_weights
 from coder_export.bench.heads import loop_head, numpy_head
 from coder_export.measure import Call
 
 
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The B images of one batch: files, what the engine makes of them, uint8 [B, H, W, 3], and float32 [B, D]."""
+
+    paths: list[str]
+    pixels: NDArray[np.uint8]
+    features: NDArray[np.float32]
+
+
 class Peers:
-    """The peers of one engine; models are opened once.
+    """The peers of one engine; torch's model is opened once.
 
     Args:
         engine: whose images, size and labels the peers share.
         path: its .onnx file, which the raw runtimes run.
         weights: its weight file.
-        paths: the B images.
         device: where torch's image towers run, "cpu" or "cuda".
     """
 
-    def __init__(
-        self, engine: Engine, path: Path, weights: Path, paths: list[str], *, threads: int, device: str = "cpu"
-    ) -> None:
-        self._paths, self._path, self._threads, self._device = paths, path, threads, device
+    def __init__(self, engine: Engine, path: Path, weights: Path, *, threads: int, device: str = "cpu") -> None:
+        self._engine, self._path, self._threads, self._device = engine, path, threads, device
         self._weights: Weights = load_weights(weights)
-        self._pixels = np.stack([engine.preprocess(_rgb(image)) for image in paths])
-        self._features = engine.embed(self._pixels)
         self._clip: Any = None
 
-    def calls(self, names: tuple[str, ...]) -> tuple[dict[str, Call], dict[str, str]]:
-        """The peers asked for as calls, and for those that cannot run here the reason."""
+    def calls(self, names: tuple[str, ...], paths: list[str]) -> tuple[dict[str, Call], dict[str, str]]:
+        """The peers asked for as calls on the images ``paths``, and for those that cannot run here the reason."""
+        pixels = np.stack([self._engine.preprocess(read_rgb(path)) for path in paths])
+        images = Images(paths=paths, pixels=pixels, features=self._engine.embed(pixels))
         calls: dict[str, Call] = {}
         skipped: dict[str, str] = {}
         for name in names:
             try:
-                calls[f"peer: {PEERS[name]}"] = getattr(self, f"_{name}")()
-            except (CoderError, ImportError) as err:
-                skipped[PEERS[name]] = str(err)
+                call = getattr(self, f"_{name}")(images)
+                call()  # torch.compile, for one, finds only now that there is no compiler
+                calls[f"peer: {PEERS[name]}"] = call
+            except Exception as err:  # other people's code, with errors of their own
+                skipped[PEERS[name]] = first_line(err)
         return calls, skipped
 
-    def _open_clip(self) -> Call:
-        return self._eager(lambda model: model)
+    def _open_clip(self, images: Images) -> Call:
+        return self._eager(images, lambda model: model)
 
-    def _open_clip_bf16(self) -> Call:
+    def _open_clip_bf16(self, images: Images) -> Call:
         import torch
 
-        return self._eager(lambda model: model.to(torch.bfloat16))
+        return self._eager(images, lambda model: model.to(torch.bfloat16))
 
-    def _open_clip_fp16(self) -> Call:
+    def _open_clip_fp16(self, images: Images) -> Call:
         import torch
 
         if self._device == "cpu":
             raise ModelError("torch has no fast fp16 on the CPU; it is a peer on a GPU (--device cuda)")
-        return self._eager(lambda model: model.to(torch.float16))
+        return self._eager(images, lambda model: model.to(torch.float16))
 
-    def _torch_bf16(self) -> Call:
+    def _torch_bf16(self, images: Images) -> Call:
         """Pure bf16 weights: with autocast torch was 22 times slower at B = 8."""
         import copy
 
@@ -71,20 +83,20 @@ class Peers:
 
         torch.set_num_threads(self._threads)
         visual = copy.deepcopy(self._model().visual).eval().to(self._device, torch.bfloat16)
-        images = torch.rand(len(self._paths), 3, *self._pixels.shape[1:3]).to(self._device, torch.bfloat16)
+        noise = torch.rand(len(images.paths), 3, *images.pixels.shape[1:3]).to(self._device, torch.bfloat16)
 
         def call() -> object:
             with torch.inference_mode():
-                return visual(images).float().cpu()
+                return visual(noise).float().cpu()
 
         return call
 
-    def _compiled(self) -> Call:
+    def _compiled(self, images: Images) -> Call:
         import torch
 
-        return self._eager(torch.compile)
+        return self._eager(images, torch.compile)
 
-    def _eager(self, prepare: Callable[[Any], Any]) -> Call:
+    def _eager(self, images: Images, prepare: Callable[[Any], Any]) -> Call:
         """Plain CLIP by open_clip, from the files to the first five of C names."""
         import copy
 
@@ -102,7 +114,7 @@ class Peers:
 
         def call() -> object:
             with torch.inference_mode():
-                batch = torch.stack([transform(Image.open(path)) for path in self._paths])
+                batch = torch.stack([transform(Image.open(path)) for path in images.paths])
                 features = torch.nn.functional.normalize(visual(batch.to(self._device, dtype)).float(), dim=-1)
                 return (features @ bank.T).topk(min(5, len(bank))).indices.tolist()
 
@@ -119,20 +131,20 @@ class Peers:
                 self._clip = open_model(meta.model, "random")
         return self._clip
 
-    def _onnxruntime(self) -> Call:
+    def _onnxruntime(self, images: Images) -> Call:
         from coder_engine.backends.onnxruntime import open_session
 
         session = open_session(self._path, threads=self._threads)
-        feeds = {"pixels": self._pixels, "bank": np.zeros((1, self._weights.width), np.float32)}
+        feeds = {"pixels": images.pixels, "bank": np.zeros((1, self._weights.width), np.float32)}
         return lambda: session.run(["features"], feeds)
 
-    def _openvino_bf16(self) -> Call:
-        return self._openvino("bf16")
+    def _openvino_bf16(self, images: Images) -> Call:
+        return self._openvino(images, "bf16")
 
-    def _openvino_fp32(self) -> Call:
-        return self._openvino("f32")
+    def _openvino_fp32(self, images: Images) -> Call:
+        return self._openvino(images, "f32")
 
-    def _openvino(self, precision: str) -> Call:
+    def _openvino(self, images: Images, precision: str) -> Call:
         import openvino
 
         core = openvino.Core()
@@ -146,13 +158,13 @@ class Peers:
         if got != precision:
             raise ModelError(f"OpenVINO computes in {got} on this CPU, wanted {precision}")
         request = compiled.create_infer_request()
-        feeds = {"pixels": self._pixels, "bank": np.zeros((1, self._weights.width), np.float32)}
+        feeds = {"pixels": images.pixels, "bank": np.zeros((1, self._weights.width), np.float32)}
         return lambda: request.infer(feeds, share_inputs=True, share_outputs=True)
 
-    def _numpy(self) -> Call:
-        return lambda: [numpy_head(self._weights, x) for x in self._features]
+    def _numpy(self, images: Images) -> Call:
+        return lambda: [numpy_head(self._weights, x) for x in images.features]
 
-    def _loop(self) -> Call:
+    def _loop(self, images: Images) -> Call:
         """A class's other texts stand for its one-to-one texts, which a weight file need not keep; on the CPU."""
         import torch
 
@@ -169,8 +181,8 @@ class Peers:
         starts = kept.text_starts[:-1].tolist()
         by_class = [rows[start : start + max(some, 1)] for start, (some, _) in zip(starts, counts, strict=True)]
         pairs = None if self._weights.pair_rows is None else lambda a, b: by_class[a]
-        images = torch.from_numpy(self._features)
-        return lambda: [loop_head(rows, counts, pairs, x, normalise=True) for x in images]
+        features = torch.from_numpy(images.features)
+        return lambda: [loop_head(rows, counts, pairs, x, normalise=True) for x in features]
 
 
 PEERS = {
@@ -186,9 +198,3 @@ PEERS = {
     "loop": "the authors' loops over all texts, head alone",
 }
 """By name, what each one is."""
-
-
-def _rgb(path: str) -> Any:
-    from coder_engine.images import read_rgb
-
-    return read_rgb(path)

@@ -36,11 +36,12 @@ def stage_calls(engine: Engine, paths: list[str]) -> dict[str, Call]:
 
 
 def throughput(engine: Engine, paths: list[str], *, batch_size: int, seconds: float) -> float:
-    """Images a second of ``predict_stream``, decoding overlapped: rounds of ``paths`` until ``seconds`` have passed."""
-    count, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
+    """Images a second of ``predict_stream``, decoding overlapped: rounds of ``paths``, one at the least."""
+    count, taken, start = 0, 0.0, time.perf_counter()
+    while not taken or taken < seconds:
         count += sum(1 for _ in engine.predict_stream(paths, batch_size=batch_size))
-    return count / (time.perf_counter() - start)
+        taken = time.perf_counter() - start
+    return count / taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,8 @@ def cold_start(engine: Path, image: str, options: Mapping[str, Any]) -> ColdStar
     arguments = json.dumps([str(engine), image, options])
     done = subprocess.run([sys.executable, "-c", _PROGRAM, arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise EngineError(f"{engine}: a fresh process could not run it: {done.stderr.strip().splitlines()[-1:]}")
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise EngineError(f"{engine}: a fresh process could not run it: {last}")
     imported, opened, warmed, first, peak = map(float, done.stdout.split()[-5:])
     return ColdStart(imported=imported, opened=opened, warmed=warmed, first=first, peak_mb=peak)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
+
+import pytest
 
 from coder_export.measure import TURN, Times, interleaved
 
@@ -26,16 +29,19 @@ def test_a_turn_settles_for_a_while() -> None:
     assert len(ran) > 1 + TURN + 5
 
 
-def test_what_the_call_before_left_behind_is_not_counted() -> None:
+def test_what_the_call_before_left_behind_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[str] = []
+    clock = [0.0]
 
     def clean() -> None:
-        if left:
-            time.sleep(0.05)
+        clock[0] += 0.05 if left else 0.001
         left.clear()
 
-    times = interleaved({"clean": clean, "foul": lambda: left.append("threads that spin")}, seconds=0, least=5)
-    assert times["clean"].p99 < 40
+    monkeypatch.setattr("coder_export.measure.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    times = interleaved(
+        {"clean": clean, "foul": lambda: left.append("threads that spin")}, seconds=0, settle=0, least=5
+    )
+    assert times["clean"].p99 == pytest.approx(1)
 
 
 def test_a_bound_on_rounds() -> None:
