@@ -15,7 +15,7 @@ from coder_engine.cli.command import OK, SOME_FAILED, say
 from coder_engine.cli.engine_options import open_engine
 from coder_engine.cli.formats import Csv, Format, JsonLines, Table
 from coder_engine.cli.infer_options import to_terminal
-from coder_engine.cli.inputs import Inputs, Item
+from coder_engine.cli.inputs import Inputs, Item, Pause
 from coder_engine.cli.output import Output, OutputClosed, open_output
 from coder_engine.cli.progress import Progress, building, terminal
 from coder_engine.errors import ImageError
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         CoderError: it cannot be done.
     """
     inputs = Inputs(args.images, recursive=args.recursive, null=args.null)
-    items: Iterator[Item] = iter(inputs)
+    items = inputs.with_pauses()
     if inputs.listed:  # an empty folder should not wait for the engine to load
         items = itertools.chain([next(items)], items)
     if args.rebuild:
@@ -73,7 +73,9 @@ def _rebuild(args: argparse.Namespace) -> None:
         _say(f"{args.engine}: built by {record}")
 
 
-def _write(args: argparse.Namespace, engine: Engine, items: Iterable[Item], output: Output) -> Iterator[Prediction]:
+def _write(
+    args: argparse.Namespace, engine: Engine, items: Iterable[Item | Pause], output: Output
+) -> Iterator[Prediction]:
     """Predict and write; gives back each prediction once it is written."""
     form = _format(args, engine)
     output.write(form.header())
@@ -87,7 +89,20 @@ def _write(args: argparse.Namespace, engine: Engine, items: Iterable[Item], outp
     output.write(form.footer())
 
 
-def _predictions(args: argparse.Namespace, engine: Engine, items: Iterable[Item]) -> Generator[Prediction, None, None]:
+def _predictions(
+    args: argparse.Namespace, engine: Engine, items: Iterable[Item | Pause]
+) -> Generator[Prediction, None, None]:
+    """Predictions for the paths. A list that pauses is answered up to there before more of it is waited for."""
+    source = iter(items)
+    for first in source:
+        if not isinstance(first, Pause):
+            run = itertools.takewhile(lambda item: not isinstance(item, Pause), source)
+            yield from _without_a_pause(args, engine, itertools.chain([first], run))
+
+
+def _without_a_pause(
+    args: argparse.Namespace, engine: Engine, items: Iterable[Item | Pause]
+) -> Generator[Prediction, None, None]:
     """Predictions for the paths, with the rows that had failed already back in their places."""
     failed: deque[tuple[int, Prediction]] = deque()
     read = 0
@@ -97,7 +112,7 @@ def _predictions(args: argparse.Namespace, engine: Engine, items: Iterable[Item]
         for item in items:
             if isinstance(item, Prediction):
                 failed.append((read, item))
-            else:
+            elif isinstance(item, str):
                 read += 1
                 yield item
 

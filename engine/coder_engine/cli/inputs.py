@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import select
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,15 @@ from coder_engine.images import SUFFIXES
 from coder_engine.prediction import Fault, Prediction
 
 Kind = Literal["file", "folder", "pattern", "list"]
+
+_PATIENCE = 0.05
+"""Seconds without a path on standard input after which what was read is to be answered."""
+
+
+class Pause:
+    """Stands in a list where the next path is not there yet."""
+
+
 Item = str | Prediction
 """A path to predict, or a row that has failed already."""
 
@@ -55,6 +65,14 @@ class Inputs:
         Raises:
             CoderError: there was no image at all.
         """
+        return (item for item in self.with_pauses() if not isinstance(item, Pause))
+
+    def with_pauses(self) -> Iterator[Item | Pause]:
+        """The same, and a Pause wherever standard input has nothing more for the moment.
+
+        Raises:
+            CoderError: there was no image at all.
+        """
         found, countable = 0, True
         for n, (argument, kind) in enumerate(self._arguments, 1):
             items = self._expand(argument, kind)
@@ -64,7 +82,7 @@ class Inputs:
             else:
                 countable = False
             for item in items:
-                found += 1
+                found += not isinstance(item, Pause)
                 yield item
         if not found:
             raise CoderError(self._nothing())
@@ -93,7 +111,7 @@ class Inputs:
         skipped = f"; skipped {self.left_out()}" if self.skipped else ""
         return f"no images in {names}: looked for {looked}{skipped}"
 
-    def _expand(self, argument: str, kind: Kind) -> Iterable[Item]:
+    def _expand(self, argument: str, kind: Kind) -> Iterable[Item | Pause]:
         if kind == "file":
             return [argument]
         if kind == "list":
@@ -190,15 +208,28 @@ def _pattern(argument: str) -> Kind:
     return "pattern"
 
 
-def _paths_of(stdin: int, null: bool) -> Iterator[str]:
+def _paths_of(stdin: int, null: bool) -> Iterator[str | Pause]:
     """Paths as soon as they come; empty ones are passed over, and a line may end in CR LF."""
     separator, ending = (b"\0", b"") if null else (b"\n", b"\r")
     rest = b""
-    while chunk := _read(stdin):
+    while True:
+        if not _ready(stdin):
+            yield Pause()
+        chunk = _read(stdin)
+        if not chunk:
+            break
         *whole, rest = (rest + chunk).split(separator)
         yield from (os.fsdecode(path) for name in whole if (path := name.removesuffix(ending)))
     if path := rest.removesuffix(ending):
         yield os.fsdecode(path)
+
+
+def _ready(stdin: int) -> bool:
+    """Whether reading would not wait for long: bytes, the end or an error are there."""
+    try:
+        return bool(select.select([stdin], [], [], _PATIENCE)[0])
+    except (OSError, ValueError):  # which reading will tell of
+        return True
 
 
 def _read(stdin: int) -> bytes:

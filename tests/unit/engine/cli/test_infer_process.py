@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import signal
 import subprocess
 import sys
@@ -51,6 +52,32 @@ def test_rows_come_while_paths_are_still_coming(command: list[str]) -> None:
             process.stdin.write(f"photos/{name}.png\n".encode())
             process.stdin.flush()
             assert json.loads(process.stdout.readline())["path"] == f"photos/{name}.png"
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+def test_a_list_that_pauses_is_answered_up_to_there(tiny: Path, photos: Path) -> None:
+    assert photos.is_dir()
+    command = [
+        sys.executable,
+        "-m",
+        "coder_engine.cli.infer",
+        "--engine",
+        str(tiny),
+        "--quiet",
+        "--batch-size",
+        "8",
+        "-",
+    ]
+    with subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for names in (("a",), ("b", "a", "c"), ("c",)):
+            process.stdin.write("".join(f"{photos}/{name}.png\n" for name in names).encode())
+            process.stdin.flush()
+            for name in names:
+                assert select.select([process.stdout], [], [], 60)[0]
+                assert json.loads(process.stdout.readline())["path"] == str(photos / f"{name}.png")
         process.stdin.close()
         assert process.wait(60) == 0
 

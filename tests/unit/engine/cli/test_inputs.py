@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coder_engine.cli.inputs import Inputs
+from coder_engine.cli.inputs import Inputs, Pause
 from coder_engine.errors import CoderError
 from coder_engine.prediction import Prediction
 
@@ -232,6 +232,15 @@ def test_paths_on_stdin_are_given_out_as_they_come(pipe: Pipe) -> None:
     assert next(items) == "a.jpg"
     threading.Thread(target=lambda: (time.sleep(0.02), pipe.write(b"g\n"))).start()
     assert next(items) == "b.jpg"
+
+
+def test_a_list_has_a_pause_wherever_more_has_to_be_waited_for(pipe: Pipe) -> None:
+    items = Inputs(["-"], stdin=pipe.reader).with_pauses()
+    pipe.write(b"a.jpg\nb.jpg\nc.j")
+    assert [next(items), next(items)] == ["a.jpg", "b.jpg"]
+    assert isinstance(next(items), Pause)
+    pipe.write(b"pg\n", end=True)
+    assert list(items) == ["c.jpg"]
 
 
 def test_an_endless_list_is_read_lazily(pipe: Pipe) -> None:
