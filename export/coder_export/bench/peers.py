@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from coder_engine import Engine
-from coder_engine.backends.available import first_line
 from coder_engine.errors import ModelError
 from coder_engine.general_texts import NAME_KINDS
 from coder_engine.images import read_rgb
@@ -57,7 +56,7 @@ class Peers:
                 call()  # torch.compile, for one, finds only now that there is no compiler
                 calls[f"peer: {PEERS[name]}"] = call
             except Exception as err:  # other people's code, with errors of their own
-                skipped[PEERS[name]] = first_line(err)
+                skipped[PEERS[name]] = " ".join(str(err).split())[:200] or type(err).__name__
         return calls, skipped
 
     def _open_clip(self, images: Images) -> Call:
