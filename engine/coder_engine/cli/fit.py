@@ -68,7 +68,7 @@ def _run(args: argparse.Namespace) -> int:
     written = fitted.search.adapter.save(path, out=args.out)
     say(f"wrote {written.path} ({written.path.stat().st_size / 1e6:,.1f} MB)")
     other = f" --weights {written.path}" if args.out or args.weights else ""
-    say(f"next: coder-infer IMAGES --engine {args.engine}{other}")
+    say(f"next: coder-eval IMAGES --engine {args.engine}{other}      labelled images not used here: is it better?")
     return SOME_FAILED if fitted.failed else OK
 
 

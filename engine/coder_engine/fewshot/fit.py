@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -236,6 +237,14 @@ def summary(fitted: Fitted) -> list[str]:
         f"chosen on {record['images']:,} {on}: {record['accuracy']:.1%} right, {without:.1%} without the adapter "
         "(no test figure: the parameters were chosen for these images)"
     )
-    if record["accuracy"] <= without:
-        lines.append("the adapter is no better than the texts alone on them: more images, or coder-infer --no-adapter")
-    return lines
+    return [*lines, _verdict(record["better"], record["worse"])]
+
+
+def _verdict(better: int, worse: int) -> str:
+    """Whether the adapter is worth having, by the images that it and the texts alone answer differently."""
+    counts = f"{better:,} of them are right only with it, {worse:,} only without"
+    if better <= worse:
+        return f"no gain from the adapter was seen: {counts}; coder-infer --no-adapter goes without it"
+    if better - worse <= 2 * math.sqrt(better + worse):  # two standard errors of the difference
+        return f"the adapter's gain may be chance: {counts}; measure it on other images"
+    return f"the adapter's gain is clear: {counts}"

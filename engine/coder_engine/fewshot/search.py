@@ -76,8 +76,9 @@ class Search:
     """The adapter with the chosen parameters, and how they were chosen: plain values, for JSON.
 
     ``record`` has ``chosen_on`` ("validation", "folds" or "defaults"), ``images``, ``folds``, ``accuracy``, ``grid``,
-    ``zero_shot_accuracy`` where zero-shot cosines were given, and ``forms``: each form tried, its best accuracy and
-    that of every candidate, [alphas][betas][temperatures].
+    and ``forms``: each form tried, its best accuracy and that of every candidate, [alphas][betas][temperatures]. Where
+    zero-shot cosines were given, also ``zero_shot_accuracy``, and how many images the adapter turned ``better`` (right
+    with it alone) and ``worse`` (right without it alone).
     """
 
     adapter: CoderAdapter
@@ -97,11 +98,15 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Tried:
-    """One form: the right answers of every candidate [alphas, betas, temperatures], of ``images``."""
+    """One form: the right answers of every candidate [alphas, betas, temperatures], of ``images``.
+
+    ``better`` are those that zero-shot cosines alone get wrong.
+    """
 
     form: Form
     right: NDArray[np.int64]
     images: int
+    better: NDArray[np.int64]
 
     @property
     def accuracy(self) -> float:
@@ -156,24 +161,37 @@ def search_adapter(
         grid = replace(grid, alphas=(ALPHA,))
 
     def tried(candidate: Form) -> _Tried:
-        right = sum(_right(_refit(first, part, spectrum, candidate), part, grid) for part in parts)
-        return _Tried(candidate, np.asarray(right), sum(len(part.labels) for part in parts))
+        counts = [_right(_refit(first, part, spectrum, candidate), part, grid) for part in parts]
+        right, better = np.sum(counts, axis=0)
+        return _Tried(candidate, right, sum(len(part.labels) for part in parts), better)
 
     found = [tried(first.form)]
     if found[0].images >= ENOUGH_IMAGES:
         found += [tried(candidate) for candidate in _around(first.form, grid)]
     best = _best(found)
-    chosen = _nearest_to_defaults(best.right, grid)
-    adapter = CoderAdapter.fit(rows, ids, spectrum, norm=norm, classes=classes, **chosen, **asdict(best.form))
+    a, b, t = place = _nearest_to_defaults(best.right, grid)
+    adapter = replace(
+        CoderAdapter.fit(rows, ids, spectrum, norm=norm, classes=classes, **asdict(best.form)),
+        alpha=grid.alphas[a],
+        beta=grid.betas[b],
+        temperature=grid.temperatures[t],
+    )
     record = _record(found, best, grid)
     if parts[0].zero_shot is not None:
-        record["zero_shot_accuracy"] = round(sum(map(_zero_shot_right, parts)) / best.images, 4)
+        alone = sum(int(_zero_shot_right(part).sum()) for part in parts)
+        both = best.right[place] - best.better[place]
+        record["zero_shot_accuracy"] = round(alone / best.images, 4)
+        record |= {"better": int(best.better[place]), "worse": int(alone - both)}
     return _with_record(adapter, {"chosen_on": chosen_on, "folds": folds, **record})
 
 
 def _right(adapter: CoderAdapter, part: _Part, grid: Grid) -> NDArray[np.int64]:
-    """Right answers of each candidate, [alphas, betas, temperatures]; the affinities are computed once."""
-    right = np.zeros((len(grid.alphas), len(grid.betas), len(grid.temperatures)), np.int64)
+    """Right answers of each candidate, and those among them that zero-shot cosines alone get wrong.
+
+    int64 [2, alphas, betas, temperatures]; the affinities are computed once.
+    """
+    right = np.zeros((2, len(grid.alphas), len(grid.betas), len(grid.temperatures)), np.int64)
+    alone = _zero_shot_right(part)
     rows = max(1, _CELLS_A_BLOCK // len(adapter.labels))
     for start in range(0, len(part.labels), rows):
         block = slice(start, start + rows)
@@ -184,12 +202,15 @@ def _right(adapter: CoderAdapter, part: _Part, grid: Grid) -> NDArray[np.int64]:
             sums = class_sums(affinity(closeness, beta, temperature), adapter)
             for a, alpha in enumerate(grid.alphas):
                 logits = sums if cosines is None else np.float32(alpha) * sums + cosines
-                right[a, b, t] += int((logits.argmax(axis=1) == wanted).sum())
+                hits = logits.argmax(axis=1) == wanted
+                right[:, a, b, t] += hits.sum(), (hits & ~alone[block]).sum()
     return right
 
 
-def _zero_shot_right(part: _Part) -> int:
-    return 0 if part.zero_shot is None else int((part.zero_shot.argmax(axis=1) == part.labels).sum())
+def _zero_shot_right(part: _Part) -> NDArray[np.bool_]:
+    """By image; all False where there are no cosines."""
+    none = np.zeros(len(part.labels), np.bool_)
+    return none if part.zero_shot is None else np.asarray(part.zero_shot.argmax(axis=1) == part.labels)
 
 
 def _refit(adapter: CoderAdapter, part: _Part, spectrum: Spectrum, form: Form) -> CoderAdapter:
@@ -226,14 +247,14 @@ def _best(found: Sequence[_Tried]) -> _Tried:
     return best if best.accuracy > first.accuracy + error else first
 
 
-def _nearest_to_defaults(right: NDArray[np.int64], grid: Grid) -> dict[str, Any]:
-    """Of the candidates with the most right answers."""
+def _nearest_to_defaults(right: NDArray[np.int64], grid: Grid) -> tuple[int, int, int]:
+    """Of the candidates with the most right answers: its places on the grid's axes."""
     axes = ((grid.alphas, ALPHA), (grid.betas, BETA), (grid.temperatures, TEMPERATURE))
     far = [np.abs(np.log(np.asarray(values) / default)) for values, default in axes]
     distance = far[0][:, None, None] + far[1][:, None] + far[2]
     best = np.where(right == right.max(), distance, np.inf)
-    a, b, t = np.unravel_index(best.argmin(), best.shape)
-    return {"alpha": grid.alphas[a], "beta": grid.betas[b], "temperature": grid.temperatures[t]}
+    a, b, t = map(int, np.unravel_index(best.argmin(), best.shape))
+    return a, b, t
 
 
 def _record(found: Sequence[_Tried], best: _Tried, grid: Grid) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from coder_engine import Engine
 from coder_engine.cli.fit import main
 from coder_engine.errors import DataError, WeightsError
 from coder_engine.fewshot import CoderAdapter
-from coder_engine.fewshot.fit import FitConfig, Fitted, fit_engine, general_texts
+from coder_engine.fewshot.fit import FitConfig, Fitted, fit_engine, general_texts, summary
 from coder_engine.general_texts import TENSORS
 from coder_engine.weights import load_weights, update_weights
 
@@ -96,6 +96,25 @@ def test_one_image_a_class_and_unequal_shots_are_told(engine: Engine, tiny: Path
     assert "classes have from 1 ('frog') to 4 images; those with more weigh more" in said
 
 
+@pytest.mark.parametrize(
+    ("better", "worse", "verdict"),
+    [
+        (2, 2, "no gain from the adapter was seen: 2 of them are right only with it, 2 only without; coder-infer "),
+        (0, 3, "no gain from the adapter was seen: 0 of them"),
+        (4, 0, "the adapter's gain may be chance: 4 of them are right only with it, 0 only without; measure it on "),
+        (5, 0, "the adapter's gain is clear: 5 of them are right only with it, 0 only without"),
+        (40, 25, "the adapter's gain may be chance"),
+    ],
+)
+def test_whether_a_gain_was_seen(
+    engine: Engine, tiny: Path, support: Path, better: int, worse: int, verdict: str
+) -> None:
+    fitted, _ = fit(engine, tiny, FitConfig(support=support, views=1))
+    record = fitted.search.record | {"better": better, "worse": worse}
+    told = summary(replace(fitted, search=replace(fitted.search, record=record)))
+    assert told[-1].startswith(verdict)
+
+
 def test_images_that_are_support_too_leave_the_validation(
     engine: Engine, tiny: Path, support: Path, tmp_path: Path
 ) -> None:
@@ -150,6 +169,7 @@ def test_the_command_and_the_engine_after_it(copied: Path, support: Path, capsys
     said = capsys.readouterr().err
     assert "few-shot adapter: 0 to 4 shots, 12 images, 245 texts; exponent 0.5" in said
     assert "chosen on 12 support images in 4 folds" in said
+    assert f"next: coder-eval IMAGES --engine {copied}  " in said
     images = [str(path) for path in sorted(support.rglob("*.png"))]
     with_it, without = Engine(copied), Engine(copied, adapter=False)
     assert "few-shot adapter, 0 to 4 shots" in with_it.description

@@ -130,6 +130,17 @@ def test_one_image_a_class_can_be_tuned_on_validation() -> None:
     assert 0 < search.record["zero_shot_accuracy"] <= 1
 
 
+def test_what_the_adapter_turns_is_counted_by_image() -> None:
+    features, labels = images(200, 3)
+    texts = reference.unit(CENTRES + np.random.default_rng(4).normal(size=(C, D)))
+    val = Validation(features=features, labels=labels, zero_shot=features @ texts.T / 10)
+    found = search_adapter(SUPPORT, LABELS, TEXTS, validation=val, grid=FIXED)
+    without = np.asarray(val.zero_shot).argmax(axis=1) == val.labels
+    with_it = found.adapter.logits(val.features, val.zero_shot).argmax(axis=1) == val.labels
+    assert found.record["better"] == (with_it & ~without).sum() > 0
+    assert found.record["worse"] == (without & ~with_it).sum() > 0
+
+
 def test_of_equals_the_nearest_to_the_defaults_is_taken() -> None:
     exact = Validation(features=SUPPORT[:C], labels=LABELS[:C])  # its own support: right whatever beta is
     adapter = search_adapter(SUPPORT[:C], LABELS[:C], TEXTS, validation=exact, grid=FIXED).adapter
@@ -147,8 +158,9 @@ def test_another_form_must_win_by_more_than_its_standard_error(right: int, moves
     """320 of 400 are right at first: sqrt(0.8 * 0.2 / 400) = 0.02, 8 images."""
     from coder_engine.fewshot.search import _best, _Tried
 
-    first = _Tried(Form(), np.array([[[10]], [[320]]]), 400)
-    other = _Tried(Form(exponent=0), np.array([[[right]], [[10]]]), 400)
+    none = np.zeros((2, 1, 1), np.int64)
+    first = _Tried(Form(), np.array([[[10]], [[320]]]), 400, none)
+    other = _Tried(Form(exponent=0), np.array([[[right]], [[10]]]), 400, none)
     assert (_best([first, other]) is other) == moves
 
 
