@@ -26,6 +26,11 @@ class TextSpace:
         # What is over-long here is the expert's affair: a gloss cut at 77 tokens is still the gloss.
         self._encoder = TextEncoder(model=clip.model, tokenizer=clip.tokenizer, on_long="truncate")
 
+    @property
+    def context_length(self) -> int:
+        """Tokens that the model's text tower reads."""
+        return self._encoder.context_length
+
     def features(self, names: Sequence[str]) -> NDArray[np.float32]:
         """Unit features [N, D] of names of things: each read as "a NAME", the shortest caption CLIP has often seen."""
         quick = len(names) < _MANY  # a bar for every handful would only flicker

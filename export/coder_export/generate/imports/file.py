@@ -45,8 +45,7 @@ def strings(value: object, where: str) -> list[str]:
     for number, text in enumerate(value):
         if not isinstance(text, str):
             raise TextsError(f"{where}[{number}]: expected a text, got {shape(text)}; make it a string or remove it")
-        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-            raise TextsError(f"{where}[{number}]: half a character in {text[:60]!a}; write it whole or remove it")
+        _check_whole(text, f"{where}[{number}]")
     return value
 
 
@@ -57,6 +56,12 @@ def shape(value: object) -> str:
     if isinstance(value, list):
         return f"a list of {len(value):,}"
     return json.dumps(value, ensure_ascii=False)[:80]
+
+
+def _check_whole(text: str, where: str) -> None:
+    """JSON can spell half a surrogate pair, which no file can be saved with."""
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise TextsError(f"{where}: half a character in {text[:60]!a}; write it whole or remove it")
 
 
 def _bytes(path: Path) -> bytes:
@@ -77,8 +82,11 @@ def _parse(text: str, path: Path) -> dict[str, Any] | list[Any]:
 
 
 def _object(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
-    """An object whose keys are unique: json keeps the last of equal keys, and the texts of the others would be lost."""
+    """An object of whole names, unique as keys: json keeps the last of equal ones, and the others' texts would be lost."""
     found = dict(pairs)
+    for name in (*found, *found.values()):  # a class name can be a value, too
+        if isinstance(name, str):
+            _check_whole(name, str(path))
     if len(found) < len(pairs):
         double = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise TextsError(f"{path}: key {double!r} is there twice in one object; rename or join the two")

@@ -121,6 +121,8 @@ def _side(
     good: dict[str, str] = {}
     problems = []
     for text in filter(None, map(_clean, raw)):
+        if len(good) == question.wanted:
+            break  # some models go on and on
         problem = _problem(question, text, classes, fits)
         if problem is None and normal_name(text) in good:
             problem = "is there twice"

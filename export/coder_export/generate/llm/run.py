@@ -8,13 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
-import open_clip
-
 from coder_engine.errors import TextsError
-from coder_export.encode import count_tokens
 from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.choose_pairs import affordable, choose_pairs
 from coder_export.generate.config import TextsConfig
@@ -22,9 +19,9 @@ from coder_export.generate.draft import ByClass, Draft
 from coder_export.generate.llm.ask import Asker, BudgetSpent
 from coder_export.generate.llm.client import Client
 from coder_export.generate.llm.expert import LlmExpert
+from coder_export.generate.llm.fits import fits_context
 from coder_export.generate.llm.prices import Estimate, Price, read_price
 from coder_export.generate.llm.questions import Question
-from coder_export.generate.llm.replies import Fits
 from coder_export.generate.llm.store import ReplyStore
 from coder_export.generate.pairs import Pair, PairChoice
 from coder_export.generate.similarity import TextSpace
@@ -32,9 +29,6 @@ from coder_export.report import Report
 from coder_export.templates import Templates
 
 STORE = "replies.jsonl"
-_CONTEXT = 77
-_ANY_CLIP = "ViT-B-32"
-"""Its tokenizer is that of all of OpenAI's models, and comes with open_clip."""
 
 
 @dataclass(kw_only=True)
@@ -138,9 +132,7 @@ class LlmRun:
                 f"about ${least:.2f} for the general texts alone, the budget is ${budget:.2f}; raise --budget, or take "
                 "fewer texts, fewer kinds or a cheaper model"
             )
-        chosen = affordable(
-            pairs, lambda some: spent + estimate(some).money(self._price), None if budget is None else budget
-        )
+        chosen = affordable(pairs, lambda some: spent + estimate(some).money(self._price), budget)
         self._tell_plan(estimate(chosen), len(general), len(pairs), len(chosen))
         if len(chosen) < len(pairs):
             self.missing.append(
@@ -228,23 +220,3 @@ class LlmRun:
                 f"{len(tally.failures):,} given up), {tally.tokens[0]:,} + {tally.tokens[1]:,} tokens{spent}"
                 f"{f' (estimated: {tally.estimated:,} replies came without a count)' if tally.estimated else ''}"
             )
-
-
-def fits_context(templates: Templates, space: TextSpace | None) -> Fits:
-    """Whether a text, put into every template of its kind, stays within the text tower's context."""
-    tokenizer = space.clip.tokenizer if space else open_clip.get_tokenizer(_ANY_CLIP)
-
-    @lru_cache(maxsize=1 << 16)
-    def word_tokens(word: str) -> int:
-        return count_tokens(tokenizer, [word], context_length=_CONTEXT)[0]
-
-    @lru_cache(maxsize=8192)  # a reply is judged when it comes and again when the set is put together
-    def fits(kind: str, label: str, other: str, text: str) -> bool:
-        sentences = templates.render(kind, {"class": label, "other": other, "text": text})
-        # No word costs more in a sentence than alone with its start and end tokens, and most words are known: the whole
-        # sentence is only counted where that bound is not enough.
-        if all(sum(map(word_tokens, sentence.split())) <= _CONTEXT for sentence in sentences):
-            return True
-        return max(count_tokens(tokenizer, sentences, context_length=_CONTEXT)) <= _CONTEXT
-
-    return fits

@@ -155,6 +155,12 @@ def test_bad_files_are_refused(write: Any, tmp_path: Path) -> None:
 def test_half_a_character_could_not_be_saved(write: Any) -> None:
     with pytest.raises(TextsError, match=r"class 'cat'\[1\]: half a character in '.ud83d fur'; write it whole"):
         imported(Draft(labels=LABELS), write("vcd.json", {"cat": ["fur", "\ud83d fur"]}))
+    with pytest.raises(TextsError, match=r"theirs\.json: half a character in 'cat.ud83d'; write it whole or remove it"):
+        imported(Draft(labels=LABELS), write("theirs.json", {"cat\ud83d": ["fur"]}))
+    with pytest.raises(TextsError, match=r"theirs\.json: half a character in 'cat.ud83d'"):
+        imported(
+            Draft(labels=LABELS), write("theirs.json", {"synonym": [{"class_name": "cat\ud83d", "syno": ["tom"]}]})
+        )
     draft = Draft(labels=LABELS)
     imported(draft, write("vcd.json", {"cat": ["fur \U0001f408"]}))
     assert attributes(draft)[0] == ["fur \U0001f408"]

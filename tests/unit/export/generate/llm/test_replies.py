@@ -208,6 +208,13 @@ def test_half_of_what_was_asked_for_is_enough(wanted: int, enough: int) -> None:
     assert less.problems == (f'{enough - 1} good texts for "cat", of {wanted} asked for',)
 
 
+def test_no_more_than_was_asked_for_is_taken() -> None:
+    question = Question(kind="attribute", classes=("cat",), wanted=3)
+    texts = [f"fur of pattern {n}" for n in range(400)]
+    answer = judge(question, json.dumps({"class": "cat", "texts": texts}))
+    assert answer == Answer(texts=tuple(texts[:3]))
+
+
 def test_thousands_of_bad_texts_are_told_in_short() -> None:
     answer = texts_of("ears", *["cat"] * 5_000)
     assert answer.texts == ("ears",)

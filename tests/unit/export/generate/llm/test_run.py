@@ -13,7 +13,7 @@ from coder_engine.errors import TextsError
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.draft import Draft
 from coder_export.generate.draft_folder import open_draft, save_draft
-from coder_export.generate.llm.run import LlmRun, fits_context
+from coder_export.generate.llm.run import LlmRun
 from coder_export.generate.pairs import PairChoice
 from coder_export.generate.similarity import TextSpace
 from coder_export.report import Report
@@ -250,26 +250,6 @@ def test_calls_given_up_are_missing(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 # what fits
-
-
-def test_texts_must_fit_the_context() -> None:
-    fits = fits_context(Templates(), None)
-    assert fits("attribute", "cat", "cat", "whiskers")
-    assert not fits("attribute", "cat", "cat", " ".join(["whiskers"] * 80))
-
-
-def test_every_template_must_fit() -> None:
-    words = " ".join(["cat"] * 60)
-    assert fits_context(Templates(), None)("pair", "cat", "elk", words)
-    templates = Templates(pair=("{text}", "{text} and {text}"))
-    assert not fits_context(templates, None)("pair", "cat", "elk", words)
-
-
-def test_the_models_own_tokenizer_counts(space: TextSpace) -> None:
-    # "a photo of a cat, which has" and ".", start and end: 11 tokens of 77.
-    fits = fits_context(Templates(), space)
-    assert fits("attribute", "cat", "cat", " ".join(["fur"] * 66))
-    assert not fits("attribute", "cat", "cat", " ".join(["fur"] * 67))
 
 
 def test_texts_are_judged_by_the_templates_that_they_go_into(tmp_path: Path) -> None:

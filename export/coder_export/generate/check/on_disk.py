@@ -1,0 +1,36 @@
+"""The check of a text set on disk, its sentences measured by the text tower that will read them."""
+
+from __future__ import annotations
+
+import open_clip
+
+from coder_engine.errors import ModelError
+from coder_export.encode import count_tokens
+from coder_export.generate.check.check import Check, check_textset
+from coder_export.model import resolve_name
+from coder_export.shipped import open_textset
+
+_CONTEXT = 77
+"""Of towers that do not say: open_clip's own default."""
+_LONGEST = 512
+"""Lengths are counted up to here; a sentence past the tower's context is told by how much."""
+
+
+def check_file(name_or_folder: str, model: str) -> Check:
+    """Check a text set, its sentences' lengths by the tokenizer and the context of ``model``; no weights are read.
+
+    Raises:
+        TextsError: no such text set, or it cannot be read.
+        ModelError: no such model, or its tokenizer cannot be had.
+    """
+    textset = open_textset(name_or_folder)
+    name = resolve_name(model)
+    try:
+        tokenizer = open_clip.get_tokenizer(name)
+    except (OSError, ImportError) as err:  # transformers reads it, from the hub
+        raise ModelError(f"--model {model}: its tokenizer cannot be had ({err}); check by another model") from err
+    return check_textset(
+        textset,
+        token_lengths=lambda sentences: count_tokens(tokenizer, sentences, context_length=_LONGEST),
+        context_length=open_clip.get_model_config(name)["text_cfg"].get("context_length", _CONTEXT),
+    )
