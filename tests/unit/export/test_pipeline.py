@@ -235,30 +235,43 @@ _FULL_DISK = """
 import resource, signal, sys
 from coder_export.cli import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
-sys.exit(main(sys.argv[1:]))
+room = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+sys.exit(main(sys.argv[2:]))
 """
 
 
-def test_full_disk_leaves_no_half_written_artefact(tmp_path: Path, labels_file: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    command = [
-        sys.executable,
-        "-c",
-        _FULL_DISK,
-        "--model",
-        "coder-tiny",
-        "--labels",
-        str(labels_file),
-        "--out",
-        str(out / "m"),
-    ]
+def fails_for_want_of_room(out: Path, labels: Path, room: int, *options: str) -> str:
+    """The error line of an export to ``out`` where no file may have more bytes than ``room``."""
+    words = ["--model", "coder-tiny", "--labels", str(labels), "--texts", "cifar10", "--out", str(out / "m"), *options]
+    command = [sys.executable, "-c", _FULL_DISK, str(room), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stderr.strip().splitlines()[-1].startswith("coder-export: ")
-    assert list(out.iterdir()) == []
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_full_disk_leaves_no_half_written_artefact(tmp_path: Path, labels_file: Path) -> None:
+    assert fails_for_want_of_room(tmp_path, labels_file, 2_000_000).startswith(
+        "coder-export: m.onnx: cannot be written"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_leaves_the_pair_that_was_there(tiny: Path, tmp_path: Path, labels_file: Path) -> None:
+    before = {f"m{suffix}": tiny.with_suffix(suffix).read_bytes() for suffix in (".onnx", ".safetensors")}
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(content)
+    said = fails_for_want_of_room(tmp_path, labels_file, 2_000_000, "--precision", "fp16")
+    assert said.startswith("coder-export: m.onnx: cannot be written")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_full_disk_at_the_standalone_graph_leaves_the_pair(tiny: Path, tmp_path: Path, labels_file: Path) -> None:
+    said = fails_for_want_of_room(tmp_path, labels_file, tiny.stat().st_size + 1000, "--standalone")
+    assert said.startswith("coder-export: m.standalone.onnx: cannot be written")
+    assert {file.name for file in tmp_path.iterdir()} == {"m.onnx", "m.safetensors"}
+    check_belongs(tmp_path / "m.onnx", load_weights(tmp_path / "m.safetensors"))
 
 
 def test_edited_engine_and_foreign_weights_are_refused(tiny: Path, tmp_path: Path) -> None:
