@@ -126,5 +126,5 @@ class LabelSet:
         if meta.temperature != 1 and self._as_fitted:
             parts.append(f"scores calibrated, temperature {meta.temperature:.3g}")
         if meta.unknown_below is not None and self._as_fitted:
-            parts.append(f"unknown below {meta.unknown_below:.3g} unless told otherwise")
+            parts.append(f"unknown below {meta.unknown_below:.4g} unless told otherwise")
         return "; ".join(parts)

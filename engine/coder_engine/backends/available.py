@@ -65,8 +65,9 @@ def first_line(err: Exception) -> str:
 
 
 def count_of(number: int, noun: str) -> str:
-    """``1 thread``, ``2 threads``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """``1 thread``, ``2 threads``, ``2 classes``."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def no_memory_for(count: int, err: Exception) -> str:

@@ -139,7 +139,8 @@ def _with_fits(args: argparse.Namespace, opened: Opened, weights: Weights, found
     if not fitted.changes:
         return found
     updated = update_weights(weights.path, **fitted.changes)
-    return replace(found, weights=updated, fitted=(*fitted.lines, f"stored in {weights.path}"))
+    lines, notes = (*fitted.lines, f"stored in {weights.path}"), (*found.notes, *fitted.notes)
+    return replace(found, weights=updated, fitted=lines, notes=notes)
 
 
 def _open_report(path: Path | None) -> AbstractContextManager[Output | None]:

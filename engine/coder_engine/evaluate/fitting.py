@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,15 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.adapter_head import open_adapter
+from coder_engine.backends.available import count_of
 from coder_engine.errors import DataError
 from coder_engine.evaluate.blocks import rank_by_blocks
 from coder_engine.evaluate.calibration import calibrate
 from coder_engine.evaluate.labelled import Labelled
 from coder_engine.evaluate.margin import fit_margin
 from coder_engine.evaluate.reliability import confidences
-from coder_engine.evaluate.threshold import choose_threshold
+from coder_engine.evaluate.threshold import Threshold, choose_threshold
 from coder_engine.head import Head
 from coder_engine.weights import Weights
+
+_ENOUGH_PASS = 0.9
+"""Of the classes' own images: a threshold that stops more of them costs more answers than most would give."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +33,12 @@ class Fitted:
     Attributes:
         changes: for ``update_weights``.
         lines: what it buys, in words.
+        notes: what makes it doubtful, in words.
     """
 
     changes: dict[str, Any]
     lines: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def fit(
@@ -63,7 +70,7 @@ def fit(
         steps.temperature()
     if outside is not None:
         steps.threshold(outside, false_accepts)
-    return Fitted(changes=steps.changes, lines=tuple(steps.lines))
+    return Fitted(changes=steps.changes, lines=tuple(steps.lines), notes=tuple(steps.notes))
 
 
 class _Steps:
@@ -72,6 +79,7 @@ class _Steps:
     def __init__(self, data: Labelled, weights: Weights, threads: int) -> None:
         self.changes: dict[str, Any] = {}
         self.lines: list[str] = []
+        self.notes: list[str] = []
         self._data, self._weights = data, weights
         self._head = Head(weights, threads=threads)
         self._adapter = open_adapter(weights, self._head)
@@ -115,9 +123,26 @@ class _Steps:
             f"unknown below {found.unknown_below:.4f}: {found.accepted_in:.1%} of {found.images_in:,} images of the "
             f"classes pass, and {found.accepted_out:.1%} of {found.images_out:,} others, on which it was chosen"
         )
+        self.notes += _doubts(found)
 
     def _answered(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         """Scaled logits [N, C] and final answers [N]."""
         rank = partial(self._head.rank, margin=self._gate) if self._adapter is None else self._adapter.rank
         ranked = rank_by_blocks(rank, features)
         return self._weights.meta.logit_scale * ranked.logits.astype(np.float64), ranked.ids[:, 0]
+
+
+def _doubts(found: Threshold) -> list[str]:
+    """Whether there are too few images for the rate asked for, and whether too little is let through."""
+    notes = []
+    if 0 < found.false_accepts * found.images_out < 1:
+        notes.append(
+            f"{count_of(found.images_out, 'image')} of no class cannot show a share of {found.false_accepts:.3g} false "
+            f"accepts: {math.ceil(1 / found.false_accepts):,} or more can; none of them passes"
+        )
+    if found.accepted_in < _ENOUGH_PASS:
+        notes.append(
+            f"the threshold lets only {found.accepted_in:.1%} of the classes' own images pass, all others become "
+            "unknown; allow more with --false-accepts, or see whether images of the classes are among the others"
+        )
+    return notes

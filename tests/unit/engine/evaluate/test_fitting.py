@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,23 @@ def test_a_stored_temperature_is_what_a_threshold_is_on(tmp_path: Path) -> None:
     cold = fit(data, found.weights, outside=outside).changes["unknown_below"]
     warm = fit(data, update_weights(found.weights.path, temperature=3.0), outside=outside).changes["unknown_below"]
     assert warm < cold
+
+
+def test_a_threshold_on_few_images_or_that_lets_few_pass_is_told(tmp_path: Path) -> None:
+    found = label_set(tmp_path)
+    data = images_of(found, 50)
+    few = fit(data, found.weights, outside=data.features[:12], false_accepts=0.05).notes
+    assert (
+        few[0] == "12 images of no class cannot show a share of 0.05 false accepts: 20 or more can; none of them passes"
+    )
+    assert re.fullmatch(
+        r"the threshold lets only \d+\.\d% of the classes' own images pass, all others become unknown; "
+        r"allow more with --false-accepts, or see whether images of the classes are among the others",
+        few[1],
+    )
+    far = -data.features
+    assert fit(data, found.weights, temperature=True, outside=far, false_accepts=0.98).notes == ()
+    assert fit(data, found.weights).notes == ()
 
 
 def test_a_threshold_that_cannot_be(tmp_path: Path) -> None:
