@@ -6,15 +6,19 @@ import csv
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 
+from coder_engine.backends.available import count_of
 from coder_engine.errors import DataError
 from coder_engine.images import SUFFIXES
 
 _SHOWN = 5
+_NEAR = 0.8  # by difflib: "airplanes" is, "car side" is not
 _ACCENTS = re.compile("[\u0300-\u036f]")  # only these: the marks of other scripts tell letters apart
 
 
@@ -27,22 +31,27 @@ class LabelledPaths:
         labels: their class ids.
         unmatched: folders or csv labels that no label matches, with how many images each has: they are left out.
         missing: labels that have no image.
+        near: the label that an unmatched name is nearest to, for the first names and where one is near.
     """
 
     paths: tuple[str, ...]
     labels: tuple[int, ...]
     unmatched: dict[str, int]
     missing: tuple[str, ...]
+    near: dict[str, str]
 
     def notes(self) -> list[str]:
         """What a user should know, a line each."""
         lines = []
         if self.unmatched:
+            verb, whose = ("matches", "its") if len(self.unmatched) == 1 else ("match", "their")
             images = sum(self.unmatched.values())
-            names = _some([repr(name) for name in self.unmatched])
-            lines.append(f"{len(self.unmatched)} names match no label: {names}; their {images:,} images are left out")
+            left = f"{whose} {count_of(images, 'image')} {'is' if images == 1 else 'are'} left out"
+            names = _names(self.unmatched, self.near)
+            lines.append(f"{count_of(len(self.unmatched), 'name')} {verb} no label: {names}; {left}")
         if self.missing:
-            lines.append(f"{len(self.missing)} labels have no image: {_some([repr(name) for name in self.missing])}")
+            verb = "has" if len(self.missing) == 1 else "have"
+            lines.append(f"{count_of(len(self.missing), 'label')} {verb} no image: {_names(self.missing)}")
         return lines
 
 
@@ -69,11 +78,12 @@ def find_images(source: Path, labels: Sequence[str], *, by_order: bool = False) 
         else:
             raise DataError(f"{source}: no such folder or file; give class folders, a csv of path,label or an .npz")
     rows = [(path, ids[name]) for name, paths in named.items() if name in ids for path in paths]
+    near = _near([name for name in named if name not in ids], labels)
     if not rows:
-        tried = _some([repr(name) for name in named]) or "no folder with images"
+        tried = _names(named, near) or "no folder with images"
         raise DataError(
-            f"{source}: no images of these labels; found {tried}, wanted names like {_some(list(map(repr, labels)))}"
-            " (--by-order takes folders in sorted order instead)"
+            f"{source}: no images of these labels; found {tried}; wanted names like {_names(labels)} "
+            "(coder-eval and coder-fit --by-order take folders in sorted order instead)"
         )
     seen = {label for _, label in rows}
     return LabelledPaths(
@@ -81,6 +91,7 @@ def find_images(source: Path, labels: Sequence[str], *, by_order: bool = False) 
         labels=tuple(label for _, label in rows),
         unmatched={name: len(paths) for name, paths in named.items() if name not in ids},
         missing=tuple(label for i, label in enumerate(labels) if i not in seen),
+        near=near,
     )
 
 
@@ -176,5 +187,14 @@ def _csv_rows(stream: Iterator[str], source: Path) -> Iterator[tuple[str, str]]:
             yield row[places[0]].strip(), row[places[1]].strip()
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+def _near(names: Iterable[str], labels: Sequence[str]) -> dict[str, str]:
+    """The label that each name is nearest to, of the first names, which are shown, and of those that are near one."""
+    by_fold = {fold(label): label for label in labels}
+    found = {name: get_close_matches(fold(name), by_fold, 1, _NEAR) for name in islice(names, _SHOWN)}
+    return {name: by_fold[best[0]] for name, best in found.items() if best}
+
+
+def _names(names: Collection[str], near: Mapping[str, str] | None = None) -> str:
+    meant = {name: f" (did you mean {label!r}?)" for name, label in (near or {}).items()}
+    shown = [f"{name!r}{meant.get(name, '')}" for name in islice(names, _SHOWN)]
+    return ", ".join(shown) + (", ..." if len(names) > _SHOWN else "")

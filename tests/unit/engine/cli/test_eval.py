@@ -257,7 +257,7 @@ def test_images(engine: Path, photos: Path, tmp_path: Path, capsys: pytest.Captu
     args = [str(photos), "--engine", str(engine), "--texts-ablation", "--methods", "clip,vcd,coder,coder-star"]
     assert main([*args, "--bootstrap", "20", "--out", str(tmp_path / "found.csv"), "--format", "csv"]) == 2
     said = capsys.readouterr()
-    assert "1 names match no label: 'zebra'; their 4 images are left out" in said.err
+    assert "1 name matches no label: 'zebra'; its 4 images are left out" in said.err
     assert "8 labels have no image" in said.err
     assert "1 images could not be read, the first: " in said.err
     assert said.out == ""

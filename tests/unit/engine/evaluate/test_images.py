@@ -39,8 +39,17 @@ def test_folders_by_name_case_underscores_and_accents_aside(tmp_path: Path) -> N
     assert found.unmatched == {"zebra": 2}
     assert found.missing == ("airplane", "T-shirt")
     assert found.notes() == [
-        "1 names match no label: 'zebra'; their 2 images are left out",
+        "1 name matches no label: 'zebra'; its 2 images are left out",
         "2 labels have no image: 'airplane', 'T-shirt'",
+    ]
+
+
+def test_names_near_a_label_are_told_with_it(tmp_path: Path) -> None:
+    tree(tmp_path, "airplanes/1.jpg", "Grand_Pianos/1.jpg", "zebra/1.jpg", "T-shirt/1.jpg")
+    assert find_images(tmp_path, LABELS).notes() == [
+        "3 names match no label: 'Grand_Pianos' (did you mean 'grand piano'?), 'airplanes' (did you mean 'airplane'?), "
+        "'zebra'; their 3 images are left out",
+        "3 labels have no image: 'airplane', 'crème brûlée', 'grand piano'",
     ]
 
 
@@ -90,10 +99,16 @@ def test_csv_that_is_none(tmp_path: Path) -> None:
 def test_nothing_that_matches(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder or file"):
         find_images(tmp_path / "none", LABELS)
-    with pytest.raises(DataError, match="found no folder with images, wanted names like 'airplane'"):
+    with pytest.raises(DataError, match="found no folder with images; wanted names like 'airplane'"):
         find_images(tmp_path, LABELS)
     tree(tmp_path, "n01440764/1.jpg")
-    with pytest.raises(DataError, match=r"found 'n01440764', wanted names like .*--by-order takes folders in sorted"):
+    with pytest.raises(DataError, match=r"found 'n01440764'; wanted names like .*coder-fit --by-order take"):
+        find_images(tmp_path, LABELS)
+
+
+def test_all_but_one_letter(tmp_path: Path) -> None:
+    tree(tmp_path, "airplanes/1.jpg")
+    with pytest.raises(DataError, match=r"found 'airplanes' \(did you mean 'airplane'\?\); wanted names like"):
         find_images(tmp_path, LABELS)
 
 
