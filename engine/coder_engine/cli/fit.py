@@ -49,6 +49,7 @@ def _run(args: argparse.Namespace) -> int:
         os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
     # Late, so that --help needs no compiled module.
     from coder_engine.evaluate.feature_file import load_texts
+    from coder_engine.evaluate.labelled import check_width
     from coder_engine.fewshot.fit import fit_engine, general_texts, summary
     from coder_engine.weights import load_weights
 
@@ -56,6 +57,7 @@ def _run(args: argparse.Namespace) -> int:
     path = weights_path(args)
     weights = load_weights(path)
     texts = general_texts(weights) if args.general_texts is None else load_texts(args.general_texts)
+    check_width(texts, weights.width, where=str(args.general_texts), other=str(path))
     engine = open_engine(args, adapter=False)
     say = _quiet if args.quiet else _say
     say(engine.description)
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--support", required=True, type=Path, metavar="DIR", help="a folder a class, or a csv of path,label")
     add("--val", type=Path, metavar="DIR", help="validation images, never test (default: folds of the support)")
+    add("--by-order", action="store_true", help="folders in sorted order are the labels in order, as in ImageFolder")
     add("--out", type=Path, metavar="FILE", help="weight file to write (default: the one that was read)")
     add_engine_options(parser)
     _add_method_options(parser.add_argument_group("method"))
@@ -98,7 +101,7 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
     add("--shots", type=int, metavar="M", help="images taken a class (default: all)")
     add("--views", type=int, default=8, metavar="N", help="crops and flips averaged an image (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of the images and crops drawn (%(default)s)")
-    texts = "text features instead of the weight file's: float arrays [*, D]"
+    texts = "text features instead of the weight file's, float arrays [*, D]; of words, coder-export --general-texts"
     add("--general-texts", type=Path, metavar="NPZ", help=texts)
     add("--norm", choices=("minmax", "l2"), default="minmax", help="Norm of Eq. 19 (%(default)s)")
     exponent = "p: 0 image features, 1 CODER (default: 0.5, or better on the images held out)"
@@ -115,6 +118,7 @@ def _config(args: argparse.Namespace) -> FitConfig:
     return FitConfig(
         support=args.support,
         val=args.val,
+        by_order=args.by_order,
         shots=args.shots,
         views=args.views,
         norm=args.norm,

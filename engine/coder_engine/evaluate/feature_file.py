@@ -24,6 +24,10 @@ from coder_engine.evaluate.support import check_support
 
 _SUPPORT = re.compile(r"support(\d+)_features")
 _LAYOUT = "{val,test}_features and _labels, support{M}_features and _labels, or features and labels"
+_TEXTS = (
+    "text features by the engine's model, float arrays [*, D]; texts in words go to coder-export --general-texts, "
+    "which keeps their features in the weight file"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +80,7 @@ def load_texts(path: Path, *, count: int | None = None, seed: int = 0) -> NDArra
     Raises:
         DataError: as in :func:`load_features`, or there are fewer than ``count`` texts.
     """
-    arrays = {name: array for name, array in read_npz(path).items() if array.dtype.kind == "f"}
+    arrays = {name: array for name, array in read_npz(path, wanted=_TEXTS).items() if array.dtype.kind == "f"}
     if not arrays or len({array.shape[1:] for array in arrays.values()}) > 1:
         got = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items()) or "no float array"
         raise DataError(f"{path}: wanted text features as float arrays [*, D] of one width, got {got}")
@@ -95,8 +99,8 @@ def draw_texts(texts: NDArray[np.float32], count: int, *, seed: int, where: str)
     return texts[np.sort(np.random.default_rng(seed).permutation(len(texts))[:count])]
 
 
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of an .npz; nothing in it is ever unpickled.
+def read_npz(path: Path, *, wanted: str = f"features ({_LAYOUT})") -> dict[str, NDArray[Any]]:
+    """All arrays of an .npz; nothing in it is ever unpickled. ``wanted`` is what it should hold, in words.
 
     Raises:
         DataError: it is missing or cannot be read, is no .npz, truncated, or holds an array of objects.
@@ -109,7 +113,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     except OSError as err:
         raise DataError(f"{path}: cannot be read ({err.strerror}); wanted an .npz file") from err
     if not whole:
-        raise DataError(f"{path}: no whole .npz file; save one with numpy.savez, with {_LAYOUT}")
+        raise DataError(f"{path}: no whole .npz file; save one with numpy.savez, of {wanted}")
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

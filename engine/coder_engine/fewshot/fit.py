@@ -39,6 +39,7 @@ class FitConfig:
     Attributes:
         support: class folders, or a csv of path,label; see ``find_images``.
         val: the same for validation images; None searches on held-out folds of the support.
+        by_order: see ``find_images``.
         shots: take this many images a class, drawn with ``seed``; None takes all.
         views: an image's feature is the mean over this many views, see ``views_of``.
         norm, form: see ``CoderAdapter``.
@@ -48,6 +49,7 @@ class FitConfig:
 
     support: Path
     val: Path | None = None
+    by_order: bool = False
     shots: int | None = None
     views: int = VIEWS
     norm: Norm = "minmax"
@@ -113,7 +115,7 @@ def fit_engine(
     """
     paths, ids = _shots(config, engine.labels, say)
     found = _embed(engine, paths, ids, config, advance)
-    _tell_shots(found.labels, engine.labels, say)
+    _tell_shots(found.labels, engine.labels, config.shots, say)
     validation, failed = None, found.failed
     if config.val is not None:
         held = _validation(engine, config.val, set(found.digests), config, say, advance)
@@ -135,7 +137,7 @@ def fit_engine(
 
 
 def _shots(config: FitConfig, labels: Sequence[str], say: Say) -> tuple[list[str], NDArray[np.int32]]:
-    listed = find_images(config.support, labels)
+    listed = find_images(config.support, labels, by_order=config.by_order)
     for line in listed.notes():
         say(line)
     ids = np.array(listed.labels, np.int32)
@@ -147,9 +149,19 @@ def _shots(config: FitConfig, labels: Sequence[str], say: Say) -> tuple[list[str
     return [listed.paths[row] for row in rows], ids[rows]
 
 
-def _tell_shots(ids: NDArray[np.int32], labels: Sequence[str], say: Say) -> None:
+def _tell_shots(ids: NDArray[np.int32], labels: Sequence[str], shots: int | None, say: Say) -> None:
     counts = np.bincount(ids, minlength=len(labels))
     present = counts[counts > 0]
+    if len(present) < len(labels):
+        say(
+            "classes without an image keep the scores of their texts, which the adapter raises for all others: they "
+            "are named less often than before"
+        )
+    if shots is not None and present.max() < shots:
+        say(
+            f"no class has the {shots:,} images that --shots asks for: all of them are taken, at most "
+            f"{present.max():,} a class"
+        )
     if present.min() < present.max():
         few = labels[int(np.flatnonzero(counts == present.min())[0])]
         say(f"classes have from {present.min()} ({few!r}) to {present.max()} images; those with more weigh more")
@@ -160,7 +172,7 @@ def _tell_shots(ids: NDArray[np.int32], labels: Sequence[str], say: Say) -> None
 def _validation(
     engine: Engine, val: Path, support: set[bytes], config: FitConfig, say: Say, advance: Advance
 ) -> _Images:
-    listed = find_images(val, engine.labels)
+    listed = find_images(val, engine.labels, by_order=config.by_order)
     for line in listed.notes():
         say(f"{val}: {line}")
     found = _embed(engine, listed.paths, np.array(listed.labels, np.int32), replace(config, views=1, seed=0), advance)

@@ -96,6 +96,28 @@ def test_one_image_a_class_and_unequal_shots_are_told(engine: Engine, tiny: Path
     assert "classes have from 1 ('frog') to 4 images; those with more weigh more" in said
 
 
+def test_classes_without_images_and_shots_that_are_not_there_are_told(
+    engine: Engine, tiny: Path, support: Path
+) -> None:
+    _, said = fit(engine, tiny, FitConfig(support=support, shots=9, views=1))
+    assert said[-2:] == [
+        "classes without an image keep the scores of their texts, which the adapter raises for all others: they are "
+        "named less often than before",
+        "no class has the 9 images that --shots asks for: all of them are taken, at most 4 a class",
+    ]
+    (support / "frog" / "0.png").unlink()
+    _, said = fit(engine, tiny, FitConfig(support=support, shots=4, views=1))
+    assert "classes have from 3 ('frog') to 4 images; those with more weigh more" in said
+    assert not any("--shots" in line for line in said)
+
+
+def test_folders_by_order(engine: Engine, tiny: Path, support: Path) -> None:
+    for number in range(len(engine.labels)):
+        shutil.copytree(support / "frog", support.parent / "numbered" / str(number))
+    fitted, _ = fit(engine, tiny, FitConfig(support=support.parent / "numbered", by_order=True, views=1))
+    assert fitted.search.adapter.shots.tolist() == [4] * len(engine.labels)
+
+
 @pytest.mark.parametrize(
     ("better", "worse", "verdict"),
     [
@@ -221,6 +243,21 @@ def test_the_command_with_an_unreadable_image(
     adapter = CoderAdapter.load(load_weights(out))
     assert adapter is not None
     assert (adapter.form.exponent, adapter.form.centre, adapter.form.ridge) == (1, False, 0)
+
+
+def test_the_command_with_texts_that_do_not_fit(
+    copied: Path, support: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--engine", str(copied), "--support", str(support), "--general-texts"]
+    np.savez(tmp_path / "wide.npz", some=np.ones((3, 512), np.float32))
+    assert main([*argv, str(tmp_path / "wide.npz")]) == 1
+    width = load_weights(copied.with_suffix(".safetensors")).width
+    assert f"wide.npz is 512 wide, {copied.with_suffix('.safetensors')} is {width} wide" in capsys.readouterr().err
+    (tmp_path / "labels.txt").write_text("frog\nship\n")
+    assert main([*argv, str(tmp_path / "labels.txt")]) == 1
+    said = capsys.readouterr().err
+    assert "labels.txt: no whole .npz file; save one with numpy.savez, of text features by the engine's model" in said
+    assert "coder-export --general-texts" in said
 
 
 def test_the_command_with_texts_of_a_file(copied: Path, support: Path, tmp_path: Path) -> None:
