@@ -10,9 +10,9 @@ that it fits anywhere, but the bytes told are those it would hold. Both forms' l
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,6 +25,7 @@ from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import Head
 from coder_engine.metadata import Metadata
 from coder_engine.weights import load_weights, save_weights
+from coder_export.measure import interleaved
 
 Array = NDArray[np.float32]
 SCALE = 100.0
@@ -65,20 +66,11 @@ def plain(image: Array, texts: Array, support: Array, labels: NDArray[np.int64],
     return votes, seconds
 
 
-def milliseconds(call: Callable[[], object], repeats: int) -> str:
-    call()
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        call()
-        times.append(1e3 * (time.perf_counter() - begin))
-    return f"p50 {statistics.median(times):.2f} ms, best {min(times):.2f} ms"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("texts", 20_000), ("support", 16_000), ("classes", 1000), ("width", 512), ("repeats", 50)):
+    for name, default in (("texts", 20_000), ("support", 16_000), ("classes", 1000), ("width", 512)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--seconds", type=float, default=20.0, help="to measure, all calls in turn (default: 20)")
     parser.add_argument("--threads", type=int, default=usable_cpus())
     args = parser.parse_args()
     random = np.random.default_rng(0)
@@ -95,16 +87,19 @@ def main() -> None:
     np.testing.assert_allclose(paper.logits(image)[0], votes, rtol=1e-4)
     with TemporaryDirectory() as folder:
         head = label_set(Path(folder), random, args.classes, args.width, args.threads)
+        calls: dict[str, Callable[[], object]] = {}
         for norm in ("l2", "minmax"):
             adapter = paper if norm == "l2" else CoderAdapter.fit(support, labels, texts)
             held = adapter.keys.nbytes + adapter.mean.nbytes + (0 if adapter.factor is None else adapter.factor.nbytes)
             ranker = AdapterHead(head, adapter, logit_scale=SCALE)
-            name = "collapsed, l2" if norm == "l2" else "spectral, minmax"
-            took = milliseconds(lambda ranker=ranker: ranker.rank(image), args.repeats)  # type: ignore[misc]
-            print(f"{name:17} {took}, holds {held / 1e6:,.0f} MB; stage 1 included")
-        print(f"keys, kernel      {milliseconds(lambda: head.product(adapter.keys, image), args.repeats)}")
-        print(f"keys, NumPy       {milliseconds(lambda: image @ adapter.keys.T, args.repeats)}")
-        print(f"stage 1 alone     {milliseconds(lambda: head.rank(image, rerank=False), args.repeats)}")
+            name = f"{'collapsed, l2' if norm == 'l2' else 'spectral, minmax'}, with stage 1"
+            print(f"{name} holds {held / 1e6:,.0f} MB")
+            calls[name] = partial(ranker.rank, image)
+        calls["keys, kernel"] = lambda: head.product(adapter.keys, image)
+        calls["keys, NumPy"] = lambda: image @ adapter.keys.T
+        calls["stage 1 alone"] = lambda: head.rank(image, rerank=False)
+        for name, times in interleaved(calls, seconds=args.seconds).items():
+            print(f"{name:30} p50 {times.p50:.2f} ms, p90 {times.p90:.2f} ms ({times.runs} runs)")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def measure(kernel: Any, images: NDArray[np.float32], stream: Stream) -> tuple[N
         stream.wait()
         return read(kernel, batch)
 
-    alone = median_ms(answer, runs=500, warmup=50) * 1e3
+    alone = median_ms(answer, runs=500) * 1e3
     many = stream.seconds(lambda: stream.launch(graph), runs=500) * 1e6
     return answer(), f"{many:.1f} us back to back, {alone:.1f} us from launch to answer"
 

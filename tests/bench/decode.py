@@ -13,7 +13,6 @@ import functools
 import io
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from coder_engine.images import read_rgb
 from coder_engine.preprocess import Preprocess
 from coder_engine.resize import resize_crop
 from coder_export.bench.machine import machine, machine_line
+from coder_export.measure import interleaved
 from coder_export.photographs import sample_photographs
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -97,14 +97,8 @@ def _calls(data: bytes, side: int | None, *, ours: bool) -> dict[str, Callable[[
     return calls
 
 
-def _medians(calls: dict[str, Callable[[], object]], runs: int = 60) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(runs):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(spent) * 1e3 for name, spent in times.items()}
+def _medians(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+    return {name: times.p50 for name, times in interleaved(calls, seconds=0, least=20).items()}
 
 
 def _by_pillow(data: bytes, least: tuple[int, int] | None) -> Image.Image:

@@ -68,7 +68,7 @@ def run() -> None:
         path = Path(folder) / "thousand.safetensors"
         synthetic_weights(path)
         size = path.stat().st_size / 1e6
-        opened = median_ms(lambda: Head(load_weights(path)), runs=5, warmup=1)
+        opened = median_ms(lambda: Head(load_weights(path)), runs=6)
         weights = load_weights(path)
         rng = np.random.default_rng(1)
         images = unit(rng, 1000)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 
-from table import median_ms, show
+from table import show
+
+from coder_export.measure import interleaved
 
 
 def run() -> None:
-    def start(code: str) -> float:
-        return median_ms(lambda: subprocess.run([sys.executable, "-c", code], check=True), runs=9, warmup=2)
-
-    bare, numpy, ours = start("pass"), start("import numpy"), start("from coder_engine import Engine")
+    codes = ("pass", "import numpy", "from coder_engine import Engine")
+    calls = {code: partial(subprocess.run, [sys.executable, "-c", code], check=True) for code in codes}
+    times = interleaved(calls, seconds=0)
+    bare, numpy, ours = (times[code].p50 for code in codes)
     rows = [
         ("from coder_engine import Engine", f"{ours - bare:.0f} ms"),
         ("of which numpy", f"{numpy - bare:.0f} ms"),

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
+from coder_export.measure import TURN, interleaved
 
-def median_ms(call: Callable[[], object], *, runs: int, warmup: int = 3) -> float:
-    """Median wall time of ``call`` in ms."""
-    for _ in range(warmup):
-        call()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1e3
+
+def median_ms(call: Callable[[], object], *, runs: int) -> float:
+    """Median wall time in ms of a call that is compared with no other, over some ``runs``."""
+    return interleaved({"it": call}, seconds=0, least=-(-runs // TURN))["it"].p50
 
 
 def resident_mb() -> float:

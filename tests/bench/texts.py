@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from table import median_ms, show
+from table import show
 
 from coder_export.encode import text_features, token_lengths
+from coder_export.measure import interleaved
 from coder_export.model import open_model
 from coder_export.shipped import open_textset
 
@@ -18,8 +19,12 @@ def run() -> None:
     tokens = clip.tokenizer(sentences)
     tokens = tokens[torch.argsort(token_lengths(tokens))][:: len(tokens) // 64][:64]
     with torch.inference_mode():
-        trimmed = median_ms(lambda: text_features(clip.model, tokens), runs=5, warmup=1)
-        full = median_ms(lambda: clip.model.encode_text(tokens), runs=5, warmup=1)
+        calls = {
+            "trimmed": lambda: text_features(clip.model, tokens),
+            "full": lambda: clip.model.encode_text(tokens),
+        }
+        times = interleaved(calls, seconds=10)
+        trimmed, full = times["trimmed"].p50, times["full"].p50
         apart = np.abs((text_features(clip.model, tokens) - clip.model.encode_text(tokens)).numpy()).max()
     rows = [
         (
