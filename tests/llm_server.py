@@ -32,7 +32,7 @@ _NOUNS = ("quarg", "velt", "brool", "snerd", "taff", "wimble", "yorp", "zell", "
 
 
 class LlmServer(ThreadingHTTPServer):
-    """Serves chat completions.
+    """Serves chat completions; ``met`` counts the faults that came, ``served`` lists the replies wholly sent.
 
     Args:
         latency: seconds before each reply.
@@ -67,6 +67,7 @@ class LlmServer(ThreadingHTTPServer):
         self.seed, self.answer, self.usage = seed, answer, usage
         self.log = log.open("a") if log else None
         self.visits: Counter[str] = Counter()
+        self.met: Counter[str] = Counter()
         self.served: list[dict[str, Any]] = []
         self.lock = threading.Lock()
 
@@ -81,6 +82,8 @@ class LlmServer(ThreadingHTTPServer):
         draw = random.Random(f"{self.seed}:{visit}:{prompt}").random()
         for name, share in self.faults.items():
             if draw < share:
+                with self.lock:
+                    self.met[name] += 1
                 return name
             draw -= share
         return None

@@ -61,15 +61,14 @@ def test_all_five_kinds_and_the_same_bytes_again(labels: Path, tmp_path: Path) -
     assert len(textset.source["kinds"]["pair"]["prompt_sha256"]) == 64
 
 
-def test_a_fifth_of_all_calls_bad_in_every_way_still_gives_the_whole_set(labels: Path, tmp_path: Path) -> None:
+def test_two_thirds_of_all_calls_bad_in_every_way_still_give_the_whole_set(labels: Path, tmp_path: Path) -> None:
     with serving() as server:
         assert main(arguments(labels, tmp_path / "clean", server)) == 2
     every = HTTP_FAULTS + REPLY_FAULTS
-    with serving(faults=dict.fromkeys(every, 0.2 / len(every)), hang=1.0, seed=4) as server:
-        run = ["--timeout", "0.5", "--attempts", "8", "--tries", "12"]
+    with serving(faults=dict.fromkeys(every, 0.66 / len(every)), hang=1.0, seed=2) as server:
+        run = ["--timeout", "0.5", "--attempts", "16", "--tries", "16"]
         assert main(arguments(labels, tmp_path / "faulty", server, *run)) == 2
-        met = Counter(row["fault"] for row in server.served)
-    assert set(met) - {None}, "no reply was bad: the test shows nothing"
+    assert set(server.met) == set(every), "a fault that never came: the test does not show that it is survived"
     assert content(tmp_path / "faulty") == content(tmp_path / "clean")
 
 
