@@ -13,7 +13,8 @@ from coder_engine.cli.eval_options import parse
 def main(argv: Sequence[str] | None = None) -> int:
     """Run coder-eval; returns its exit code. Wrong usage and --help end in SystemExit, as argparse does."""
     args = parse(argv)
-    return guarded("coder-eval", lambda: _run(args), interrupted="interrupted; features computed so far are kept")
+    kept = "" if args.no_cache else "; features computed so far are kept"
+    return guarded("coder-eval", lambda: _run(args), interrupted=f"interrupted{kept}")
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from coder_engine.backends.available import count_of
 from coder_engine.cli.command import OK, SOME_FAILED, say
 from coder_engine.cli.eval_task import Opened, open_task
 from coder_engine.cli.output import Output, OutputClosed, open_output
@@ -38,18 +39,19 @@ def run(args: argparse.Namespace) -> int:
     with _open_report(args.report) as report:
         with open_output(args.out) as output:  # before the work: a place that cannot be written is told at once
             found = _evaluate(args, open_task(args, tell))
-            for note in found.notes:
-                tell(note)
             with suppress(OutputClosed):
                 output.write(render(found, args.format))
         if report is not None:
             from coder_engine.evaluate.report import render_report
 
+            tell("making the report ...")  # its t-SNE takes up to a minute
             report.write(render_report(found, seed=args.seed))
     if report is not None:
         tell(f"report in {args.report}")
+    for note in found.notes:  # last, where they are read
+        tell(note)
     if found.failed:
-        tell(f"{len(found.failed):,} images could not be read, the first: {found.failed[0][1]}")
+        tell(f"{count_of(len(found.failed), 'image')} could not be read, the first: {found.failed[0][1]}")
     return SOME_FAILED if found.failed else OK
 
 
@@ -69,6 +71,9 @@ def _evaluate(args: argparse.Namespace, opened: Opened) -> Evaluation:
         found = _with_fits(args, opened, opened.weights, found)
     found = _with_zero_shot(args, opened, found)
     found = replace(found, few_shot=tuple(_few_shot(args, opened)))
+    if found.few_shot and args.methods is None and task.texts is None and opened.weights is None:
+        left_out = "no TIP-X, CODER-Adapter or spectral; --texts TEXTS.npz brings them"
+        found = replace(found, notes=(*found.notes, f"there are no general texts: {left_out}"))
     if not (found.zero_shot or found.ablation or found.few_shot or found.fitted):
         raise DataError(
             f"{args.data}: nothing to measure; give --engine for zero-shot methods, "

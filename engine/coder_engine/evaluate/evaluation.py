@@ -12,6 +12,7 @@ from coder_engine.evaluate.answers import ROUNDS, Answers, Measured, measure
 from coder_engine.evaluate.blocks import rank_by_blocks
 from coder_engine.evaluate.few_shot import FewShot, Task
 from coder_engine.evaluate.labelled import Labelled, shared_images
+from coder_engine.evaluate.methods import RERANKING
 from coder_engine.evaluate.rerank import Rerank, what_changed
 from coder_engine.evaluate.zero_shot import ablation, answered_by, title_of, zero_shot
 from coder_engine.head import Head
@@ -32,7 +33,7 @@ class Evaluation:
         answers: of the zero-shot methods and the stored adapter, and ``zero_shot`` how good they are, in that order.
         answered_by: which of them the engine answers by, by its title; empty where that is none of them.
         ablation: stage 1 as the kinds of text come in.
-        rerank: what stage 2 changed; None where it did not run.
+        rerank: what stage 2 changed; None where no method was measured that reranks.
         few_shot: every method, norm and number of shots.
         fitted: what was fitted and stored, a line each.
         weights: the label set; None where only features are known.
@@ -88,12 +89,13 @@ def evaluate_zero_shot(
     answers = zero_shot(methods, test.features, ranking, weights, margin=margin, threads=threads)
     rows = ablation(test.features, ranking, weights) if with_ablation else []
     own, classes = answered_by(weights, margin), len(weights.meta.labels)
+    reranks = weights.pair_rows is not None and (with_ablation or not RERANKING.isdisjoint(methods))
     return ZeroShotResult(
         answers=tuple(answers),
         zero_shot=tuple(measure(answers, test.labels, classes, rounds=rounds, seed=seed)) if answers else (),
         answered_by=title_of(own, margin) if own in methods else "",
         ablation=tuple(measure(rows, test.labels, classes, rounds=rounds, seed=seed)) if rows else (),
-        rerank=None if weights.pair_rows is None else what_changed(ranking, test.labels, weights),
+        rerank=what_changed(ranking, test.labels, weights) if reranks else None,
     )
 
 

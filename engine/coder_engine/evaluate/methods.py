@@ -15,6 +15,8 @@ ZERO_SHOT = {
 """CODER is stage 1 alone, CODER* both stages, as in the paper's Table 1; the last one is what coder-fit wrote into the
 weight file, over stage 1."""
 
+RERANKING = frozenset({"coder-star", "votes", "gated"})
+
 FEW_SHOT = {
     "nearest-mean": "nearest class mean",
     "tip-adapter": "Tip-Adapter",

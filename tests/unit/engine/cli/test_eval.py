@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -259,9 +260,57 @@ def test_images(engine: Path, photos: Path, tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr()
     assert "1 name matches no label: 'zebra'; its 4 images are left out" in said.err
     assert "8 labels have no image" in said.err
-    assert "1 images could not be read, the first: " in said.err
+    assert "1 image could not be read, the first: " in said.err
     assert said.out == ""
     assert len((tmp_path / "found.csv").read_text().splitlines()) == 1 + 4 + 5
+
+
+def test_notes_come_last(
+    files: tuple[str, str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
+    assert main([files[0], "--shots", "1", "--norm", "l2"]) == 0
+    table, note = capfd.readouterr().out.rstrip().rsplit("\n", 1)
+    assert "few-shot" in table
+    assert note == (
+        "coder-eval: there are no general texts: no TIP-X, CODER-Adapter or spectral; --texts TEXTS.npz brings them"
+    )
+
+
+def test_the_rerank_is_told_of_where_a_method_reranks(
+    engine: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = [str(photos), "--engine", str(engine), "--bootstrap", "20"]
+    assert main([*args, "--methods", "clip,coder"]) == 2
+    assert "the rerank turned" not in capsys.readouterr().out
+    for method in ("coder-star", "votes", "gated"):
+        assert main([*args, "--methods", method]) == 2
+        assert "the rerank turned" in capsys.readouterr().out
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(eval_run, "run", interrupted)
+    assert main(["photos", "--engine", "e.onnx"]) == 130
+    assert capsys.readouterr().err == "coder-eval: interrupted; features computed so far are kept\n"
+    assert main(["photos", "--engine", "e.onnx", "--no-cache"]) == 130
+    assert capsys.readouterr().err == "coder-eval: interrupted\n"
+
+
+def test_the_report_is_announced_before_it_is_made(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="the [eval] extra is not installed")
+    said: list[str] = []
+    monkeypatch.setattr(
+        "coder_engine.evaluate.report.render_report", lambda found, seed: said.append(capsys.readouterr().err) or "html"
+    )
+    report = tmp_path / "report.html"
+    assert main([files[0], "--texts", files[1], "--report", str(report)]) == 0
+    assert said == ["coder-eval: making the report ...\n"]
+    assert report.read_text() == "html"
 
 
 def test_without_a_cache_folder_images_are_measured_all_the_same(
