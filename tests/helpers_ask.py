@@ -34,7 +34,7 @@ def run(server: LlmServer, path: Path, work: Work, *, tries: int = 3, key: str =
         client = Client(model="m", base_url=server.url, key=key, timeout=5.0, tries=tries)
         try:
             with ReplyStore(path) as store:
-                asker = Asker(client=client, store=store, **options)
+                asker = Asker(client=client, store=store, **{"attempts": 3, "concurrency": 16, **options})
                 made.append(asker)
                 await work(asker)
                 return asker

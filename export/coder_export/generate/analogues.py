@@ -11,11 +11,6 @@ from numpy.typing import NDArray
 from coder_export.generate.similarity import TextSpace
 from coder_export.matching import normal_name
 
-THRESHOLD = 0.9
-"""Cosine of two names above which they mean one thing. Between CLIP ViT-B/32 features of "a NAME" of LVIS and
-Objects365: one name in two spellings 0.94 and up, synonyms around 0.93, two different things 0.74 in the median and
-0.895 at the 99.9th percentile."""
-
 
 @dataclass(kw_only=True)
 class AnalogueFilter:
@@ -25,12 +20,13 @@ class AnalogueFilter:
         labels: the C class names.
         synonyms: by class id, other names of the class.
         space: CLIP's text space; None judges by names alone.
+        threshold: the cosine of two names above which they mean one thing.
     """
 
     labels: tuple[str, ...]
     synonyms: Sequence[Sequence[str]]
     space: TextSpace | None
-    threshold: float = THRESHOLD
+    threshold: float
     _owner: dict[str, int] = field(init=False, default_factory=dict)
     _cosines: dict[str, NDArray[np.float32]] = field(init=False, default_factory=dict)
 

@@ -51,6 +51,8 @@ class TextsConfig:
     pretrained: str | None = None
     checkpoint: Path | None = None
     threshold: float = 0.9
+    """Between CLIP ViT-B/32 features of "a NAME" of LVIS and Objects365: one name in two spellings 0.94 and up,
+    synonyms around 0.93, two different things 0.74 in the median and 0.895 at the 99.9th percentile."""
 
     def __post_init__(self) -> None:
         self._check_kinds()

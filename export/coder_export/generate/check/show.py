@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from coder_engine.errors import TextsError
+from coder_export.generate.words import some
 from coder_export.matching import normal_name
 from coder_export.textset import GENERAL_KINDS, TextSet
 
@@ -53,8 +54,9 @@ def _find(textset: TextSet, label: str) -> int:
     for known in textset.labels:
         spelled.setdefault(normal_name(known), []).append(known)
     near = [name for key in get_close_matches(normal_name(label), spelled, n=3) for name in spelled[key]]
-    some = ", ".join(textset.labels[:5]) + (", ..." if len(textset.labels) > 5 else "")
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"give one of its labels: {some}"
+    hint = (
+        f"did you mean {' or '.join(map(repr, near))}?" if near else f"give one of its labels: {some(textset.labels)}"
+    )
     raise TextsError(f"text set {textset.name!r} has no class {label!r}; {hint}")
 
 

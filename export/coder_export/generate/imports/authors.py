@@ -11,9 +11,9 @@ from coder_engine.errors import TextsError
 from coder_export.generate.imports.file import shape, strings
 from coder_export.generate.imports.raw import RawTexts
 from coder_export.matching import match_names
+from coder_export.textset import GENERAL_KINDS
 
-LISTS = ("attribute", "analogous", "synonym")
-KEYS = (*LISTS, "one_to_one")
+KEYS = (*GENERAL_KINDS, "one_to_one")
 _GIVE = "give --import-labels FILE with their class names in order"
 
 
@@ -32,7 +32,7 @@ def read_coder(data: object, where: str, labels: tuple[str, ...], theirs: tuple[
     if not isinstance(data, dict) or not data or set(data) - set(KEYS):
         got = f"the keys {', '.join(map(repr, data))[:80]}" if isinstance(data, dict) else shape(data)
         raise TextsError(f"{where}: expected an object with any of the keys {', '.join(KEYS)}, got {got}")
-    lists = {kind: _list(data[kind], f"{where}: {kind!r}") for kind in LISTS if kind in data}
+    lists = {kind: _list(data[kind], f"{where}: {kind!r}") for kind in GENERAL_KINDS if kind in data}
     duels = _duels(data.get("one_to_one", {}), f"{where}: 'one_to_one'")
     order = _class_order(lists, where, labels, theirs) if lists else _Order(names=(), origin="")
     raw = RawTexts(names=order.names, notes=[order.note] if order.note else [])

@@ -82,7 +82,7 @@ def _parse(text: str, path: Path) -> dict[str, Any] | list[Any]:
 
 
 def _object(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
-    """An object of whole names, unique as keys: json keeps the last of equal ones, the texts of the others were lost."""
+    """Whole names, unique as keys: json keeps the last of equal ones, the others' texts would be lost."""
     found = dict(pairs)
     for name in (*found, *found.values()):  # a class name can be a value, too
         if isinstance(name, str):

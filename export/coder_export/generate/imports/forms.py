@@ -23,6 +23,7 @@ _WORDS_OF = {
     "waffle": "a list of words",
     "coder": "lists in class order and one-to-one texts",
 }
+_SEED = 0
 _RANDOM_TEXTS = 15
 """Descriptors of two random words a class, as in WaffleCLIP."""
 
@@ -48,7 +49,6 @@ def import_texts(
     *,
     form: str | None = None,
     theirs: tuple[str, ...] | None = None,
-    seed: int = 0,
 ) -> Imported:
     """Read texts that others made; nothing in the file is run.
 
@@ -57,7 +57,6 @@ def import_texts(
         labels: our class names.
         form: one of ``FORMS``; None recognises it.
         theirs: for the form coder: the class names its lists stand for, in order. Other forms name their classes.
-        seed: of the random words of the form waffle.
 
     Raises:
         TextsError: the file cannot be read, is a pickle, or has another shape than its form.
@@ -69,7 +68,7 @@ def import_texts(
     readers: dict[str, Callable[[], RawTexts]] = {
         "vcd": lambda: _read_classes(data, str(path), sentences=False),
         "cupl": lambda: _read_classes(data, str(path), sentences=True),
-        "waffle": lambda: _read_words(data, str(path), labels, seed),
+        "waffle": lambda: _read_words(data, str(path), labels),
         "coder": lambda: read_coder(data, str(path), labels, theirs),
     }
     raw = readers[known]()
@@ -107,7 +106,7 @@ def _read_classes(data: object, where: str, *, sentences: bool) -> RawTexts:
     return raw
 
 
-def _read_words(data: object, where: str, labels: tuple[str, ...], seed: int) -> RawTexts:
+def _read_words(data: object, where: str, labels: tuple[str, ...]) -> RawTexts:
     words = list(dict.fromkeys(filter(None, map(str.strip, strings(data, where)))))
     phrase = next((word for word in words if len(word.split()) > 1), None)
     if phrase:
@@ -116,11 +115,11 @@ def _read_words(data: object, where: str, labels: tuple[str, ...], seed: int) ->
         raise TextsError(
             f"{where}: {len(words)} different words, {2 * _RANDOM_TEXTS} at least are needed; give a longer list"
         )
-    drawn = random.Random(seed).sample(words, 2 * _RANDOM_TEXTS)
+    drawn = random.Random(_SEED).sample(words, 2 * _RANDOM_TEXTS)
     raw = RawTexts(names=labels)
     raw.notes.append(
         f"These texts are random, and say nothing about the classes: {_RANDOM_TEXTS} pairs of words drawn with seed "
-        f"{seed}, the same for every class. Use them as the baseline that real texts must beat."
+        f"{_SEED}, the same for every class. Use them as the baseline that real texts must beat."
     )
     for label in labels:
         raw.put(label, "attribute", map(" ".join, zip(drawn[::2], drawn[1::2], strict=True)))

@@ -53,9 +53,9 @@ class Asker:
 
     client: Client
     store: ReplyStore
+    attempts: int
+    concurrency: int
     fits: Fits | None = None
-    attempts: int = 3
-    concurrency: int = 16
     price: Callable[[tuple[int, int]], float] = lambda tokens: 0.0
     budget: float | None = None
     tally: Tally = field(default_factory=Tally)

@@ -62,8 +62,8 @@ class Client:
         model: str,
         base_url: str | None,
         key: str,
-        timeout: float = 120.0,
-        tries: int = 8,
+        timeout: float,
+        tries: int,
         told: Callable[[str], object] = lambda line: None,
     ) -> None:
         key = key.strip()  # a line end read with it would be refused, in a message that shows the key

@@ -11,6 +11,7 @@ from coder_export.generate.llm.ask import Asker
 from coder_export.generate.llm.questions import Question, prompt_sha256
 from coder_export.generate.llm.replies import Answer
 from coder_export.generate.pairs import Pair
+from coder_export.generate.words import some
 from coder_export.report import Report
 
 ROUNDS = 5
@@ -74,7 +75,7 @@ class LlmExpert:
         if short:
             self.missing.append(
                 f"{len(short)} classes have fewer than {self.wanted['analogous']} analogues: no more were given, or "
-                f"they were names of other classes or too near to one: {_some(short)}"
+                f"they were names of other classes or too near to one: {some(short)}"
             )
         return kept
 
@@ -151,7 +152,3 @@ class LlmExpert:
             faults = "; ".join(answer.problems)
             self.missing.append(f"{question.kind} texts of {names}: kept {answer.count} of a faulty reply: {faults}")
         return answer or Answer()
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -10,16 +10,6 @@ from typing import Any
 
 from coder_export.generate.wordnet.data import find_wordnet, open_nouns, wordnet_errors
 
-__all__ = [
-    "EXPERT_TEMPLATES",
-    "Sense",
-    "WordNet",
-    "choose_sense",
-    "expert_attributes",
-    "find_wordnet",
-    "synonyms",
-]
-
 EXPERT_TEMPLATES = ("a photo of {a class}, {text}.",)
 """Attribute templates that ``expert_attributes`` fits into."""
 

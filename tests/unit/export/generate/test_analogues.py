@@ -16,7 +16,7 @@ SYNONYMS = (("house cat",), (), ("lorry", "motortruck"))
 
 
 def by_names() -> AnalogueFilter:
-    return AnalogueFilter(labels=LABELS, synonyms=SYNONYMS, space=None)
+    return AnalogueFilter(labels=LABELS, synonyms=SYNONYMS, space=None, threshold=0.9)
 
 
 def test_names_of_classes_are_dropped_with_the_reason() -> None:
@@ -35,7 +35,7 @@ def test_order_stays_and_a_name_given_twice_is_there_once() -> None:
 
 def test_one_list_of_synonyms_for_each_class() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        AnalogueFilter(labels=LABELS, synonyms=SYNONYMS[:2], space=None)
+        AnalogueFilter(labels=LABELS, synonyms=SYNONYMS[:2], space=None, threshold=0.9)
 
 
 class Cosines:
@@ -88,7 +88,7 @@ def test_each_name_is_encoded_once(space: TextSpace, monkeypatch: pytest.MonkeyP
         return between(names, others)
 
     monkeypatch.setattr(space, "between", spy)
-    choose = AnalogueFilter(labels=LABELS, synonyms=SYNONYMS, space=space)
+    choose = AnalogueFilter(labels=LABELS, synonyms=SYNONYMS, space=space, threshold=0.9)
     choose.sort([["lynx", "bus"], ["lynx"], []])
     choose.sort([["lynx"], [], ["van"]])
     assert asked == [["bus", "lynx"], ["van"]]

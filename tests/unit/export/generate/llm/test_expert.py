@@ -22,7 +22,7 @@ from coder_export.report import Report
 from llm_server import LlmServer, reply_to, serving
 
 LABELS = ("cat", "elk", "owl")
-CHOOSE = AnalogueFilter(labels=LABELS, synonyms=[("tom",), (), ()], space=None)
+CHOOSE = AnalogueFilter(labels=LABELS, synonyms=[("tom",), (), ()], space=None, threshold=0.9)
 FOUR = ["lynx", "civet", "genet", "fossa"]
 
 
@@ -159,7 +159,7 @@ def test_a_class_with_no_more_to_give_is_left_alone(tmp_path: Path) -> None:
 
 def test_five_rounds_at_most(tmp_path: Path) -> None:
     elks = [f"elk {letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
-    choose = AnalogueFilter(labels=LABELS, synonyms=[(), elks, ()], space=None)
+    choose = AnalogueFilter(labels=LABELS, synonyms=[(), elks, ()], space=None, threshold=0.9)
     answer = Names(cat=[elks[4 * i : 4 * i + 4] for i in range(6)], elk=[FOUR], owl=[FOUR])
     kept, _ = analogues(tmp_path, answer, choose)
     assert kept[0] == []
@@ -187,7 +187,7 @@ def test_a_class_without_a_reply_holds_no_other_up(tmp_path: Path, monkeypatch: 
 def test_many_short_classes_are_not_all_listed(tmp_path: Path) -> None:
     with serving() as server, expert(server, tmp_path) as asking:
         asking.labels = tuple("abcdefg")
-        choose = AnalogueFilter(labels=asking.labels, synonyms=[()] * 7, space=None)
+        choose = AnalogueFilter(labels=asking.labels, synonyms=[()] * 7, space=None, threshold=0.9)
         assert asking.collect_analogues(choose) == [[]] * 7
     assert asking.missing[0].endswith("too near to one: a, b, c, d, e, ...")
 

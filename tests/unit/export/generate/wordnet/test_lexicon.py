@@ -67,7 +67,7 @@ def test_attributes(lexicon: Lexicon) -> None:
 
 
 def test_analogues_are_sisters_but_no_classes(lexicon: Lexicon) -> None:
-    choose = AnalogueFilter(labels=LABELS, synonyms=lexicon.synonyms(), space=None)
+    choose = AnalogueFilter(labels=LABELS, synonyms=lexicon.synonyms(), space=None, threshold=0.9)
     assert lexicon.analogues(choose, None, 6) == [["hoist"], ["animal", "machine"], [], ["hoist"]]
     assert lexicon.analogues(choose, None, 1)[1] == ["animal"]
 
@@ -76,7 +76,7 @@ def test_the_nearest_analogues_first(space: TextSpace) -> None:
     sisters = ("truck", "dog", "ship", "automobile")
     senses = (Sense(name="cat.n.01", gloss="x", lemmas=("cat",), hypernyms=(), sisters=sisters),)
     found = Lexicon(labels=("cat",), senses=senses)
-    choose = AnalogueFilter(labels=("cat",), synonyms=((),), space=space)
+    choose = AnalogueFilter(labels=("cat",), synonyms=((),), space=space, threshold=0.9)
     cosines = dict(zip(sisters, space.between(["cat"], sisters)[0], strict=True))
     wanted = sorted(sisters, key=lambda name: -cosines[name])
     assert found.analogues(choose, space, 3) == [wanted[:3]]
