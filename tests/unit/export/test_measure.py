@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 
 import pytest
 
 from coder_export.measure import TURN, Times, interleaved
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that ``interleaved`` reads, which stand still but for what a test adds."""
+    now = [0.0]
+    monkeypatch.setattr("coder_export.measure.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    return now
 
 
 def test_percentiles_are_in_ms() -> None:
@@ -23,21 +30,24 @@ def test_calls_take_turns_that_begin_uncounted() -> None:
     assert [found["a"].runs, found["b"].runs] == [2 * TURN, 2 * TURN]
 
 
-def test_a_turn_settles_for_a_while() -> None:
+def test_a_turn_settles_for_a_while(clock: list[float]) -> None:
     ran = []
-    interleaved({"a": lambda: ran.append(time.sleep(0.001))}, seconds=0, settle=0.05, least=1)
-    assert len(ran) > 1 + TURN + 5
+
+    def call() -> None:
+        clock[0] += 0.01
+        ran.append(clock[0])
+
+    interleaved({"a": call}, seconds=0, settle=0.045, least=1)
+    assert len(ran) == 1 + 5 + TURN
 
 
-def test_what_the_call_before_left_behind_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_call_before_left_behind_is_not_counted(clock: list[float]) -> None:
     left: list[str] = []
-    clock = [0.0]
 
     def clean() -> None:
         clock[0] += 0.05 if left else 0.001
         left.clear()
 
-    monkeypatch.setattr("coder_export.measure.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     times = interleaved(
         {"clean": clean, "foul": lambda: left.append("threads that spin")}, seconds=0, settle=0, least=5
     )
