@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from coder_engine.arguments import as_images, check_features, check_options
 from coder_engine.backends import PassedOver, open_backend
 from coder_engine.cpus import check_threads
-from coder_engine.errors import EngineError, ImageError, WeightsError
+from coder_engine.engine_path import check_engine_path
+from coder_engine.errors import ImageError, WeightsError
 from coder_engine.explain import TEXTS, Explanation, explain
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import CANDIDATES
@@ -78,8 +79,7 @@ class Engine:
         fast_decode: bool = False,
     ) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise EngineError(f"{self.path}: no such engine file; coder-export makes one")
+        check_engine_path(self.path)
         if margin is not None and not 0 <= margin <= 1:
             raise ValueError(f"margin must be a difference of probabilities, 0 to 1, got {margin}; None reranks always")
         self._threads = check_threads(threads)

@@ -163,7 +163,7 @@ def _finish(image: Image.Image, name: str, rules: _Rules, file: IO[bytes] | None
         raise ImageError(
             "too-large",
             f"{name}: {image.width} x {image.height} = {pixels:,} pixels, wanted at most {rules.max_pixels:,}; "
-            "make it smaller, or raise max_pixels if you trust it",
+            "make it smaller, or raise --max-pixels (max_pixels) if you trust it",
         )
     try:
         with nullcontext() if file is not None else _LOCKS[id(image) // 16 % len(_LOCKS)]:

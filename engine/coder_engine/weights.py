@@ -108,7 +108,10 @@ def load_weights(path: str | PathLike[str]) -> Weights:
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"{path}: no such weight file; coder-export writes it beside the engine")
+        raise WeightsError(
+            f"{path}: no such weight file; coder-export writes it beside the engine: copy both, or name it with "
+            "--weights"
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             header = dict(file.metadata() or {})

@@ -12,6 +12,7 @@ from coder_engine.backends.openvino import OpenVinoCpu
 from coder_engine.backends.tensorrt import TensorRt
 from coder_engine.errors import BackendError, CoderError, EngineError
 from coder_engine.metadata import Metadata
+from coder_engine.plans.record import SUFFIX as PLAN
 
 __all__ = ["BACKENDS", "Backend", "PassedOver", "Unavailable", "open_backend"]
 
@@ -98,9 +99,8 @@ def _of_kind(path: Path, kinds: list[type[Backend]]) -> list[type[Backend]]:
     found = [kind for kind in kinds if path.suffix in kind.suffixes]
     if not found:
         readable = sorted({suffix for kind in kinds for suffix in kind.suffixes})
-        raise EngineError(
-            f"{path}: not a kind of engine file this can run ({', '.join(readable)}); coder-export makes one"
-        )
+        makes = "coder-export --format plan" if readable == [PLAN] else "coder-export"
+        raise EngineError(f"{path}: not a kind of engine file this can run ({', '.join(readable)}); {makes} makes one")
     return found
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from coder_engine.cpus import usable_cpus
 from coder_engine.doctor.hardware import run
-from coder_engine.errors import CoderError, EngineError
+from coder_engine.engine_path import check_engine_path
+from coder_engine.errors import CoderError
 
 # NumPy, safetensors and the backends are imported late: where one of them is missing, the doctor is asked why.
 
@@ -120,8 +121,7 @@ def _check(path: Path, weights_path: Path) -> str:
     """
     from coder_engine.weights import check_belongs, load_weights
 
-    if not path.is_file():
-        raise EngineError(f"{path}: no such engine file; coder-export makes one")
+    check_engine_path(path)
     weights = load_weights(weights_path)
     check_belongs(path, weights)
     weights.check()

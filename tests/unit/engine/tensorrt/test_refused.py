@@ -77,3 +77,8 @@ def test_a_plan_alone(plan: Path) -> None:
 def test_another_backend_asked_for(plan: Path) -> None:
     with pytest.raises(EngineError, match=r"not a kind of engine file this can run \(\.onnx\)"):
         Engine(plan, backend="onnxruntime")
+
+
+def test_a_graph_where_a_plan_is_wanted() -> None:
+    with pytest.raises(EngineError, match=r"this can run \(\.plan\); coder-export --format plan makes one$"):
+        open_backend(Path("engine.onnx"), threads=1, backend="tensorrt")
