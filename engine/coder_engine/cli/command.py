@@ -6,6 +6,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import NoReturn
 
 from coder_engine import __version__
@@ -15,11 +16,16 @@ OK, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse leaves with 2 on wrong usage, which our commands keep for work that was done in part."""
+    """Wrong usage is one line, and leaves with 1: argparse's own 2 is for work that was done in part."""
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(FAILED, f"{self.prog}: {message}\n")
+        self.exit(FAILED, f"{self.prog}: {message}{self._meant(message)}; see {self.prog} --help\n")
+
+    def _meant(self, message: str) -> str:
+        """The option that the first unknown one is nearest to."""
+        unknown = message.partition("unrecognized arguments: ")[2].partition(" ")[0].partition("=")[0]
+        near = get_close_matches(unknown, self._option_string_actions, 1)
+        return f" (did you mean {near[0]}?)" if near else ""
 
 
 def parser_of(name: str, description: str, *, epilog: str) -> Parser:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coder_engine.cli.command import OK, SOME_FAILED, guarded, parser_of, say
+from coder_engine.cli.command import OK, SOME_FAILED, guarded, parser_of, say, whole
 from coder_engine.cli.engine_options import add_engine_options, open_engine, weights_path
 from coder_engine.cli.progress import counting, terminal
 from coder_engine.errors import CoderError
@@ -48,12 +48,14 @@ def _run(args: argparse.Namespace) -> int:
     if args.threads is not None:  # those of NumPy, which reads this as it is loaded
         os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
     # Late, so that --help needs no compiled module.
+    from coder_engine.engine_path import check_engine_path
     from coder_engine.evaluate.feature_file import load_texts
     from coder_engine.evaluate.labelled import check_width
     from coder_engine.fewshot.fit import fit_engine, general_texts, summary
     from coder_engine.weights import load_weights
 
     config = _config(args)
+    check_engine_path(args.engine)
     path = weights_path(args)
     weights = load_weights(path)
     texts = general_texts(weights) if args.general_texts is None else load_texts(args.general_texts)
@@ -98,8 +100,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_method_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--shots", type=int, metavar="M", help="images taken a class (default: all)")
-    add("--views", type=int, default=8, metavar="N", help="crops and flips averaged an image (%(default)s)")
+    add("--shots", type=whole, metavar="M", help="images taken a class (default: all)")
+    add("--views", type=whole, default=8, metavar="N", help="crops and flips averaged an image (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of the images and crops drawn (%(default)s)")
     texts = "text features instead of the weight file's, float arrays [*, D]; of words, coder-export --general-texts"
     add("--general-texts", type=Path, metavar="NPZ", help=texts)

@@ -89,6 +89,9 @@ class FileOutput(Output):
             raise self._error(err) from err
 
     def _error(self, err: OSError) -> CoderError:
+        folder = Path(self._name).parent
+        if not folder.exists():
+            return CoderError(f"cannot write {self._name}: no folder {folder}; make it, or choose another place")
         return CoderError(f"cannot write {self._name} ({err.strerror}); make room, or choose another place")
 
 

@@ -168,7 +168,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(
 ) -> None:
     monkeypatch.setattr(eval_run, "open_task", lambda *_: pytest.fail("the work began"))
     assert main([files[0], option, "/nonexistent/x"]) == 1
-    assert "cannot write /nonexistent/x (No such file or directory)" in capsys.readouterr().err
+    assert "cannot write /nonexistent/x: no folder /nonexistent; make it" in capsys.readouterr().err
 
 
 def test_out_and_report(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

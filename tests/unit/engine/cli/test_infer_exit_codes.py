@@ -102,7 +102,7 @@ def test_an_output_that_cannot_be_written_is_exit_1(
     engine: FakeEngine, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("photos", "--out", "gone/o.csv") == 1
-    assert "coder-infer: cannot write gone/o.csv (No such file or directory)" in capsys.readouterr().err
+    assert "coder-infer: cannot write gone/o.csv: no folder gone; make it" in capsys.readouterr().err
 
 
 def test_ctrl_c_is_130_and_leaves_no_file(engine: FakeEngine, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,13 +62,17 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             "--explain has no place in a csv; use --format jsonl or table",
         ),
         (["a.jpg", "--engine", "e", "--null"], "--null is for a list on standard input; pass -"),
-        (["a.jpg", "--engine", "e", "--recur"], "unrecognized arguments: --recur"),
+        (["a.jpg", "--engine", "e", "--recur"], "unrecognized arguments: --recur (did you mean --recursive?)"),
+        (["a.jpg", "--engine", "e", "--max-pixel=3"], "--max-pixel=3 (did you mean --max-pixels?)"),
+        (["a.jpg", "--engine", "e", "-x", "--zzz"], "unrecognized arguments: -x --zzz; see coder-infer --help"),
     ],
 )
 def test_wrong_usage_is_exit_1(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
     err = refused(capsys, *arguments)
-    assert err.startswith("usage: coder-infer")
     assert words in err
+    assert err.count("\n") == 1  # usage would push it out of sight
+    assert err.startswith("coder-infer: ")
+    assert err.endswith("; see coder-infer --help\n")
 
 
 # the engine it asks for

@@ -109,9 +109,10 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real").read_text() == "a\n"
 
 
-@pytest.mark.parametrize("name", ["gone/out.csv", "."])
+@pytest.mark.parametrize("name", ["file/out.csv", "."])
 def test_a_place_that_cannot_be_written(tmp_path: Path, name: str) -> None:
-    with pytest.raises(CoderError, match=r"cannot write .* \((No such file or directory|it is a folder)\); make room"):
+    (tmp_path / "file").touch()
+    with pytest.raises(CoderError, match=r"cannot write .* \((Not a directory|it is a folder|File exists)\); make"):
         FileOutput(str(tmp_path / name))
 
 
@@ -158,3 +159,8 @@ def test_what_is_no_regular_file_is_written_directly(tmp_path: Path) -> None:
     with FileOutput(os.devnull) as output:
         output.write("a\n")
     assert not Path(os.devnull).is_file()
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CoderError, match=r"cannot write .*nodir/x: no folder .*nodir; make it, or choose"):
+        FileOutput(str(tmp_path / "nodir" / "x"))

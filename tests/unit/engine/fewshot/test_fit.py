@@ -274,13 +274,19 @@ def test_the_command_with_texts_of_a_file(copied: Path, support: Path, tmp_path:
         (["--support", "none"], "none: no such folder or file"),
         (["--support", ".", "--general-texts", "none.npz"], "none.npz: no such file"),
         (["--support", ".", "--exponent", "7"], "exponent must be from 0"),
-        (["--support", ".", "--shots", "0"], "shots must be at least 1"),
         (["--support", ".", "--weights", "none.safetensors"], "no such weight file"),
     ],
 )
 def test_the_command_refuses(copied: Path, argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--engine", str(copied), *argv]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--shots", "--views"])
+def test_counts_are_checked_as_options(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        main(["--engine", "e", "--support", "s", option, "0"])
+    assert f"argument {option}: must be a whole number, at least 1, got '0'" in capsys.readouterr().err
 
 
 def test_real_images(engine: Engine, tiny: Path, copied: Path, cifar_test: Path, tmp_path: Path) -> None:
