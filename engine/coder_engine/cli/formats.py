@@ -14,7 +14,7 @@ from coder_engine.errors import ImageError
 
 if TYPE_CHECKING:
     from coder_engine.explain import Explanation
-    from coder_engine.prediction import Prediction
+    from coder_engine.prediction import Candidate, Prediction
 
 FORMATS = ("table", "jsonl", "csv")
 
@@ -78,7 +78,7 @@ class Table(Format):
 
     Args:
         labels: all class names, for the width of their column.
-        width: columns of the terminal; None cuts nothing off.
+        width: columns of the terminal; None cuts nothing off, and the first column grows with the paths.
     """
 
     def __init__(self, labels: Iterable[str], width: int | None) -> None:
@@ -98,6 +98,7 @@ class Table(Format):
         path = _plain(found.path or "-")
         if self._terminal is not None:
             path = cut(path, self._path, keep_end=True)
+        self._path = max(self._path, width_of(path))
         if found.error is not None:
             message = _plain(found.error.message.removeprefix(f"{found.path}: "))
             return f"{pad(path, self._path)}  error: {found.error.kind}: {message}\n"
@@ -107,8 +108,21 @@ class Table(Format):
         if self._terminal is not None:
             label = cut(label, self._label - 2)
         score = "" if found.score is None else f"{found.score:.3f}"
-        rest = ", ".join(f"{_plain(one.label)} {one.score:.3f}" for one in found.top[1:])
-        return self._line(path, label + marks, score, rest)
+        return self._line(path, label + marks, score, self._next(found.top[1:]))
+
+    def _next(self, others: Sequence[Candidate]) -> str:
+        """The other candidates, as many as the terminal shows whole."""
+        words = [f"{_plain(one.label)} {one.score:.3f}" for one in others]
+        if self._terminal is None:
+            return ", ".join(words)
+        room = self._terminal - self._path - self._label - len("    0.000  ")
+        shown = 0
+        for word in words:
+            room -= width_of(word) + len(", ")
+            if room < (-len(", ") if shown + 1 == len(words) else len("...")):
+                break
+            shown += 1
+        return ", ".join(words[:shown] + ["..."] * (shown < len(words)))
 
     def _why(self, explanation: Explanation | ImageError) -> str:
         missing = isinstance(explanation, ImageError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from coder_engine.columns import cut, pad, width_of
@@ -22,8 +23,7 @@ def tell(found: Explanation) -> str:
 
 
 def _lines(found: Explanation) -> Iterator[str]:
-    if found.note:
-        yield found.note
+    yield from _remark(found.note)
     yield from _verdict(found)
     yield from _table(found)
     for one in found.classes:
@@ -33,8 +33,12 @@ def _lines(found: Explanation) -> Iterator[str]:
     # The answer's own first: they are what its S is made of.
     for duel in sorted(found.duels, key=lambda duel: found.label not in (duel.label, duel.other)):
         yield from _duel_lines(duel)
-    if found.hint:
-        yield found.hint
+    yield from _remark(found.hint)
+
+
+def _remark(text: str, indent: str = "") -> list[str]:
+    """What has to be read to its end."""
+    return wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _verdict(found: Explanation) -> Iterator[str]:
@@ -42,7 +46,7 @@ def _verdict(found: Explanation) -> Iterator[str]:
     agreed = f"{found.label}, as stage 1 said" if first == found.label else f"{found.label}; stage 1 said {first}"
     if not found.reranked:
         yield f"{agreed}; no rerank:"
-        yield f"  {found.no_rerank}"
+        yield from _remark(found.no_rerank, "  ")
     elif first == found.label:
         yield f"{agreed}; the rerank keeps it"
     else:

@@ -163,6 +163,21 @@ def test_an_explanation_joins_the_object_of_its_line() -> None:
     assert found == {**CAT.to_json(), "explanation": explained("cat").to_json()}
 
 
+def test_only_whole_candidates_come_next() -> None:
+    found = answer("cat", "a rather long label", "another such label")
+    for width, last in ((140, "another such label 0.125"), (80, "a rather long label 0.250, ..."), (50, "...")):
+        form = Table(["cat"], width)
+        row = form.row(found)
+        assert row.endswith(f" {last}\n")
+        assert len(row) <= width + 1
+
+
+def test_the_path_column_of_a_file_grows_with_its_paths() -> None:
+    form = Table(["cat"], None)
+    rows = [form.row(answer("cat", path="p" * length)) for length in (5, 50, 40, 60, 20)]
+    assert [row.index("cat") for row in rows] == [34, 52, 52, 62, 62]
+
+
 def test_a_table_for_a_file_cuts_nothing() -> None:
     label, path = "l" * 80, "p" * 300
     assert Table([label], None).row(answer(label, "dog", path=path)).split()[:2] == [path, label]

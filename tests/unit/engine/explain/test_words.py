@@ -136,3 +136,11 @@ def test_wide_letters_take_two_columns() -> None:
     lines = str(found).splitlines()
     assert lines[2:4] == [f"  {labels[0]}  0.3100  37.5%      -0.2000", "  dog         0.3000  25.0%      +0.2000"]
     assert lines[4] == "鹿" * ((WIDTH - 3) // 2) + "..."
+
+
+def test_remarks_are_wrapped_where_texts_are_cut() -> None:
+    remark = "one of the many words of an advice that nobody can follow once it was cut off in the middle --of-it"
+    for changes in ({"hint": remark}, {"note": remark}, {"reranked": False, "no_rerank": remark}):
+        lines = str(replace(CHANGED, **changes)).splitlines()
+        assert remark in " ".join(line.strip() for line in lines)
+        assert max(map(len, lines)) <= WIDTH
