@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from coder_engine.cli.command import OK, guarded, parser_of
 from coder_engine.cli.output import OutputClosed, open_output
-from coder_engine.doctor.engine_file import examine
-from coder_engine.doctor.facts import find_facts
-from coder_engine.doctor.report import as_json, as_text
+from coder_engine.doctor.engine_file import EngineFile, examine
+from coder_engine.doctor.facts import Facts, find_facts
+from coder_engine.doctor.report import COLUMNS, as_json, as_text
 from coder_engine.doctor.todo import exit_code
 
 EPILOG = """\
@@ -21,8 +22,8 @@ examples:
   coder-doctor --engine model.onnx      is the engine whole, and what here runs it
   coder-doctor --json | jq .todo
 
-exit codes: 0 something here can run engines (with --engine: that engine), 1 nothing can, or packages conflict,
-130 interrupted
+exit codes: 0 something here can run engines (with --engine: that engine), 1 nothing can, or packages
+conflict, 130 interrupted
 """
 
 
@@ -35,13 +36,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     facts = find_facts()
     engine = examine(args.engine, args.weights) if args.engine else None
-    text = json.dumps(as_json(facts, engine), indent=2) + "\n" if args.json else as_text(facts, engine)
+    text = json.dumps(as_json(facts, engine), indent=2) + "\n" if args.json else _text(facts, engine)
     try:
         with open_output(None) as output:
             output.write(text)
     except OutputClosed:
         return OK
     return exit_code(facts, engine)
+
+
+def _text(facts: Facts, engine: EngineFile | None) -> str:
+    columns = min(COLUMNS, shutil.get_terminal_size().columns) if sys.stdout.isatty() else COLUMNS
+    return as_text(facts, engine, columns=columns)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,6 +15,8 @@ from coder_engine.doctor.software import BUILD_SIDE, EXTRAS, NEEDED, TEXT_SIDE
 from coder_engine.doctor.todo import Todo, exit_code, todos
 
 COLUMNS = 99
+"""Of a line, where no terminal says otherwise."""
+
 _LABEL = 22
 _WORDS = {"fault": "must be mended", "warning": "does not work", "option": "could be had"}
 
@@ -32,8 +34,8 @@ def as_json(facts: Facts, engine: EngineFile | None) -> dict[str, Any]:
     }
 
 
-def as_text(facts: Facts, engine: EngineFile | None) -> str:
-    """All of it for people, under 100 columns."""
+def as_text(facts: Facts, engine: EngineFile | None, *, columns: int = COLUMNS) -> str:
+    """All of it for people, in lines of at most ``columns``; commands and single words stay whole."""
     sections: dict[str, Rows] = {
         f"coder-engine {facts.version}".rstrip(): [("system", facts.system), ("python", facts.python)],
         "cpu": _cpu(facts),
@@ -51,8 +53,8 @@ def as_text(facts: Facts, engine: EngineFile | None) -> str:
     }
     if engine:
         sections["engine"] = _engine(engine)
-    parts = ["".join([f"{title}\n", *(_row(*row) for row in rows)]) for title, rows in sections.items()]
-    return "\n".join([*parts, _todo(todos(facts, engine))])
+    parts = ["".join([f"{title}\n", *(_row(*row, columns) for row in rows)]) for title, rows in sections.items()]
+    return "\n".join([*parts, _todo(todos(facts, engine), columns)])
 
 
 def _cpu(facts: Facts) -> Rows:
@@ -104,23 +106,23 @@ def _versions(packages: Mapping[str, str], names: Iterable[str]) -> list[tuple[s
     return [(name, packages.get(name, "-")) for name in names]
 
 
-def _todo(found: Iterable[Todo]) -> str:
+def _todo(found: Iterable[Todo], columns: int) -> str:
     lines = ["to do\n"]
     for todo in found:
-        lines.append(_wrap(todo.text, f"  {_WORDS[todo.level]:<16}"))
+        lines.append(_wrap(todo.text, f"  {_WORDS[todo.level]:<16}", columns))
         lines += [f"{'':18}    {command}\n" for command in todo.commands]
     return "".join(lines) if len(lines) > 1 else "to do\n  nothing\n"
 
 
-def _row(label: str, value: str) -> str:
-    return _wrap(value, f"  {label:<{_LABEL - 2}}")
+def _row(label: str, value: str, columns: int) -> str:
+    return _wrap(value, f"  {label:<{_LABEL - 2}}", columns)
 
 
-def _wrap(text: str, first: str) -> str:
-    """Lines of at most ``COLUMNS``; whatever a driver or a path may hold, spaces are all that separates words."""
+def _wrap(text: str, first: str, columns: int) -> str:
+    """Whatever a driver or a path may hold, spaces are all that separates words."""
     lines = textwrap.wrap(
         " ".join(text.split()),
-        COLUMNS,
+        max(columns, 2 * len(first)),
         initial_indent=first,
         subsequent_indent=" " * len(first),
         break_on_hyphens=False,

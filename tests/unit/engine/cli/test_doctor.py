@@ -60,6 +60,19 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     stream.close()
 
 
+@pytest.mark.usefixtures("healthy")
+def test_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(doctor, "as_text", lambda *_, columns: asked.append(columns) or "")
+    main([])
+    monkeypatch.setenv("COLUMNS", "72")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    main([])
+    monkeypatch.setenv("COLUMNS", "300")
+    main([])
+    assert asked == [99, 72, 99]
+
+
 def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--enginee", "x"])

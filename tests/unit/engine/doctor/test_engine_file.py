@@ -77,4 +77,5 @@ def test_a_kind_of_file_that_no_backend_reads(tiny: Path, tmp_path: Path) -> Non
     other = tmp_path / "tiny.engine"
     other.write_bytes(tiny.read_bytes())
     found = examine(other, tiny.with_suffix(".safetensors"), attempt=lambda *_: (True, ""))
-    assert (found.belongs, found.trials, found.ok) == (True, (), False)
+    assert (found.belongs, found.trials, found.ok) == (False, (), False)
+    assert "not an engine file; wanted an .onnx or .plan" in found.weights

@@ -31,6 +31,16 @@ def test_lines_stay_under_100_columns(facts: Facts) -> None:
     assert not [line for line in text.splitlines() if line != line.rstrip()]
 
 
+@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize("facts", EVERYTHING)
+def test_text_is_wrapped_at_the_terminal_s_width_and_commands_stay_whole(facts: Facts, columns: int) -> None:
+    commands = {command for todo in todos(facts, GOOD) for command in todo.commands}
+    lines = as_text(facts, GOOD, columns=columns).splitlines()
+    wide = [line for line in lines if len(line) > columns and line.strip() not in commands]
+    assert not [line for line in wide if len(line.split()) > 2]  # but for words too long for any line
+    assert commands <= {line.strip() for line in lines}
+
+
 @pytest.mark.parametrize("facts", EVERYTHING)
 def test_commands_are_whole_lines_that_a_shell_takes(facts: Facts) -> None:
     lines = [line.strip() for line in as_text(facts, None).splitlines()]
