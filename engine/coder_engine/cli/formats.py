@@ -84,7 +84,7 @@ class Table(Format):
     def __init__(self, labels: Iterable[str], width: int | None) -> None:
         longest = max((width_of(_plain(label)) for label in labels), default=0)
         self._terminal = width
-        self._path = 32 if width is None else min(60, max(16, width * 2 // 5))
+        self._path = 32 if width is None else min(60, max(16, width * 3 // 10))
         self._label = 2 + max(5, longest if width is None else min(longest, max(12, width // 4)))
         self._marks: set[str] = set()
 
