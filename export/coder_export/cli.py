@@ -6,11 +6,11 @@ import argparse
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from coder_engine.cli.command import OK, Parser, guarded, say
-from coder_engine.cli.output import silence
+from coder_engine.cli.command import OK, guarded, parser_of, say
+from coder_engine.cli.output import OutputClosed, open_output, silence
 from coder_engine.errors import CoderError
 from coder_export.config import FORMATS, ON_LONG, PRECISIONS, TRT, ExportConfig
 
@@ -74,7 +74,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("coder-export", __doc__ or "", epilog=_EXAMPLES)
+    parser = parser_of("coder-export", __doc__ or "", epilog=_EXAMPLES)
     parser.add_argument("--list-models", action="store_true", help="print the names that --model takes, and exit")
     _add_model_options(parser.add_argument_group("model"))
     _add_text_options(parser.add_argument_group("texts"))
@@ -169,7 +169,8 @@ def _list_models() -> int:
     open_clip.add_model_config(tiny.CONFIG)
     known = open_clip.list_models()
     ready = [name for name in known if not needs_transformers(name)]
-    print("\n".join(ready))
+    with suppress(OutputClosed):  # --list-models | head
+        open_output(None).write("\n".join(ready) + "\n")
     if len(ready) < len(known):
         say("coder-export", f"{len(known) - len(ready)} more need a package and its hub: pip install transformers")
     return OK

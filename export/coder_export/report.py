@@ -11,6 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from coder_engine.cli.output import silence
+from coder_engine.errors import CoderError
 from coder_engine.plans.progress import OnProgress
 from coder_export.textset import TextSet
 
@@ -22,8 +24,16 @@ class Report:
         self._quiet = quiet
 
     def say(self, line: str) -> None:
-        if not self._quiet:
+        if self._quiet:
+            return
+        try:
             print(line, flush=True)
+        except BrokenPipeError:  # told or passed over by whoever knows what the run is worth by then
+            raise
+        except OSError as err:
+            silence(sys.stdout)
+            why = f"cannot write to standard output ({err.strerror})"
+            raise CoderError(f"{why}; make room, or --quiet writes none") from err
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], object]]:

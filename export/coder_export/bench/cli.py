@@ -6,13 +6,15 @@ import argparse
 import json
 import math
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from coder_engine import Engine
-from coder_engine.cli.command import OK, Parser, fraction, guarded, say, whole
+from coder_engine.cli.command import OK, fraction, guarded, parser_of, say, whole
 from coder_engine.cli.inputs import Inputs
+from coder_engine.cli.output import OutputClosed, open_output
 from coder_engine.cpus import usable_cpus
 from coder_engine.errors import CoderError
 from coder_export.bench.baseline import read_baseline, worse_than
@@ -50,7 +52,8 @@ def _run(args: argparse.Namespace) -> int:
         raise CoderError(str(err)) from err
     except OSError as err:
         raise CoderError(f"{err.filename or args.engine}: {err.strerror or err}") from err
-    print(json.dumps(found, indent=2) if args.json else table(found))
+    with suppress(OutputClosed):  # coder-bench ... | head
+        open_output(None).write((json.dumps(found, indent=2) if args.json else table(found)) + "\n")
     worse = [] if before is None else worse_than(before, found, most=args.max_drop)
     if worse:
         say("coder-bench", f"worse than {args.baseline} by more than {args.max_drop:.0%}: {'; '.join(worse)}")
@@ -130,7 +133,7 @@ _HEAD = f"{'ms':<56}{'p50':>9}{'p90':>9}{'p99':>9}{'/ total':>10}"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("coder-bench", __doc__ or "", epilog=_EXAMPLES)
+    parser = parser_of("coder-bench", __doc__ or "", epilog=_EXAMPLES)
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help="files, folders, quoted patterns")
     add("--engine", required=True, metavar="FILE", help="engine file that coder-export made")

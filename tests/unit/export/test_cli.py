@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -11,7 +12,20 @@ from types import ModuleType
 
 import pytest
 
+from coder_engine import CoderError, __version__
 from coder_export.cli import main
+from coder_export.report import Report
+
+
+class Broken(io.StringIO):
+    """A standard output that takes nothing."""
+
+    def __init__(self, fault: OSError) -> None:
+        super().__init__()
+        self._fault = fault
+
+    def write(self, text: str) -> int:
+        raise self._fault
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:
@@ -23,7 +37,15 @@ def run(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, st
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
-    assert "coder-export --model ViT-B/16 --labels labels.txt" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.startswith("usage: coder-export [-h]")
+    assert "\n  coder-export --model ViT-B/16 --labels labels.txt\n      OpenAI's weights" in out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"coder-export {__version__}\n"
 
 
 def test_needs_model_and_labels(capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +164,9 @@ def test_no_more_is_claimed_than_is_known(
 _WAITING = """
 import sys, time
 from coder_export import pipeline
+from coder_engine import CoderError, __version__
 from coder_export.cli import main
+from coder_export.report import Report
 def waiting(*_, **__):
     print("waiting", flush=True)
     time.sleep(60)
@@ -173,6 +197,30 @@ def test_list_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     code, out, _ = run(capsys, "--list-models")
     assert code == 0
     assert {"ViT-B-16", "RN50", "coder-tiny", "ViT-B-16-SigLIP"} <= set(out.split())
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [
+        (BrokenPipeError(32, "Broken pipe"), 0, ""),
+        (OSError(28, "No space left on device"), 1, "cannot write to standard output (No space left on device); make"),
+    ],
+)
+def test_a_list_that_cannot_be_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fault: OSError, code: int, said: str
+) -> None:
+    pytest.importorskip("open_clip")
+    monkeypatch.setattr(sys, "stdout", Broken(fault))
+    assert main(["--list-models"]) == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_line_that_cannot_be_written_is_no_fault_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Broken(OSError(28, "No space left on device")))
+    with pytest.raises(CoderError, match=r"^cannot write to standard output \(No space left .*--quiet writes none$"):
+        Report().say("wrote m.onnx")
 
 
 def test_models_that_would_need_transformers_are_left_out(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coder_engine import Engine
+from coder_engine import Engine, __version__
 from coder_engine.errors import EngineError
 from coder_export import model
 from coder_export.bench import cli
@@ -218,6 +220,27 @@ def test_wrong_usage_ends_in_one(
         cli.main([*arguments, *wrong])
     assert caught.value.code == 1
     assert said in capsys.readouterr().err
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, start in (("--help", "usage: coder-bench [-h]"), ("--version", f"coder-bench {__version__}")):
+        with pytest.raises(SystemExit, match="0"):
+            cli.main([option])
+        assert capsys.readouterr().out.startswith(start)
+
+
+def test_figures_that_cannot_be_written(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cli, "measure", lambda args: {})
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert cli.main([*arguments, "--json"]) == 1
+    said = "coder-bench: cannot write to standard output (No space left on device); make room, or redirect it\n"
+    assert capsys.readouterr().err == said
 
 
 def test_errors_are_told(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
