@@ -6,6 +6,7 @@ import importlib
 from dataclasses import dataclass
 from types import ModuleType
 
+from coder_engine.counts import count_of as count_of
 from coder_engine.errors import BackendError
 
 
@@ -62,12 +63,6 @@ def import_runtime(module: str, title: str, extra: str) -> ModuleType:
 def first_line(err: Exception) -> str:
     """What a runtime's error says, short enough for one line of ours."""
     return (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
-
-
-def count_of(number: int, noun: str) -> str:
-    """``1 thread``, ``2 threads``, ``2 classes``."""
-    plural = "es" if noun.endswith("s") else "s"
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def no_memory_for(count: int, err: Exception) -> str:

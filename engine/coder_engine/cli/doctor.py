@@ -22,8 +22,8 @@ examples:
   coder-doctor --engine model.onnx      is the engine whole, and what here runs it
   coder-doctor --json | jq .todo
 
-exit codes: 0 something here can run engines (with --engine: that engine), 1 nothing can, or packages
-conflict, 130 interrupted
+exit codes: 0 something here can run engines (with --engine: that engine), 1 nothing can, or
+packages conflict, 130 interrupted
 """
 
 

@@ -13,23 +13,40 @@ from coder_engine.evaluate.tables import FORMATS
 
 METHODS = (*ZERO_SHOT, *FEW_SHOT)
 
-EPILOG = f"""\
-methods:
-  zero-shot  {", ".join(name for name in ZERO_SHOT if name != "adapter")}
-  stored     adapter: the one that coder-fit wrote into the weight file
-  few-shot   {", ".join(FEW_SHOT)}
+EPILOG = """\
+methods, as --methods names them:
+   clip           one sentence a class, the paper's CLIP
+   clip-ensemble  the mean of each class's name sentences
+   vcd            the mean of each class's attribute texts
+   coder          stage 1 alone
+   coder-star     both stages: every image is reranked by one-to-one texts
+   votes          the rerank by duels won, not by the sum of their gaps
+   gated          the rerank only where the two best probabilities are closer than the margin
+   adapter        what coder-fit wrote into the weight file, over stage 1
+few-shot, fitted here to --support:
+   nearest-mean   the class whose support images' mean is nearest
+   tip-adapter    a cache of the support, by image features
+   tip-x          Tip-Adapter with affinities through texts
+   coder-adapter  the paper's, affinities by CODER (Eq. 16-20)
+   spectral       the form that coder-fit fits
 
-The stored temperature is in the ECE of the method that the engine answers by, whose scores it was fitted to: adapter
-where there is one, else gated where the weight file has a margin, else coder-star. All other rows are without one.
+rows of --texts-ablation: P its names, Att attributes, Ana analogous classes, Syn synonyms of a
+class as they come in; P+Att+Ana+Syn+1v1 reranks by one-to-one texts, too.
+
+columns: gain is over the first row, on the same images; macro is the mean of the classes' own
+accuracies; ECE is how far confidence is from accuracy, over 15 bins. The stored temperature is in
+the ECE of the method that the engine answers by, to whose scores it was fitted: adapter where
+there is one, else gated where the weight file has a margin, else coder-star. Other rows are
+without one.
 
 examples:
-  coder-eval photos/ --engine model.onnx                          one folder a class: the paper's Table 1 for your data
+  coder-eval photos/ --engine model.onnx       one folder a class: the paper's Table 1 for you
   coder-eval photos/ --engine model.onnx --texts-ablation --report report.html
   coder-eval photos/ --engine model.onnx --support train/ --shots 1,2,4,8,16 --seeds 3
   coder-eval val/ --engine model.onnx --fit-temperature --unknown-from others/ --false-accepts 0.05
   coder-eval FEATURES.npz --texts TEXTS.npz --shots 1,4,16        no images, no engine
 
-exit codes: 0 all well, 1 the command could not run, 2 some images could not be read, 130 interrupted
+exit codes: 0 all well, 1 could not run, 2 some images could not be read, 130 interrupted
 """
 
 

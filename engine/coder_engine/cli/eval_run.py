@@ -9,11 +9,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from coder_engine.backends.available import count_of
 from coder_engine.cli.command import OK, SOME_FAILED, say
 from coder_engine.cli.eval_task import Opened, open_task
 from coder_engine.cli.output import Output, OutputClosed, open_output
 from coder_engine.cli.progress import rewrite, terminal
+from coder_engine.counts import count_of
 from coder_engine.errors import DataError
 from coder_engine.evaluate import few_shot, zero_shot
 from coder_engine.evaluate.answers import answers_of, measure

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  coder-fit --engine model.onnx --support photos/             photos/CLASS/*.jpg; writes model.safetensors
+  coder-fit --engine model.onnx --support photos/     photos/CLASS/*.jpg; writes model.safetensors
   coder-fit --engine model.onnx --support photos/ --shots 4 --val more/
   coder-fit --engine model.onnx --support photos/ --out tuned.safetensors
       leaves model.safetensors as it is; coder-infer --weights tuned.safetensors takes the other
-  coder-fit --engine model.onnx --support photos/ --exponent 1 --no-centre --ridge 0      the paper's CODER-Adapter
+  coder-fit --engine model.onnx --support photos/ --exponent 1 --no-centre --ridge 0
+      the paper's CODER-Adapter
 
-exit codes: 0 all well, 1 the command could not run, 2 fitted without some unreadable images, 130 interrupted
+exit codes: 0 all well, 1 could not run, 2 fitted without some unreadable images, 130 interrupted
 """
 
 

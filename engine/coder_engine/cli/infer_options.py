@@ -18,7 +18,7 @@ examples:
   coder-infer 'photos/**/*.png' --engine model.onnx --out found.csv
   find . -name '*.jpg' -print0 | coder-infer - --null --engine model.onnx
   coder-infer cat.jpg --engine model.onnx --explain             which texts and duels decided
-  coder-infer photos/ --engine model.plan --rebuild             TensorRT, built for the GPU of this machine
+  coder-infer photos/ --engine model.plan --rebuild             TensorRT, built for this GPU
 
 exit codes: 0 all well, 1 the command could not run, 2 some images failed, 130 interrupted
 """

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.adapter_head import open_adapter
-from coder_engine.backends.available import count_of
+from coder_engine.counts import count_of
 from coder_engine.errors import DataError
 from coder_engine.evaluate.blocks import rank_by_blocks
 from coder_engine.evaluate.calibration import calibrate

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 
-from coder_engine.backends.available import count_of
+from coder_engine.counts import count_of
 from coder_engine.errors import DataError
 from coder_engine.images import SUFFIXES
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from coder_engine.counts import count_of
 from coder_engine.evaluate.methods import ZERO_SHOT
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from coder_engine.evaluate.evaluation import Evaluation
     from coder_engine.evaluate.few_shot import FewShot
 
-MEASURED = ("top-1", "95 %", "gain", "top-5", "macro", "ECE")
+MEASURED = ("top-1", "95%", "gain", "top-5", "macro", "ECE")
 FORMATS = ("table", "json", "csv")
 _CSV = ("part", "method", "norm", "shots", "top1", "low", "high", "top5", "macro", "calibration_error", "gain")
 
@@ -30,11 +31,17 @@ def render(found: Evaluation, form: str) -> str:
 
 def as_table(found: Evaluation) -> str:
     """Aligned columns, accuracies in percent, intervals of 95 %."""
-    parts = [f"{found.source}: {found.images:,} images, {len(found.labels):,} classes"]
+    counts = f"{count_of(found.images, 'image')}, {count_of(len(found.labels), 'class')}"
+    parts = [f"{found.source}: {counts}"]
     if found.zero_shot:
         parts.append(columns([["method", *MEASURED], *measured_rows(found.zero_shot)]))
     if found.ablation:
         parts.append(columns([["texts", *MEASURED], *measured_rows(found.ablation)]))
+    if len(found.zero_shot) > 1 or found.ablation:
+        parts.append(
+            "gain: top-1 over that of the first row, with its 95% interval; ECE: calibration error. --help says what "
+            "the rows are"
+        )
     if found.rerank is not None:
         one = found.rerank
         parts.append(

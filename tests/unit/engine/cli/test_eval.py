@@ -14,7 +14,7 @@ from PIL import Image
 
 from coder_engine.cli import eval_run
 from coder_engine.cli.eval import main
-from coder_engine.cli.eval_options import parse
+from coder_engine.cli.eval_options import METHODS, parse
 from coder_engine.cli.eval_task import open_task
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.weights import load_weights
@@ -263,6 +263,23 @@ def test_images(engine: Path, photos: Path, tmp_path: Path, capsys: pytest.Captu
     assert "1 image could not be read, the first: " in said.err
     assert said.out == ""
     assert len((tmp_path / "found.csv").read_text().splitlines()) == 1 + 4 + 5
+
+
+def test_a_table_says_what_its_columns_are(
+    engine: Path, photos: Path, files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(photos), "--engine", str(engine), "--methods", "clip,coder", "--bootstrap", "20"]) == 2
+    told = capsys.readouterr().out
+    assert "gain: top-1 over that of the first row, with its 95% interval" in told
+    assert "--help says what the rows are" in told
+    assert main([files[0], "--shots", "1", "--norm", "l2"]) == 0
+    assert "gain:" not in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = capsys.readouterr().out
+    for name in (*METHODS, *("P+Att+Ana+Syn+1v1", "gain", "ECE")):
+        assert f" {name} " in told
+    assert max(map(len, told.splitlines())) <= 100
 
 
 def test_notes_come_last(

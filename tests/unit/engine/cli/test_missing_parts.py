@@ -35,6 +35,7 @@ def test_help_and_version_need_none_of_them(part: str, command: str) -> None:
     code, out, err = run(part, command, "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"usage: coder-{command}")
+    assert max(map(len, out.splitlines())) <= 100
     assert run(part, command, "--version")[0] == 0
 
 
