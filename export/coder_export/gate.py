@@ -32,7 +32,7 @@ from coder_export.precision import typed_copy
 WIDER = {"int8": ("int8", "fp16", "bf16"), "fp16": ("fp16", "bf16"), "bf16": ("bf16", "fp16")}
 """What is tried for a precision, in turn: fp16 overflows where bf16 does not, and has more digits where it does not.
 
-After int8 comes fp16, as every backend runs it; fp32 is what remains.
+After int8 comes fp16, as every backend runs it; fp32 is what remains, and what int8 that is too slow gives way to.
 """
 LEAST_COSINE = {"fp32": 0.999, "fp16": 0.999, "bf16": 0.999, "int8": 0.98}
 """The least cosine with fp32's features, which a plan may compute in another order. int8 has 8 bits and clips: of 2,000
@@ -85,6 +85,11 @@ class PrecisionLoss:
     speedup: Mapping[str, float] | None = None
     problem: str = ""
 
+    @property
+    def slow(self) -> bool:
+        """It was timed, and is no faster than the fp32 file."""
+        return self.speedup is not None and max(self.speedup.values()) <= 1
+
     def to_json(self) -> dict[str, object]:
         found = asdict(self)
         if not np.isfinite(self.cosine):
@@ -108,7 +113,7 @@ class PrecisionLoss:
             return f"wanted a cosine of at least {cosine} (--min-cosine)"
         if agreement is not None and self.agreement < agreement - _sampling_error(agreement, self.images):
             return f"wanted the first class the same on at least {agreement:.1%} (--min-agreement)"
-        if self.speedup and max(self.speedup.values()) <= 1 and not slow:
+        if self.slow and not slow:
             return "it is not faster on this machine (--allow-slow takes it nevertheless, for another machine)"
         return None
 

@@ -53,6 +53,14 @@ class Narrowed:
     def precision(self) -> str:
         return self.loss.precision if self.loss else "fp32"
 
+    @property
+    def refusal(self) -> str | None:
+        """What was asked for and what came of it, in words; None where they are the same."""
+        if not self.refused:
+            return None
+        reasons = "; ".join(f"{loss.precision}: {reason}" for loss, reason in self.refused)
+        return f"asked for {self.refused[0][0].precision}, got {self.precision} ({reasons})"
+
     def to_json(self) -> dict[str, Any]:
         """For the weight file's ``fidelity``."""
         taken = self.loss.to_json() if self.loss else {"precision": "fp32"}
@@ -92,6 +100,8 @@ def narrow(
             return Narrowed(files=save_graph(copy, files[0]), loss=loss, refused=tuple(refused))
         report.say(f"{precision} is refused: {loss}; {reason}")
         refused.append((loss, reason))
+        if loss.slow:  # other machines' precisions are no answer to that
+            break
     report.say("the engine stays in fp32")
     return Narrowed(files=files, loss=None, refused=tuple(refused))
 

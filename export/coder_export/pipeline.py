@@ -106,6 +106,8 @@ def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, tower: str
         save_weights(weights, meta, texts.tensors(keep=config.keep_texts))
         placed = [file.replace(target.with_name(file.name)) for file in [*files, weights]]
         report.wrote(*placed)
+        if narrowed.refusal:
+            report.warn(narrowed.refusal)
 
 
 def _metadata(

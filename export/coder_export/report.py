@@ -18,7 +18,7 @@ from coder_export.textset import TextSet
 
 
 class Report:
-    """Lines and progress bars; ``quiet`` leaves errors only."""
+    """Lines and progress bars; ``quiet`` leaves errors and warnings only."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -34,6 +34,10 @@ class Report:
             silence(sys.stdout)
             why = f"cannot write to standard output ({err.strerror})"
             raise CoderError(f"{why}; make room, or --quiet writes none") from err
+
+    def warn(self, line: str) -> None:
+        """What a user must not miss, told with ``quiet``, too: on standard error."""
+        print(f"warning: {line}", file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], object]]:

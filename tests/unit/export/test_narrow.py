@@ -62,6 +62,7 @@ def test_int8_is_taken_and_told(fp32: Path, folder: Path, capsys: pytest.Capture
     assert stored_precision(fp32) == "int8"
     assert found.files == [fp32]
     assert found.refused == ()
+    assert found.refusal is None
     taken = found.to_json()["precision"]
     assert (taken["precision"], taken["images"]) == ("int8", 12)
     assert set(taken["speedup"]) == {"1", "8"}
@@ -81,16 +82,19 @@ def test_int8_that_costs_too_much_gives_way(fp32: Path, folder: Path, capsys: py
     assert refused["cosine"] < 0.99999
     assert refused["speedup"] is None, "a precision that is refused for its features is not timed"
     assert refused["reason"] == "wanted a cosine of at least 0.99999 (--min-cosine)"
+    assert found.refusal == "asked for int8, got fp16 (int8: wanted a cosine of at least 0.99999 (--min-cosine))"
     assert "int8 is refused: cosine >= 0." in capsys.readouterr().out
 
 
 def test_slow_int8_gives_way(fp32: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(narrow, "speedup", lambda *args: {"1": 0.5, "8": 0.9})
+    before = fp32.read_bytes()
     found = run(fp32, "int8", calibrate=folder, min_agreement=0.5)
-    assert stored_precision(fp32) == "fp16"
+    assert fp32.read_bytes() == before, "fp16 is slower yet on a CPU"
     assert [(loss.speedup, reason[:37]) for loss, reason in found.refused] == [
         ({"1": 0.5, "8": 0.9}, "it is not faster on this machine (--a")
     ]
+    assert str(found.refusal).startswith("asked for int8, got fp32 (int8: it is not faster on this machine (--allow-")
 
 
 def test_fp32_remains_where_nothing_passes(fp32: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,6 +102,18 @@ def test_the_engine_s_own_weight_file_is_never_replaced(
     assert tiny.with_suffix(".safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_precision_that_is_refused_is_told_last(
+    tmp_path: Path, labels_file: Path, capsys: pytest.CaptureFixture[str], quiet: bool
+) -> None:
+    options = {"texts": "none", "precision": "bf16", "min_cosine": 1.0}
+    export(config(tmp_path, labels_file, **options), Report(quiet=quiet))
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "warning: asked for bf16, got fp32 (bf16: wanted a cosine of at least 1.0 (--min-cosine); "
+        "fp16: wanted a cosine of at least 1.0 (--min-cosine))"
+    )
+
+
 def test_a_reader_that_stops_leaves_a_pair_that_belongs_together(
     tiny: Path, tmp_path: Path, labels_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
