@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,6 +56,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options, checked against one another. Wrong usage and --help end in SystemExit, as argparse does."""
     parser = _parser()
     args = parser.parse_args(argv)
+    args.command = shlex.join(["coder-eval", *(sys.argv[1:] if argv is None else argv)])
     args.features_only = args.data.suffix.lower() == ".npz"
     if not args.features_only and args.engine is None:
         parser.error("images need --engine FILE; a features file (.npz) goes without")

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from coder_engine.evaluate.fitting import fit
 from coder_engine.evaluate.methods import FEW_SHOT, ZERO_SHOT
 from coder_engine.evaluate.tables import render
 from coder_engine.fewshot.adapter import NORMS, ZERO_SHOT_SCALE
+from coder_engine.files import sha256_of
 from coder_engine.weights import Weights, update_weights
 
 MARGIN = 0.2
@@ -79,7 +81,18 @@ def _evaluate(args: argparse.Namespace, opened: Opened) -> Evaluation:
             f"{args.data}: nothing to measure; give --engine for zero-shot methods, "
             "or --shots with support images for few-shot methods"
         )
-    return found
+    return replace(found, made=_made(args, found)) if args.report or args.format == "json" else found
+
+
+def _made(args: argparse.Namespace, found: Evaluation) -> dict[str, str]:
+    """What somebody needs who finds the result a year later."""
+    files = {"engine": args.engine, "weights": None if found.weights is None else found.weights.path}
+    return {
+        "command": args.command,
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        **{name: f"{path}, sha256 {sha256_of(path)}" for name, path in files.items() if path and path.is_file()},
+        "images": f"{found.images:,}, sha256 {found.test.digest}",
+    }
 
 
 def _with_zero_shot(args: argparse.Namespace, opened: Opened, found: Evaluation) -> Evaluation:

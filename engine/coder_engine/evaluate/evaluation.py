@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class Evaluation:
         rerank: what stage 2 changed; None where no method was measured that reranks.
         few_shot: every method, norm and number of shots.
         fitted: what was fitted and stored, a line each.
+        made: how it was made, by what it is called: the command, the files and their digests.
         weights: the label set; None where only features are known.
         texts: W, float32 [T, D]; None where there are none.
     """
@@ -53,6 +54,7 @@ class Evaluation:
     rerank: Rerank | None = None
     few_shot: tuple[FewShot, ...] = ()
     fitted: tuple[str, ...] = ()
+    made: Mapping[str, str] = field(default_factory=dict)
     weights: Weights | None = None
     texts: NDArray[np.float32] | None = None
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.columns import cut
 from coder_engine.evaluate.answers import Measured
 from coder_engine.evaluate.extra import needs_extra
 from coder_engine.evaluate.few_shot import FewShot
@@ -29,6 +30,7 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1")
 _MARKERS = "osD^vPX"
 _MOST_NAMES = 40
+_MOST_COLOURS = 20
 _STYLE: Any = {
     "axes.edgecolor": INK,
     "axes.grid": True,
@@ -135,14 +137,17 @@ def reliability(bins: Sequence[Bin], method: str, error: float) -> str:
         return _svg(figure)
 
 
-def scatter(places: Sequence[NDArray[np.float64]], titles: Sequence[str], ids: NDArray[np.int64]) -> str:
-    """Points [n, 2] side by side, coloured by class id [n]."""
+def scatter(
+    places: Sequence[NDArray[np.float64]], titles: Sequence[str], ids: NDArray[np.int64], labels: Sequence[str]
+) -> str:
+    """Points [n, 2] side by side, coloured by class id [n]; up to 20 classes, whose colours differ, are named below."""
     with _style():
         from matplotlib import colormaps
 
         figure, panels = _panels(8.6, 4.2, len(places))
         many = int(ids.max()) + 1
-        colours = np.array([_COLOURS[i % 7] for i in ids]) if many <= 7 else colormaps["tab20"]((ids * 7 % 20) / 20)
+        wheel = _COLOURS if many <= 7 else [colormaps["tab20"](i * 7 % 20) for i in range(_MOST_COLOURS)]
+        colours = [wheel[i % len(wheel)] for i in ids]
         for axes, points, title in zip(panels, places, titles, strict=True):
             axes.scatter(points[:, 0], points[:, 1], s=9, c=colours, linewidths=0, rasterized=True)
             axes.set_title(title, fontsize=11)
@@ -150,6 +155,10 @@ def scatter(places: Sequence[NDArray[np.float64]], titles: Sequence[str], ids: N
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
             axes.grid(False)
+        if many <= _MOST_COLOURS:
+            for i in np.unique(ids):
+                panels[0].scatter([], [], s=24, color=[wheel[i]], label=cut(labels[i], 24))
+            figure.legend(fontsize=8, loc="outside lower center", ncols=5)
         return _svg(figure)
 
 

@@ -12,6 +12,7 @@ from string import Template
 import numpy as np
 
 from coder_engine import __version__
+from coder_engine.counts import count_of
 from coder_engine.errors import ImageError
 from coder_engine.evaluate import plots
 from coder_engine.evaluate.answers import Answers, Measured
@@ -45,6 +46,7 @@ def render_report(found: Evaluation, *, seed: int = 0) -> str:
         _projection(found, seed),
         _worst(found),
         _notes(found),
+        _made(found),
     ]
     body = "\n".join(section for section in sections if section)
     template = Template(resources.files("coder_engine.evaluate").joinpath("report.html").read_text(encoding="utf-8"))
@@ -130,7 +132,7 @@ def _projection(found: Evaluation, seed: int) -> str:
         return ""
     views: list[Projection] = project(found.test, found.texts, seed=seed)
     titles = [f"{one.title}, silhouette {one.silhouette:+.3f}" for one in views]
-    svg = plots.scatter([one.points for one in views], titles, views[0].labels)
+    svg = plots.scatter([one.points for one in views], titles, views[0].labels, found.labels)
     caption = (
         f"t-SNE of {len(views[0].labels):,} images, coloured by class, as in the paper's Figure 5: "
         + "; ".join(titles)
@@ -191,8 +193,13 @@ def _thumbnail(path: str) -> str:
 def _notes(found: Evaluation) -> str:
     lines = [*found.fitted, *found.notes]
     if found.failed:
-        lines.append(f"{len(found.failed):,} images could not be read: {found.failed[0][1]}")
+        lines.append(f"{count_of(len(found.failed), 'image')} could not be read: {found.failed[0][1]}")
     return _section("Notes", [f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"] if lines else [])
+
+
+def _made(found: Evaluation) -> str:
+    rows = [f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in found.made.items()]
+    return _section("How this was made", [f"<dl>{''.join(rows)}</dl>"] if rows else [])
 
 
 def _shown(found: Evaluation) -> tuple[Answers, Measured]:

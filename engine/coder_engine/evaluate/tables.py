@@ -69,6 +69,7 @@ def as_json(found: Evaluation) -> dict[str, Any]:
         "rerank": None if found.rerank is None else vars(found.rerank),
         "few_shot": [one.to_json() for one in found.few_shot],
         "fitted": list(found.fitted),
+        "made": dict(found.made),
     }
 
 

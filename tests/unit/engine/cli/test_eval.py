@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from coder_engine.cli.eval import main
 from coder_engine.cli.eval_options import METHODS, parse
 from coder_engine.cli.eval_task import open_task
 from coder_engine.fewshot import CoderAdapter
+from coder_engine.files import sha256_of
 from coder_engine.weights import load_weights
 from helpers_evaluate import clusters, images_of, label_set
 from parity.cases import unit_rows
@@ -178,6 +181,8 @@ def test_out_and_report(files: tuple[str, str], tmp_path: Path, capsys: pytest.C
     assert main(args) == 0
     assert "nearest class mean" in out.read_text()
     assert "nearest class mean" in report.read_text()
+    assert f"coder-eval {shlex.join(args)}" in report.read_text()
+    assert re.search(r">\d{4}-\d\d-\d\d \d\d:\d\d UTC<", report.read_text())
     assert f"report in {report}" in capsys.readouterr().err
     out.unlink()
     report.unlink()
@@ -263,6 +268,19 @@ def test_images(engine: Path, photos: Path, tmp_path: Path, capsys: pytest.Captu
     assert "1 image could not be read, the first: " in said.err
     assert said.out == ""
     assert len((tmp_path / "found.csv").read_text().splitlines()) == 1 + 4 + 5
+
+
+def test_a_report_names_what_it_is_of(
+    engine: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="the [eval] extra is not installed")
+    args = [str(photos), "--engine", str(engine), "--methods", "coder", "--bootstrap", "20", "--format", "json"]
+    assert main([*args, "--report", str(tmp_path / "r.html")]) == 2
+    made = json.loads(capsys.readouterr().out)["made"]
+    for name, path in (("engine", engine), ("weights", engine.with_suffix(".safetensors"))):
+        assert made[name] == f"{path}, sha256 {sha256_of(path)}"
+    assert re.fullmatch(r"8, sha256 [0-9a-f]{64}", made["images"])
+    assert made["engine"] in (tmp_path / "r.html").read_text()
 
 
 def test_a_table_says_what_its_columns_are(

@@ -116,7 +116,7 @@ def test_the_report_has_the_numbers(found: Evaluation) -> None:
     text = render_report(found)
     for one in (*found.zero_shot, *found.ablation):
         assert f">{percent(one.top_one)}</td>" in text
-    for words in ("a note &amp; more", "temperature 1.5", "1 images could not be read", "silhouette", "TIP-X"):
+    for words in ("a note &amp; more", "temperature 1.5", "1 image could not be read", "silhouette", "TIP-X"):
         assert words in text
     wrong = found.answers[2].first != found.test.labels
     assert text.count('class="card"') == min(12, wrong.sum()) > 0
@@ -153,6 +153,16 @@ def test_an_image_that_went_away_does_not_end_the_report(found: Evaluation) -> N
     assert "data:image/gif" in render_report(replace(found, test=gone))
 
 
+def test_how_it_was_made(found: Evaluation) -> None:
+    made = {"command": "coder-eval <photos>", "engine": "birds.onnx, sha256 0123"}
+    text = render_report(replace(found, made=made))
+    assert "<h2>How this was made</h2>" in text
+    assert "coder-eval &lt;photos&gt;" in text
+    assert "birds.onnx, sha256 0123" in text
+    assert as_json(replace(found, made=made))["made"] == made
+    assert "How this was made" not in render_report(found)
+
+
 def test_the_same_evaluation_gives_the_same_report(found: Evaluation) -> None:
     assert render_report(found) == render_report(found)
 
@@ -171,6 +181,14 @@ def test_plots_take_the_ink_of_the_page(found: Evaluation) -> None:
 def test_class_names_are_no_formulas(found: Evaluation) -> None:
     names = (r"a$\foo$", "b$^$", *found.labels[2:])
     assert r"a$\foo$" in plots.confusion(found.zero_shot[0].confusion, names)
+
+
+@pytest.mark.parametrize(("classes", "named"), [(2, True), (20, True), (21, False)])
+def test_classes_are_named_beside_their_points(classes: int, named: bool) -> None:
+    ids = np.arange(classes).repeat(2)
+    places = [np.random.default_rng(seed).normal(size=(len(ids), 2)) for seed in (0, 1)]
+    svg = plots.scatter(places, ["one", "two"], ids, [f"name {n}$" for n in range(classes)])
+    assert (svg.count(">name 1$<"), svg.count(f">name {classes - 1}$<")) == ((1, 1) if named else (0, 0))
 
 
 def test_plots_leave_the_users_settings_alone(found: Evaluation) -> None:
