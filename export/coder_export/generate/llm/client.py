@@ -7,7 +7,6 @@ import random
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,11 +14,16 @@ import openai
 
 from coder_engine.errors import TextsError
 from coder_export.generate.llm.body import cap
+from coder_export.generate.llm.completion import Completion, read_completion
 from coder_export.generate.llm.questions import Message
 from coder_export.generate.llm.waits import LONGEST_WAIT, back_off, retry_after
 
 _PATIENCE = 3600.0
 """Seconds that a server may ask for; past them the run ends, as its replies are kept."""
+_CONNECT, _FIRST_TRIES = 10.0, 3
+"""Seconds for a connection, and the tries that one is given while the server has never said anything."""
+_TOLD_EVERY = 30.0
+"""Seconds between two lines about calls that are made again."""
 _TRY_AGAIN = (408, 409, 425, 429)
 _OUT_OF_MONEY = ("insufficient_quota", "billing_hard_limit_reached")
 _FORMATS = ("json_schema", "json_object", "text")
@@ -30,15 +34,6 @@ _NO_URL = re.compile(r"[\s\x00-\x1f\x7f]")
 
 class CallFailed(Exception):
     """One call had no reply after all its tries; others may still have one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Completion:
-    """What a call brought: the text, why the model stopped, and (prompt, completion) tokens as the server counted."""
-
-    text: str
-    finish: str
-    tokens: tuple[int, int]
 
 
 class Client:
@@ -79,13 +74,14 @@ class Client:
         self._told = told
         self._format = _FORMATS[0]
         self._open_at = self._told_until = 0.0
+        self._heard = False
         # Its own retries are off: they neither hold the other calls back after a 429 nor stop at an empty account.
         self._client = openai.AsyncOpenAI(
             api_key=key,
             base_url=base_url,
-            timeout=timeout,
+            timeout=openai.Timeout(timeout, connect=min(timeout, _CONNECT)),
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [cap]}),
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [cap, self._hear]}),
         )
         self._server = re.sub("//[^/@]*@", "//", str(self._client.base_url))  # without a password in it
 
@@ -98,7 +94,7 @@ class Client:
 
         Raises:
             CallFailed: no reply in all tries, or the server will not take this request (a content filter, a limit).
-            TextsError: no call can succeed: wrong key, no such model, account empty.
+            TextsError: no call can succeed: nobody at this address, wrong key, no such model, account empty.
         """
         failed, failure = 0, ""
         while failed < self._tries:
@@ -116,6 +112,7 @@ class Client:
                     self._hold_all(wait)
             except openai.APIConnectionError as err:
                 failure, wait = self._clean(f"{err} ({err.__cause__!r})"), back_off(failed)
+                self._check_there(err, failed + 1)
             except asyncio.TimeoutError:  # it came in drops, none of them too late
                 failure, wait = f"not whole after {self._timeout:g} seconds", back_off(failed)
             except (openai.APIResponseValidationError, ValueError, RecursionError) as err:  # no completion
@@ -123,6 +120,7 @@ class Client:
             failed += 1
             if failed < self._tries:
                 self.retries += 1
+                self._tell_retry(failed, failure)
                 await asyncio.sleep(wait)
         raise CallFailed(f"{self._server}: no reply in {self._tries} tries; the last one: {failure}")
 
@@ -134,7 +132,18 @@ class Client:
             **extra,
         )
         # openai's own timeout begins anew with every part of the body.
-        return _completion(await asyncio.wait_for(call, self._timeout))
+        return read_completion(await asyncio.wait_for(call, self._timeout))
+
+    async def _hear(self, response: object) -> None:
+        self._heard = True
+
+    def _check_there(self, err: openai.APIConnectionError, tries: int) -> None:
+        """Raises where no connection was ever made: that is a wrong address, or a server that does not run."""
+        cause = err.__cause__
+        if not self._heard and tries >= _FIRST_TRIES and type(cause).__name__ in ("ConnectError", "ConnectTimeout"):
+            raise TextsError(
+                f"{self._server}: no server answers there ({cause or err}); start it, or mend --base-url"
+            ) from None
 
     def _simpler_format(self, err: openai.APIStatusError, used: str) -> bool:
         """Whether the server refused the reply format of a call, and a simpler one is set for all calls from now on."""
@@ -184,6 +193,13 @@ class Client:
             self._told(f"the server {asks}; waiting")
             self._told_until = until
 
+    def _tell_retry(self, failed: int, failure: str) -> None:
+        """Now and then, why it takes so long: every retry told would be thousands of lines."""
+        now = time.monotonic()
+        if now >= self._told_until:
+            self._told(f"trying again ({failed} of {self._tries - 1} times): {' '.join(failure.split())[:160]}")
+            self._told_until = now + _TOLD_EVERY
+
     def _clean(self, message: str) -> str:
         """Without the key, which servers like to repeat, and not longer than a terminal's screen."""
         return message.replace(self._key, "***")[:500] if self._key else message[:500]
@@ -202,33 +218,6 @@ def _is_address(url: str) -> bool:
         )
     except ValueError:  # brackets without an address in them, a port that is none
         return False
-
-
-def _completion(reply: object) -> Completion:
-    """What a body says. Nobody has checked it: openai builds its types from whatever a server sends.
-
-    Raises:
-        ValueError: it is no completion.
-    """
-    choices = getattr(reply, "choices", None)
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = getattr(choice, "message", None)
-    if message is None or not hasattr(message, "content"):
-        raise ValueError(f"no choices in it: {str(reply)[:200]}")
-    text = message.content or getattr(message, "refusal", None) or ""
-    if not isinstance(text, str):
-        raise ValueError(f"its content is no string: {str(text)[:200]}")
-    usage = getattr(reply, "usage", None)
-    return Completion(
-        text=text.encode("utf-8", "replace").decode(),  # half a surrogate pair cannot be stored
-        finish=str(getattr(choice, "finish_reason", None) or ""),
-        tokens=(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens")),
-    )
-
-
-def _count(usage: object, name: str) -> int:
-    count = getattr(usage, name, None)
-    return count if isinstance(count, int) and count > 0 else 0
 
 
 def _response_format(form: str, schema: dict[str, Any]) -> dict[str, Any]:

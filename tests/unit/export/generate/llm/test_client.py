@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from typing import Any
 
@@ -121,14 +120,6 @@ def test_a_reply_in_drops_is_timed_out() -> None:
     ):
         ask(client_of(server.url, timeout=0.2, tries=2))
     assert time.monotonic() - start < 5  # and not the twelve of one whole body
-
-
-def test_nobody_listens() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-        with pytest.raises(CallFailed, match=r"no reply in 2 tries; the last one: Connection error\. \(ConnectError"):
-            ask(client_of(url, tries=2))
 
 
 @pytest.mark.parametrize(

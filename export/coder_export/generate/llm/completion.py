@@ -1,0 +1,41 @@
+"""What a reply of a server says: nobody has checked it, openai builds its types from whatever is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """What a call brought: the text, why the model stopped, and (prompt, completion) tokens as the server counted."""
+
+    text: str
+    finish: str
+    tokens: tuple[int, int]
+
+
+def read_completion(reply: object) -> Completion:
+    """The completion in a reply.
+
+    Raises:
+        ValueError: it is no completion.
+    """
+    choices = getattr(reply, "choices", None)
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = getattr(choice, "message", None)
+    if message is None or not hasattr(message, "content"):
+        raise ValueError(f"no choices in it: {str(reply)[:200]}")
+    text = message.content or getattr(message, "refusal", None) or ""
+    if not isinstance(text, str):
+        raise ValueError(f"its content is no string: {str(text)[:200]}")
+    usage = getattr(reply, "usage", None)
+    return Completion(
+        text=text.encode("utf-8", "replace").decode(),  # half a surrogate pair cannot be stored
+        finish=str(getattr(choice, "finish_reason", None) or ""),
+        tokens=(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens")),
+    )
+
+
+def _count(usage: object, name: str) -> int:
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) and count > 0 else 0
