@@ -326,6 +326,9 @@ class Engine:
         """
         self._backend.close()
 
+    def __repr__(self) -> str:
+        return f"<Engine {self.path}: {self._backend.description}; {self._active.description}>"
+
     def __enter__(self) -> Engine:
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 from pathlib import Path
 
@@ -11,6 +12,12 @@ import pytest
 from PIL import Image
 
 from coder_engine import BackendError, Engine, EngineError, ImageError
+
+
+def test_repr_says_which_engine_it_is(tiny: Path) -> None:
+    with Engine(tiny, backend="onnxruntime", device="cpu", threads=1) as engine:
+        wanted = rf"<Engine {re.escape(str(tiny))}: ONNX Runtime \S+, CPU, fp32, 1 thread; coder-tiny .*10 classes, .*>"
+        assert re.fullmatch(wanted, repr(engine))
 
 
 def test_every_kind_of_image_gives_the_same_answer(engine: Engine, photographs: list[Path]) -> None:
