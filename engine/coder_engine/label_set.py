@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from coder_engine.adapter_head import AdapterHead, open_adapter
 from coder_engine.backends.base import Backend, Ranker
+from coder_engine.counts import count_of
 from coder_engine.errors import WeightsError
 from coder_engine.head import Head, Ranking
 from coder_engine.preprocess import Preprocess
@@ -117,8 +118,8 @@ class LabelSet:
     def description(self) -> str:
         """Model, classes, and whatever makes answers other than the paper's."""
         meta, rows = self.weights.meta, self.weights.pair_rows
-        duels = "no one-to-one texts" if rows is None else f"{len(rows):,} pairs"
-        parts = [f"{meta.model} ({meta.pretrained})", f"{len(meta.labels):,} classes, {duels}"]
+        duels = "no one-to-one texts" if rows is None else count_of(len(rows), "pair")
+        parts = [f"{meta.model} ({meta.pretrained})", f"{count_of(len(meta.labels), 'class')}, {duels}"]
         if self.ranker is not None:
             parts.append(self.ranker.description)
         if self.adapter is not None:

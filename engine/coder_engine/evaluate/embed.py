@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.counts import count_of
 from coder_engine.engine import Engine
 from coder_engine.errors import DataError, ImageError
 from coder_engine.evaluate.cache import FeatureCache
@@ -90,7 +91,9 @@ def embed_images(
                 _keep(cache, new)
     _keep(cache, new)
     if not rows:
-        raise DataError(f"none of {len(paths):,} images could be read; the first: {failed[0][1] if failed else 'none'}")
+        raise DataError(
+            f"none of {count_of(len(paths), 'image')} could be read; the first: {failed[0][1] if failed else 'none'}"
+        )
     features = [cache.get(digest) for _, digest in rows]
     data = Labelled(
         features=np.stack([feature for feature in features if feature is not None]),

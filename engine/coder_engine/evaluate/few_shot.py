@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.counts import count_of
 from coder_engine.errors import DataError
 from coder_engine.evaluate.answers import ROUNDS, bootstrap, interval
 from coder_engine.evaluate.blocks import by_blocks
@@ -147,7 +148,7 @@ def few_shot(
             )
         for norm in norms if name in _FORMS else ("",):
             for shots, supports in task.supports.items():
-                advance(f"{TITLES[name]}, {norm + ', ' if norm else ''}{shots} shots")
+                advance(f"{TITLES[name]}, {norm + ', ' if norm else ''}{count_of(shots, 'shot')}")
                 found.append(_one(name, norm, shots, supports, task, rounds, seed))
     return found
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.counts import count_of
 from coder_engine.errors import DataError
 from coder_engine.evaluate.labelled import Labelled, check_classes
 
@@ -34,7 +35,8 @@ def sample_support(
         own = np.flatnonzero(ids == label)
         if len(own) < shots:
             raise DataError(
-                f"class {name!r} has {len(own)} support images, {shots} shots need {shots}; add images or lower --shots"
+                f"class {name!r} has {count_of(len(own), 'support image')}, wanted {shots:,}; add images or lower "
+                "--shots"
             )
         rows += rng.permutation(own)[:shots].tolist()
     return rows
@@ -68,4 +70,4 @@ def hold_out(support: Labelled) -> tuple[Labelled, Labelled]:
 
 def _some(ids: NDArray[np.int64]) -> str:
     shown = ", ".join(str(i) for i in ids[:_SHOWN])
-    return f"{len(ids):,} classes ({shown}{', ...' if len(ids) > _SHOWN else ''})"
+    return f"{count_of(len(ids), 'class')} ({shown}{', ...' if len(ids) > _SHOWN else ''})"

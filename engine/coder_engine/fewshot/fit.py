@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.counts import count_of
 from coder_engine.cpus import check_threads
 from coder_engine.engine import Engine
 from coder_engine.errors import DataError, ImageError, WeightsError
@@ -223,7 +224,7 @@ def _embed(
                 found = engine.embed(np.concatenate(good)).reshape(len(good), views, -1).mean(axis=1)
                 parts.append(found / np.linalg.norm(found, axis=1, keepdims=True))
     if not rows:
-        raise DataError(f"none of {len(paths):,} images could be read; the first: {failed[0]}")
+        raise DataError(f"none of {count_of(len(paths), 'image')} could be read; the first: {failed[0]}")
     return _Images(np.concatenate(parts), ids[rows], tuple(digests), tuple(failed))
 
 

@@ -365,7 +365,7 @@ def test_images_with_support_and_unknown(
 ) -> None:
     (photos / "frog" / "broken.jpg").unlink()
     assert main([str(photos), "--engine", str(engine), "--support", str(photos), "--shots", "1"]) == 1
-    assert "class 'automobile' has 0 support images, 1 shots need 1" in capsys.readouterr().err
+    assert "class 'automobile' has 0 support images, wanted 1; add" in capsys.readouterr().err
     got = result(capsys, str(photos), "--engine", str(engine), "--unknown-from", str(photos / "zebra"), "--quiet")
     assert got["images"] == 8
     assert got["fitted"][0].startswith("unknown below ")

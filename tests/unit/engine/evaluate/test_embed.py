@@ -99,7 +99,7 @@ def test_images_that_cannot_be_read_are_told_and_left_out(tmp_path: Path) -> Non
 
 
 def test_nothing_that_can_be_read(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none of 1 images could be read; the first: .*gone"):
+    with pytest.raises(DataError, match=r"none of 1 image could be read; the first: .*gone"):
         run(Colours(), [str(tmp_path / "gone.png")], FeatureCache(None))
 
 

@@ -62,7 +62,7 @@ def test_class_features_say_how_many_classes_there_are(tmp_path: Path) -> None:
         ({"class_features": rows(3, 5)}, "class_features is 5 wide"),
         ({"class_features": rows(2)}, r"test: labels must be class ids, 0 to 1, got 2"),
         ({"support2_labels": np.array([2, 1, 0, 0, 1, 1])}, "support2: wanted 2 support images a class, got class 1 3"),
-        ({"support1_labels": np.array([0, 0, 1])}, "support1: no support image for 1 classes"),
+        ({"support1_labels": np.array([0, 0, 1])}, "support1: no support image for 1 class"),
         ({"test_features": np.full((5, 4), np.nan)}, "test: features: 5 of 5 rows"),
     ],
 )

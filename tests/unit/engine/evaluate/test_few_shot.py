@@ -125,7 +125,7 @@ def test_methods_that_need_texts_say_so() -> None:
 
 def test_support_that_lacks_a_class_or_is_unequal() -> None:
     support = clusters(CLASSES, 2)
-    with pytest.raises(DataError, match=r"support: no support image for 1 classes \(4\)"):
+    with pytest.raises(DataError, match=r"support: no support image for 1 class \(4\)"):
         few_shot(("tip-adapter",), task(supports={2: [support.take(np.arange(8))]}))
     with pytest.raises(DataError, match="support: wanted 2 support images a class, got class 4 1"):
         few_shot(("tip-adapter",), task(supports={2: [support.take(np.arange(9))]}))
@@ -143,7 +143,7 @@ def test_a_table_cell_tells_the_spread_over_seeds() -> None:
 def test_progress_is_told() -> None:
     said: list[str] = []
     few_shot(("tip-adapter", "tip-x"), task(), norms=("l2",), rounds=5, advance=said.append)
-    assert said[0] == "Tip-Adapter, l2, 1 shots"
+    assert said[0] == "Tip-Adapter, l2, 1 shot"
     assert len(said) == 6
 
 

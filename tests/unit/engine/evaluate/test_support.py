@@ -16,7 +16,7 @@ ROWS = np.array([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]])
 @pytest.mark.parametrize(
     ("labels", "classes", "shots", "message"),
     [
-        ([0, 0, 1], 3, None, r"here: no support image for 1 classes \(2\); every class needs one"),
+        ([0, 0, 1], 3, None, r"here: no support image for 1 class \(2\); every class needs one"),
         ([0, 0, 1], 2, None, "wanted 2 support images a class, got class 1 1"),
         ([0, 1, 2], 3, 2, "wanted 2 support images a class, got class 0 1, class 1 1, class 2 1"),
         ([0, 1, 4], 3, None, "labels must be class ids, 0 to 2, got 4"),
@@ -38,9 +38,7 @@ def test_samples_are_of_each_class_nested_and_by_seed() -> None:
     assert len(set(four)) == 12
     assert set(one) <= set(four)
     assert four != sample_support(labels, NAMES, 4, seed=1)
-    with pytest.raises(
-        DataError, match="class 'cat' has 10 support images, 11 shots need 11; add images or lower --shots"
-    ):
+    with pytest.raises(DataError, match="class 'cat' has 10 support images, wanted 11; add images or lower --shots"):
         sample_support(labels, NAMES, 11, seed=0)
 
 
