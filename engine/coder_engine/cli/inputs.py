@@ -218,6 +218,11 @@ def _paths_of(stdin: int, null: bool) -> Iterator[str | Pause]:
         chunk = _read(stdin)
         if not chunk:
             break
+        if not null and b"\0" in chunk:  # which no path holds
+            raise CoderError(
+                "standard input: wanted a list of paths, one a line, got bytes that are none; if it is an image, "
+                "pass it by name; --null takes paths that NUL separates"
+            )
         *whole, rest = (rest + chunk).split(separator)
         yield from (os.fsdecode(path) for name in whole if (path := name.removesuffix(ending)))
     if path := rest.removesuffix(ending):

@@ -266,6 +266,13 @@ def test_an_empty_list_ends_it(pipe: Pipe) -> None:
         list(Inputs(["-"], stdin=pipe.reader))
 
 
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0\x00\x10JFIF\n\x00", b"a.jpg\0b.jpg\0"])
+def test_an_image_or_a_list_by_nul_where_lines_are_wanted(pipe: Pipe, content: bytes) -> None:
+    pipe.write(content, end=True)
+    with pytest.raises(CoderError, match=r"wanted a list of paths, one a line, got bytes .* pass it by name; .* --null"):
+        list(Inputs(["-"], stdin=pipe.reader))
+
+
 def test_a_closed_stdin_ends_it(pipe: Pipe) -> None:
     pipe.close(pipe.reader)
     with pytest.raises(CoderError, match=r"standard input cannot be read \(Bad file descriptor\); pipe a list"):
