@@ -5,10 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import logging
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 
 import open_clip
 import torch
-from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 from open_clip.transform import PreprocessCfg
 
 from coder_engine.backends.available import first_line
@@ -25,6 +23,7 @@ from coder_engine.preprocess import Preprocess
 from coder_export import tiny
 from coder_export.checkpoint import load_into, read_checkpoint
 from coder_export.encode import Tokenizer
+from coder_export.hub import fetch, quiet
 
 RANDOM = "random"
 _OPENAI_SUFFIX = "@336px"
@@ -136,7 +135,7 @@ def _from_file(name: str, path: Path) -> ClipModel:
 
 def _from_tag(name: str, tag: str, checkpoint: Path | None) -> ClipModel:
     config = _tag_config(name, tag)
-    path = checkpoint or _fetch(name, tag, config)
+    path = checkpoint or (Path(config["file"]) if "file" in config else fetch(name, tag, config))
     quick_gelu = None if name == tiny.NAME else bool(config.get("quick_gelu", False))
     weights = _load(name, path, quick_gelu=quick_gelu)
     return _ready(name, tag, weights.model, config, [f"{tag} weights, {'QuickGELU' if quick_gelu else 'no QuickGELU'}"])
@@ -173,19 +172,6 @@ def _tag_config(name: str, tag: str) -> Mapping[str, Any]:
         f"{name} has no pretrained tag or file {tag!r}; {hint}tags are {', '.join(tags) or 'none'}, "
         f"or give a .safetensors or .pt file, or {RANDOM!r}"
     )
-
-
-def _fetch(name: str, tag: str, config: Mapping[str, Any]) -> Path:
-    try:
-        return Path(download_pretrained(dict(config)))
-    except Exception as err:  # the hub client raises its own, requests' and OS errors, and open_clip wraps some of them
-        repo = str(config.get("hf_hub", "")).strip("/")
-        source = f"open_clip_model.safetensors of {repo}" if repo else str(config.get("url", ""))
-        raise ModelError(
-            f"the weights of {name} {tag} cannot be fetched ({first_line(err)}). Without network: bring {source} "
-            f"from a machine that has it, and pass --pretrained {tag} --checkpoint FILE; "
-            "or set HF_HOME to a copied hub cache"
-        ) from err
 
 
 def _architecture(name: str, *, quick_gelu: bool | None) -> Any:
@@ -231,13 +217,3 @@ def _ready(name: str, pretrained: str, model: Any, config: Mapping[str, Any], no
         logit_scale=math.exp(float(model.logit_scale)),
         notes=tuple(notes),
     )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No log lines below errors meanwhile: torch and open_clip remark on what this project decides itself."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -18,7 +18,8 @@ import torch
 from coder_engine.backends.available import first_line
 from coder_engine.errors import EngineError, ModelError
 from coder_export.attention import rewritten
-from coder_export.model import ClipModel, quiet
+from coder_export.hub import quiet
+from coder_export.model import ClipModel
 
 OPSET = 18
 """LayerNormalization is one operator from 17 on, so that fp16 backends can keep it in fp32; 18 is what torch writes."""

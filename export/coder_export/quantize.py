@@ -34,7 +34,7 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from coder_export.model import quiet
+from coder_export.hub import quiet
 from coder_export.precision import mark
 
 PERCENTILE = 99.99
