@@ -153,4 +153,6 @@ def _put_duels(raw: RawTexts, duels: Mapping[tuple[str, str], list[str]], order:
     same = _known(own, order, where) if order.names else {}
     for (name, other), texts in duels.items():
         raw.put_pair(same.get(name, name), same.get(other, other), texts)
-    raw.names += tuple(name for name in own if name not in same)
+    others = tuple(name for name in own if name not in same)
+    raw.names += others
+    raw.strays = others if order.names else ()

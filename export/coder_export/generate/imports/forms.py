@@ -35,11 +35,13 @@ class Imported:
     Attributes:
         textset: for all the labels, in their order; classes that nothing was found for have no texts.
         matches: their class names against our labels.
+        strays: names of one-to-one texts that are neither labels nor among the classes of the same file's lists.
         notes: what a user must know: the form, what was dropped and why, with counts.
     """
 
     textset: TextSet
     matches: Matches
+    strays: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -76,7 +78,12 @@ def import_texts(
     matches = match_names(raw.names, labels)
     textset = for_labels(raw, labels, matches.found, path.stem)
     source = {"writer": "imported", "file": path.name, "form": known}
-    return Imported(textset=replace(textset, source=source), matches=matches, notes=all_notes(raw, textset))
+    return Imported(
+        textset=replace(textset, source=source),
+        matches=matches,
+        strays=tuple(name for name in matches.unknown if name in raw.strays),
+        notes=all_notes(raw, textset),
+    )
 
 
 def _recognised(data: dict[str, Any] | list[Any]) -> str:

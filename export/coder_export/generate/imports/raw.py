@@ -25,6 +25,7 @@ class RawTexts:
         names: their class names.
         texts: by their class name, by kind, the cleaned texts.
         pairs: ``pairs[a, b]`` are the cleaned one-to-one texts of their class a against b.
+        strays: names of one-to-one texts that the lists in the same file do not have.
         notes: what a user must know about the reading.
         cleaned: how many texts were dropped or changed, by the keys of ``_CLEANED``.
     """
@@ -33,6 +34,7 @@ class RawTexts:
     texts: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
     pairs: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     templates: Templates = field(default_factory=Templates)
+    strays: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     cleaned: Counter[str] = field(default_factory=Counter)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from coder_engine.files import sha256_of
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.draft import KINDS, Draft
-from coder_export.generate.imports.forms import import_texts
+from coder_export.generate.imports.forms import Imported, import_texts
 from coder_export.labels import load_labels
+from coder_export.matching import normal_name
 from coder_export.report import Report
 from coder_export.templates import Templates
 from coder_export.textset import TextSet
@@ -31,13 +34,30 @@ def import_all(config: TextsConfig, draft: Draft, report: Report) -> list[str]:
         for line in [*imported.notes, *imported.matches.report()]:
             report.say(f"  {line}")
         found.append((path, imported.textset))
-        missing += [f"{label}: nothing in {path.name}" for label in imported.matches.missing]
+        missing += _lacking(imported, path.name)
     for kind in config.kinds or KINDS:
         sources = [(path, textset) for path, textset in found if _has(textset, kind)]
         if config.kinds and not sources:
             missing.append(f"{kind} texts: none in {', '.join(path.name for path in config.imports)}")
         _put(draft, kind, sources)
     return missing
+
+
+def _lacking(imported: Imported, file: str) -> list[str]:
+    """What a file has nothing of, and texts in it that are lost, each with the name that may be the same class."""
+    matches, labels = imported.matches, imported.textset.labels
+    nothing = [f"{label}: nothing in {file}{_near(label, matches.unknown)}" for label in matches.missing]
+    lost = "no label, its one-to-one texts"
+    return nothing + [f"{name}: {lost} in {file} are left out{_near(name, labels)}" for name in imported.strays]
+
+
+def _near(name: str, others: Sequence[str]) -> str:
+    """What to do if one of ``others`` is the same class: one that has all words of the shorter name, or is spelt so."""
+    own, keys = normal_name(name), {normal_name(other): other for other in others}
+    words = set(own.split())
+    within = [key for key in keys if len(words.intersection(key.split())) == min(len(words), len(set(key.split())))]
+    near = get_close_matches(own, within, 1, cutoff=0.0) or get_close_matches(own, keys, 1)
+    return f"; near it is {keys[near[0]]!r}: give both one name if they are one class" if near else ""
 
 
 def _has(textset: TextSet, kind: str) -> bool:

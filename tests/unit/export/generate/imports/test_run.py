@@ -47,6 +47,40 @@ def attributes(draft: Draft) -> list[list[str]]:
     return [list(texts) for texts in draft.general["attribute"]]
 
 
+def near(name: str) -> str:
+    return f"; near it is {name!r}: give both one name if they are one class"
+
+
+def test_one_to_one_texts_that_are_lost_by_their_names(write: Any) -> None:
+    names = ("cats", "elk", "cows", "long elk", "birds or owls", "yak")
+    duels = {a: {b: ["its size"] for b in names if b != a} for a in names}
+    lists = {"attribute": [["whiskers"], ["antlers"], ["a beak"], []]}
+    draft = Draft(labels=("cat", "elk", "owls or birds", "cow"))
+    lost = "no label, its one-to-one texts in theirs.json are left out"
+    assert imported(draft, write("theirs.json", {**lists, "one_to_one": duels})) == [
+        f"long elk: {lost}{near('elk')}",
+        f"birds or owls: {lost}{near('owls or birds')}",
+        f"yak: {lost}",
+    ]
+    assert {label_id for pair in draft.pairs for label_id in pair} == {0, 1, 3}
+
+
+def test_one_to_one_texts_of_classes_that_we_do_not_have_are_no_loss(write: Any, tmp_path: Path) -> None:
+    (tmp_path / "theirs.txt").write_text("cat\nelk\nowl\n")
+    path = write("theirs.json", {"attribute": [["whiskers"], ["antlers"], ["a beak"]], **PAIRS})
+    assert imported(Draft(labels=("cat", "elk")), path, import_labels=tmp_path / "theirs.txt") == []
+
+
+def test_a_name_that_may_be_the_label(write: Any) -> None:
+    vcd = {"cat": ["whiskers"], "residential": ["roofs"], "high way": ["asphalt"]}
+    draft = Draft(labels=("cat", "residential buildings or homes", "highway or road", "elk"))
+    assert imported(draft, write("vcd.json", vcd)) == [
+        f"residential buildings or homes: nothing in vcd.json{near('residential')}",
+        f"highway or road: nothing in vcd.json{near('high way')}",
+        "elk: nothing in vcd.json",
+    ]
+
+
 def test_one_file(write: Any, capsys: pytest.CaptureFixture[str]) -> None:
     draft, path = Draft(labels=LABELS), write("vcd.json", VCD)
     assert imported(draft, path, report=Report()) == ["elk: nothing in vcd.json"]
