@@ -56,38 +56,39 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         if self.out.name in ("", ".."):
-            raise ValueError(f"out must name the files to write, got {str(self.out)!r}; give a stem: --out birds")
+            raise ValueError(f"--out must name the files to write, got {str(self.out)!r}; give a stem: --out birds")
         if self.on_long not in ON_LONG:
-            raise ValueError(f"on_long must be one of {', '.join(ON_LONG)}, got {self.on_long!r}")
+            raise ValueError(f"--on-long must be one of {', '.join(ON_LONG)}, got {self.on_long!r}")
         if self.margin is not None and not 0 <= self.margin <= 1:
-            raise ValueError(f"margin must be a difference of probabilities, 0 to 1, got {self.margin}")
+            raise ValueError(f"--margin must be a difference of probabilities, 0 to 1, got {self.margin}")
         if self.precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+            raise ValueError(f"--precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         self._check_standalone()
-        for name, least in (("min_cosine", self.min_cosine), ("min_agreement", self.min_agreement)):
+        for name, least in (("--min-cosine", self.min_cosine), ("--min-agreement", self.min_agreement)):
             if least is not None and not 0 < least <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {least}")
         self._check_calibration()
         self._check_plan()
         self._check_reuse()
         if not 0 < self.tolerance < 1:
-            raise ValueError(f"tolerance must be between 0 and 1, got {self.tolerance}")
+            raise ValueError(f"--tolerance must be between 0 and 1, got {self.tolerance}")
         if self.shots is not None and (self.support is None or self.shots < 1):
-            raise ValueError(f"shots must be at least 1, and goes with support, got {self.shots}")
+            raise ValueError(f"--shots must be at least 1, and goes with --support DIR, got {self.shots}")
         if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+            raise ValueError(f"--batch-size must be at least 1, got {self.batch_size}")
 
     def _check_standalone(self) -> None:
         if self.standalone and self.precision != "fp32":
             raise ValueError(
-                f"standalone graphs run anywhere, so they are fp32; got precision {self.precision!r} with it"
+                f"standalone graphs run anywhere, so they are fp32; got --precision {self.precision} with "
+                "--standalone; give --precision fp32, or leave --standalone out"
             )
         if self.standalone and self.engine is not None and self.engine.suffix != ".onnx":
-            raise ValueError(f"a standalone graph is made from an .onnx file, got engine {self.engine}")
+            raise ValueError(f"a standalone graph is made from an .onnx file, got --engine {self.engine}")
         if self.standalone and self.support is not None:
             raise ValueError(
-                f"a standalone graph ranks by texts, it has no few-shot adapter; got support {self.support} with it; "
-                "leave one of them out"
+                f"a standalone graph ranks by texts, it has no few-shot adapter; got --support {self.support} with "
+                "--standalone; leave one of them out"
             )
 
     def _check_reuse(self) -> None:
@@ -98,7 +99,7 @@ class ExportConfig:
         for name in building:
             if getattr(self, name) != getattr(ExportConfig, name):
                 raise ValueError(
-                    f"{name} is for an engine that is built, and {self.engine} exists; leave one of them out"
+                    f"{_option(name)} is for an engine that is built, and {self.engine} exists; leave one of them out"
                 )
         own = self.engine.with_suffix(".safetensors")
         if self.weights_path.resolve() == own.resolve():
@@ -106,13 +107,13 @@ class ExportConfig:
 
     def _check_plan(self) -> None:
         if self.format not in FORMATS:
-            raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {self.format!r}")
+            raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {self.format!r}")
         if self.format == "plan" and self.engine is not None:
             raise ValueError(
-                f"format plan builds an engine, and engine {self.engine} reuses one; leave one of them out"
+                f"--format plan builds an engine, and --engine {self.engine} reuses one; leave one of them out"
             )
         if not 1 <= self.max_batch <= LARGEST_BATCH:
-            raise ValueError(f"max_batch must be from 1 to {LARGEST_BATCH}, got {self.max_batch}")
+            raise ValueError(f"--max-batch must be from 1 to {LARGEST_BATCH}, got {self.max_batch}")
 
     def _check_calibration(self) -> None:
         if self.precision == "int8" and self.calibrate is None:
@@ -121,9 +122,13 @@ class ExportConfig:
                 f"{self.calibrate_count} or more like those that will be classified (labels are not needed)"
             )
         if self.precision != "int8" and self.calibrate is not None:
-            raise ValueError(f"calibrate is for precision int8, got {self.precision!r} with it")
+            raise ValueError(
+                f"--calibrate is for --precision int8, got {self.precision} with it; leave one of them out"
+            )
         if self.calibrate_count < LEAST_CALIBRATION:
-            raise ValueError(f"calibrate_count must be at least {LEAST_CALIBRATION} images, got {self.calibrate_count}")
+            raise ValueError(
+                f"--calibrate-count must be at least {LEAST_CALIBRATION} images, got {self.calibrate_count}"
+            )
 
     @property
     def engine_path(self) -> Path:
@@ -149,3 +154,8 @@ class ExportConfig:
         # A stem may have dots of its own ("vit-b.16"), so the suffix is added, not replaced.
         stem = self.out.name.removesuffix(".onnx").removesuffix(".plan").removesuffix(".safetensors")
         return self.out.with_name(stem + suffix)
+
+
+def _option(name: str) -> str:
+    """A field as the command has it."""
+    return f"--{name.replace('_', '-')}"

@@ -90,7 +90,7 @@ def open_model(name: str, pretrained: str | None = None, *, checkpoint: Path | N
         )
     pretrained = pretrained or (tiny.TAG if name == tiny.NAME else "openai")
     if pretrained == RANDOM and checkpoint is not None:
-        raise ModelError(f"random weights come from no file, got checkpoint {checkpoint}; leave one of them out")
+        raise ModelError(f"--pretrained random takes no file, got --checkpoint {checkpoint}; leave one of them out")
     if pretrained == RANDOM:
         torch.manual_seed(seed)
         model = _architecture(name, quick_gelu=None)

@@ -78,19 +78,25 @@ def test_bad_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str], content:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("--margin", "2"), "margin must be a difference of probabilities"),
-        (("--tolerance", "0"), "tolerance must be between 0 and 1"),
-        (("--batch-size", "0"), "batch_size must be at least 1"),
+        (("--margin", "2"), "coder-export: --margin must be a difference of probabilities"),
+        (("--tolerance", "0"), "coder-export: --tolerance must be between 0 and 1"),
+        (("--batch-size", "0"), "--batch-size must be at least 1"),
         (("--model", "ViT-B/61"), "no model is called"),
         (("--texts", "nowhere"), "neither a folder nor a shipped text set"),
         (("--pretrained", "opnai"), "no pretrained tag or file"),
-        (("--pretrained", "random", "--checkpoint", "x.pt"), "random weights come from no file, got checkpoint x.pt"),
-        (("--engine", "e.onnx", "--precision", "fp16"), "precision is for an engine that is built, and e.onnx exists"),
-        (("--engine", "e.onnx", "--tolerance", "0.5"), "tolerance is for an engine that is built, and e.onnx exists"),
-        (("--engine", "e.onnx", "--min-cosine", "0.5"), "min_cosine is for an engine that is built"),
-        (("--engine", "e.onnx", "--min-agreement", "0.5"), "min_agreement is for an engine that is built"),
-        (("--engine", "e.onnx", "--verify-images", "p"), "verify_images is for an engine that is built"),
-        (("--engine", "e.plan", "--standalone"), "a standalone graph is made from an .onnx file, got engine e.plan"),
+        (
+            ("--pretrained", "random", "--checkpoint", "x.pt"),
+            "--pretrained random takes no file, got --checkpoint x.pt",
+        ),
+        (
+            ("--engine", "e.onnx", "--precision", "fp16"),
+            "coder-export: --precision is for an engine that is built, and e.onnx exists",
+        ),
+        (("--engine", "e.onnx", "--tolerance", "0.5"), "--tolerance is for an engine that is built, and e.onnx exists"),
+        (("--engine", "e.onnx", "--min-cosine", "0.5"), "--min-cosine is for an engine that is built"),
+        (("--engine", "e.onnx", "--min-agreement", "0.5"), "--min-agreement is for an engine that is built"),
+        (("--engine", "e.onnx", "--verify-images", "p"), "--verify-images is for an engine that is built"),
+        (("--engine", "e.plan", "--standalone"), "a standalone graph is made from an .onnx file, got --engine e.plan"),
         (("--engine", "nowhere.onnx"), "nowhere.safetensors: no such weight file"),
     ],
 )
@@ -115,7 +121,7 @@ def test_out_must_be_a_name(labels_file: Path, capsys: pytest.CaptureFixture[str
     code, _, err = run(capsys, "--model", "coder-tiny", "--labels", labels_file, "--out", out)
     assert (code, err) == (
         1,
-        f"coder-export: out must name the files to write, got {out!r}; give a stem: --out birds\n",
+        f"coder-export: --out must name the files to write, got {out!r}; give a stem: --out birds\n",
     )
 
 

@@ -64,5 +64,5 @@ def test_neither_a_bank_nor_a_file() -> None:
 
 @pytest.mark.parametrize("options", [{"shots": 4}, {"support": Path("s"), "shots": 0}])
 def test_shots_go_with_support(options: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="shots must be at least 1, and goes with support"):
+    with pytest.raises(ValueError, match=r"^--shots must be at least 1, and goes with --support DIR, got"):
         ExportConfig(model="coder-tiny", labels=Path("labels.txt"), **options)  # type: ignore[arg-type]

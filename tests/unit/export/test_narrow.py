@@ -150,13 +150,13 @@ def test_image_files_mixes_sub_folders_and_is_always_the_same(folder: Path) -> N
     ("options", "message"),
     [
         ({"precision": "int8"}, r"^int8 is calibrated on your own images: give --calibrate DIR, .* some 256 or more"),
-        ({"calibrate": Path("d")}, r"^calibrate is for precision int8, got 'fp32' with it$"),
+        ({"calibrate": Path("d")}, r"^--calibrate is for --precision int8, got fp32 with it; leave one of them out$"),
         (
             {"precision": "int8", "calibrate": Path("d"), "calibrate_count": 31},
-            "at least 32 images, got 31",
+            "^--calibrate-count must be at least 32 images, got 31",
         ),
-        ({"min_agreement": 0.0}, r"^min_agreement must be above 0 and at most 1, got 0\.0$"),
-        ({"min_cosine": 1.5}, r"^min_cosine must be above 0 and at most 1, got 1\.5$"),
+        ({"min_agreement": 0.0}, r"^--min-agreement must be above 0 and at most 1, got 0\.0$"),
+        ({"min_cosine": 1.5}, r"^--min-cosine must be above 0 and at most 1, got 1\.5$"),
     ],
 )
 def test_wrong_options(options: dict[str, object], message: str) -> None:

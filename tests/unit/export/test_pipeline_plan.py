@@ -183,11 +183,14 @@ def test_the_precision_unless_asked(options: list[str], precision: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"format": "trt"}, "format must be one of onnx, plan, got 'trt'"),
-        ({"max_batch": 0}, "max_batch must be from 1 to 4096, got 0"),
-        ({"max_batch": 10**9}, "max_batch must be from 1 to 4096, got 1000000000"),
-        ({"engine": Path("e.onnx")}, r"format plan builds an engine, and engine e\.onnx reuses one; leave one"),
-        ({"standalone": True}, "standalone graphs run anywhere, so they are fp32; got precision 'fp16'"),
+        ({"format": "trt"}, "^--format must be one of onnx, plan, got 'trt'"),
+        ({"max_batch": 0}, "^--max-batch must be from 1 to 4096, got 0"),
+        ({"max_batch": 10**9}, "^--max-batch must be from 1 to 4096, got 1000000000"),
+        ({"engine": Path("e.onnx")}, r"^--format plan builds an engine, and --engine e\.onnx reuses one; leave one"),
+        (
+            {"standalone": True},
+            "standalone graphs run anywhere, so they are fp32; got --precision fp16 with --standalone; give --precision",
+        ),
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, Any], said: str) -> None:

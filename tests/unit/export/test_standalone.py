@@ -76,7 +76,10 @@ def test_an_adapter_does_not_fit_into_it(tiny: Path, weights: Weights) -> None:
     other = dataclasses.replace(weights, adapter_keys=keys, adapter_labels=owners, adapter_mean=keys[0])
     with pytest.raises(WeightsError, match=r"tiny\.safetensors: has a few-shot adapter, .*; export the labels anew"):
         build_standalone(onnx.load(tiny), other)
-    with pytest.raises(ValueError, match=r"standalone .* no few-shot adapter; got support photos .*leave one of them"):
+    with pytest.raises(
+        ValueError,
+        match=r"standalone .* no few-shot adapter; got --support photos with --standalone; leave one of them",
+    ):
         ExportConfig(model="coder-tiny", labels=Path("labels.txt"), standalone=True, support=Path("photos"))
 
 
