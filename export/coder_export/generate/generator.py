@@ -14,6 +14,7 @@ from coder_export.generate.imports.run import import_all
 from coder_export.generate.llm.run import LlmRun
 from coder_export.generate.lock import locked
 from coder_export.generate.similarity import TextSpace
+from coder_export.generate.summary import replaced
 from coder_export.generate.wordnet.lexicon import Lexicon
 from coder_export.generate.wordnet.senses import EXPERT_TEMPLATES, WordNet
 from coder_export.labels import load_labels
@@ -55,6 +56,7 @@ def _generate(config: TextsConfig, labels: tuple[str, ...], kinds: tuple[str, ..
     if not config.overwrite:
         check_unedited(config.out, kinds)
     draft = open_draft(config.out, labels, config.domain, report.say)
+    before = draft.textset("before")
     if config.source == IMPORT:
         missing = import_all(config, draft, report)
     else:
@@ -63,9 +65,18 @@ def _generate(config: TextsConfig, labels: tuple[str, ...], kinds: tuple[str, ..
         if config.source == LLM:
             run = LlmRun(config=config, draft=draft, kinds=kinds, space=space, report=report)
             missing += asyncio.run(run.write())
+    _tell_replaced(before, draft.textset("after"), config, report)
     if config.dry_run:
         return Outcome(textset=None, missing=missing)
     return Outcome(textset=save_draft(draft, config.out), missing=missing)
+
+
+def _tell_replaced(before: TextSet, after: TextSet, config: TextsConfig, report: Report) -> None:
+    lines = replaced(before, after)
+    if lines and config.source == IMPORT:
+        lines.append("(files given in one command stand side by side: --import A --import B)")
+    for line in lines:
+        report.say(line)
 
 
 def chosen_kinds(config: TextsConfig) -> tuple[str, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from coder_export.generate.draft import KINDS
 from coder_export.textset import GENERAL_KINDS, TextSet
 
 _SHOWN = 20
@@ -19,6 +21,23 @@ def summary(textset: TextSet, folder: Path) -> list[str]:
         f"wrote {folder}: {len(textset.labels):,} classes, {', '.join(kinds)}, {pairs}",
         f"next: coder-export --model ViT-B/16 --labels {folder / 'labels.txt'} --texts {folder}",
     ]
+
+
+def replaced(before: TextSet, after: TextSet) -> list[str]:
+    """Lines about kinds of which a run leaves texts out that were there; both sets are of the same labels."""
+    lines = []
+    for kind in KINDS:
+        old, new = _texts(before, kind), _texts(after, kind)
+        gone = (old - new).total()
+        if gone:
+            lines.append(f"replaces {old.total():,} {kind} texts by {new.total():,}: {gone:,} are gone")
+    return lines
+
+
+def _texts(textset: TextSet, kind: str) -> Counter[tuple[object, str]]:
+    """Texts of one kind, each with its class or pair."""
+    places = textset.pairs if kind == "pair" else {i: own.get(kind, ()) for i, own in enumerate(textset.texts)}
+    return Counter((place, text) for place, texts in places.items() for text in texts)
 
 
 def missing(lines: Sequence[str], folder: Path) -> list[str]:

@@ -174,6 +174,19 @@ def test_an_import(labels: Path, tmp_path: Path) -> None:
     assert outcome.textset.texts == ({"attribute": ("a long arm",)}, {"attribute": ("stripes",)}, {})
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_import_tells_what_it_replaces(
+    dry_run: bool, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.json").write_text('{"crane": ["a long arm", "a hook"], "quarg": ["stripes"]}')
+    (tmp_path / "b.json").write_text('{"crane": ["a hook"]}')
+    written(labels, Report(), imports=(tmp_path / "a.json",))
+    assert "replaces" not in capsys.readouterr().out
+    written(labels, Report(), imports=(tmp_path / "b.json",), dry_run=dry_run)
+    told = "replaces 3 attribute texts by 1: 2 are gone\n(files given in one command stand side by side: --import A"
+    assert told in capsys.readouterr().out
+
+
 # dry runs and refusals
 
 
