@@ -59,10 +59,11 @@ class ClipModel:
         return visual
 
     def tower(self) -> str:
-        """sha256 of the image tower: its weights, its normalisation and its preprocessing."""
-        settings = json.dumps([self.preprocess.to_json(), self.mean, self.std], sort_keys=True)
+        """sha256 of the image tower: its layers and weights, its normalisation and its preprocessing."""
+        # By class, as QuickGELU and GELU differ; not as they are printed, which a new version of torch may change.
+        layers = [(name, type(module).__name__) for name, module in self.visual.named_modules()]
+        settings = json.dumps([self.preprocess.to_json(), self.mean, self.std, layers], sort_keys=True)
         digest = hashlib.sha256(settings.encode())
-        digest.update(str(self.visual).encode())  # layers and activations, QuickGELU or GELU among them
         for key, tensor in sorted(self.visual.state_dict().items()):
             digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
             digest.update(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()))

@@ -177,7 +177,7 @@ def _check_tower(engine: Path, known: Metadata, clip: ClipModel, tower: str) -> 
             f"{engine} was made from {known.model} ({known.pretrained}), got {clip.name} ({clip.pretrained}); "
             "give the same --model and --pretrained, or leave out --engine to make a new engine"
         )
-    # The tower's hash has the layers as the libraries print them, so that QuickGELU and GELU differ.
+    # The tower's hash has the classes of its layers, so that QuickGELU and GELU differ; a library may rename them.
     then = {name: known.versions.get(name, "none") for name in ("torch", "open_clip_torch")}
     changed = [f"{name} {old}, here {version(name)}" for name, old in then.items() if old != version(name)]
     library = f", or by another library: {'; '.join(changed)}" if changed else ""

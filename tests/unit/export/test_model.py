@@ -56,6 +56,15 @@ def quick_gelus(clip: ClipModel) -> int:
     return sum(isinstance(module, open_clip.transformer.QuickGELU) for module in clip.model.modules())
 
 
+def test_a_tower_is_its_layers_and_not_how_they_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = open_model("coder-tiny")
+    before = clip.tower()
+    monkeypatch.setattr(torch.nn.LayerNorm, "extra_repr", lambda self: "as another version of torch prints it")
+    assert clip.tower() == before
+    monkeypatch.setattr(torch.nn.GELU, "__name__", "QuickGELU")
+    assert clip.tower() != before
+
+
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [

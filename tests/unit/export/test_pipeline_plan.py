@@ -189,7 +189,7 @@ def test_the_precision_unless_asked(options: list[str], precision: str) -> None:
         ({"engine": Path("e.onnx")}, r"^--format plan builds an engine, and --engine e\.onnx reuses one; leave one"),
         (
             {"standalone": True},
-            "standalone graphs run anywhere, so they are fp32; got --precision fp16 with --standalone; give --precision",
+            "standalone graphs run anywhere, so they are fp32; got --precision fp16 with --standalone; give",
         ),
     ],
 )
