@@ -13,6 +13,7 @@ from coder_export.generate.draft_folder import check_unedited, open_draft, save_
 from coder_export.generate.imports.run import import_all
 from coder_export.generate.llm.run import LlmRun
 from coder_export.generate.lock import locked
+from coder_export.generate.pairs import PairChoice
 from coder_export.generate.similarity import TextSpace
 from coder_export.generate.summary import replaced
 from coder_export.generate.wordnet.lexicon import Lexicon
@@ -60,7 +61,7 @@ def _generate(config: TextsConfig, labels: tuple[str, ...], kinds: tuple[str, ..
     if config.source == IMPORT:
         missing = import_all(config, draft, report)
     else:
-        space = open_space(config, report)
+        space = open_space(config, report) if _needs_space(config, kinds, len(labels)) else None
         missing = _lexical(config, draft, kinds, space, report)
         if config.source == LLM:
             run = LlmRun(config=config, draft=draft, kinds=kinds, space=space, report=report)
@@ -86,6 +87,12 @@ def chosen_kinds(config: TextsConfig) -> tuple[str, ...]:
     if config.source == WORDNET and "pair" in config.kinds:
         raise TextsError("WordNet knows nothing of what sets two classes apart: pair texts need an LLM (--llm MODEL)")
     return config.kinds
+
+
+def _needs_space(config: TextsConfig, kinds: tuple[str, ...], classes: int) -> bool:
+    """A dry run tells a price: the text space has a say in it only where it chooses the pairs."""
+    how = (config.pairs or PairChoice.default(classes)).how
+    return not config.dry_run or (config.source == LLM and "pair" in kinds and how in ("top", "seen"))
 
 
 def open_space(config: TextsConfig, report: Report) -> TextSpace | None:

@@ -12,6 +12,7 @@ from coder_export.generate import generator
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.generator import Outcome, chosen_kinds, generate, open_space
 from coder_export.generate.lock import locked
+from coder_export.generate.pairs import PairChoice
 from coder_export.generate.similarity import TextSpace
 from coder_export.report import Report
 from coder_export.textset_file import load_textset
@@ -197,6 +198,26 @@ def test_dry_runs_write_nothing(labels: Path, tmp_path: Path, wordnet_folder: Pa
     assert written(labels, dry_run=True, llm="m", budget=None).textset is None
     assert written(labels, dry_run=True, imports=(tmp_path / "vcd.json",)).textset is None
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "opened"),
+    [
+        ({}, 0),
+        ({"llm": "m"}, 0),
+        ({"llm": "m", "pairs": PairChoice(how="none")}, 0),
+        ({"llm": "m", "kinds": ("attribute",), "pairs": PairChoice(how="top", nearest=1)}, 0),
+        ({"llm": "m", "pairs": PairChoice(how="top", nearest=1)}, 1),
+    ],
+)
+def test_a_dry_run_opens_a_model_only_where_it_chooses_pairs(
+    options: dict[str, Any], opened: int, labels: Path, space: TextSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(generator, "open_model", lambda *args, **kw: asked.append(args) or space.clip)
+    base_url = "http://localhost:1/v1"
+    assert written(labels, model="coder-tiny", dry_run=True, base_url=base_url, **options).missing == []
+    assert len(asked) == opened
 
 
 def test_texts_changed_by_hand_are_refused_but_with_overwrite(labels: Path, wordnet_folder: Path) -> None:
