@@ -142,7 +142,7 @@ class LlmRun:
 
     def _tell_plan(self, estimate: Estimate, general: int, pairs: int, chosen: int) -> None:
         what = f"{general:,} general questions and {chosen:,} pairs"
-        tokens = f"about {estimate.prompt_tokens:,} + {estimate.completion_tokens:,} tokens"
+        tokens = f"about {_tokens(estimate.tokens)}"
         money = f"about ${estimate.money(self._price):.2f}" if self._price.known else "no price known (--prices)"
         self.report.say(f"{what}: {estimate.calls:,} calls to make, {tokens}, {money}")
 
@@ -217,6 +217,10 @@ class LlmRun:
             spent = f", ${self._price(tally.tokens):.2f}" if self._price.known else ""
             self.report.say(
                 f"{tally.calls:,} replies ({tally.refused:,} answers refused, {asker.client.retries:,} calls repeated, "
-                f"{len(tally.failures):,} given up), {tally.tokens[0]:,} + {tally.tokens[1]:,} tokens{spent}"
+                f"{len(tally.failures):,} given up), {_tokens(tally.tokens)}{spent}"
                 f"{f' (estimated: {tally.estimated:,} replies came without a count)' if tally.estimated else ''}"
             )
+
+
+def _tokens(tokens: tuple[int, int]) -> str:
+    return f"{tokens[0]:,} prompt and {tokens[1]:,} completion tokens"

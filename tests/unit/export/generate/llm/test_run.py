@@ -65,7 +65,10 @@ def test_all_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("8 general questions and 6 pairs: 11 calls to make, about ")
     assert said[0].endswith(" tokens, no price known (--prices)")
-    assert said[-1] == f"{calls} replies (0 answers refused, 0 calls repeated, 0 given up), 1,100 + 550 tokens"
+    assert (
+        said[-1]
+        == f"{calls} replies (0 answers refused, 0 calls repeated, 0 given up), 1,100 prompt and 550 completion tokens"
+    )
 
 
 def test_money_is_told_where_a_price_is_known(tmp_path: Path, prices: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +76,7 @@ def test_money_is_told_where_a_price_is_known(tmp_path: Path, prices: Path, caps
         run(tmp_path, base_url=server.url, prices=prices, kinds=("attribute",), report=Report(), budget=None)
     said = capsys.readouterr().out.splitlines()
     assert ", about $" in said[0]
-    assert said[-1].endswith("400 + 200 tokens, $0.60")
+    assert said[-1].endswith("400 prompt and 200 completion tokens, $0.60")
 
 
 def test_only_the_kinds_asked_for(tmp_path: Path) -> None:
@@ -246,7 +249,7 @@ def test_calls_given_up_are_missing(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert sum(": no reply in 1 tries" in line for line in missing) == 4
     assert sum(line.endswith(": no reply") for line in missing) == 4
     assert "attribute" not in draft.general
-    assert ", 4 given up), 0 + 0 tokens\n" in capsys.readouterr().out
+    assert ", 4 given up), 0 prompt and 0 completion tokens\n" in capsys.readouterr().out
 
 
 # what fits
