@@ -130,6 +130,8 @@ def _lexical(
         raise
     with report.progress("WordNet", len(draft.labels)) as advance:
         lexicon = Lexicon.of(draft.labels, wordnet, space, advance)
+    for line in lexicon.doubts():
+        report.say(line)
     origin = {"expert": "wordnet", "clip": space.name if space else None}
     synonyms = lexicon.synonyms()
     if "synonym" in kinds:

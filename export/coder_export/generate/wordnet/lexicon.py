@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from textwrap import shorten
 
 from coder_engine.errors import TextsError
 from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.similarity import TextSpace
+from coder_export.generate.wordnet.by_name import senses_by_name
 from coder_export.generate.wordnet.senses import Sense, WordNet, choose_sense, expert_attributes, synonyms
 from coder_export.matching import normal_name
 from coder_export.model import ClipModel
 from coder_export.report import Report
 from coder_export.textset import TextSet, names_only
+
+_SHOWN = 10
+"""Doubtful senses told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +27,12 @@ class Lexicon:
     Attributes:
         labels: the C class names.
         senses: by class id; None where WordNet does not know the name.
+        doubtful: the classes of which another sense would have done as well, by their names alone.
     """
 
     labels: tuple[str, ...]
     senses: tuple[Sense | None, ...]
+    doubtful: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -36,17 +43,31 @@ class Lexicon:
         advance: Callable[[int], object] = lambda count: None,
     ) -> Lexicon:
         """Look up every label; the sense whose gloss is nearest to the name in CLIP's text space, as in the paper."""
-        senses = []
+        known, senses = [], []
         for label in labels:
-            known = wordnet.senses(label) or wordnet.senses(normal_name(label))  # SeaLake: sea lake
-            senses.append(choose_sense(label, known, space.of_gloss if space else None) if known else None)
+            own = wordnet.senses(label) or wordnet.senses(normal_name(label))  # SeaLake: sea lake
+            known.append(own)
+            senses.append(choose_sense(label, own, space.of_gloss) if space and own else None)
             advance(1)
-        return cls(labels=labels, senses=tuple(senses))
+        doubtful: list[str] = []
+        if space is None:
+            senses, doubtful = senses_by_name(labels, known)
+        return cls(labels=labels, senses=tuple(senses), doubtful=tuple(doubtful))
 
     @property
     def unknown(self) -> list[str]:
         """The labels that WordNet does not have."""
         return [label for label, sense in zip(self.labels, self.senses, strict=True) if sense is None]
+
+    def doubts(self) -> list[str]:
+        """Lines about the senses that are doubtful, as they were taken."""
+        sense_of = dict(zip(self.labels, self.senses, strict=True))
+        found = [(label, sense) for label in self.doubtful if (sense := sense_of[label])]
+        lines = [f"  {label}: {shorten(sense.gloss, 80, placeholder=' ...')}" for label, sense in found[:_SHOWN]]
+        more = [f"  ... and {len(found) - _SHOWN:,} more"] if len(found) > _SHOWN else []
+        which = "has another sense in WordNet" if len(found) == 1 else "have other senses in WordNet"
+        told = f"{len(found):,} of {len(self.labels):,} classes {which}, too; taken by their names alone:"
+        return [told, *lines, *more] if found else []
 
     def synonyms(self) -> list[tuple[str, ...]]:
         """By class id, other names of the class; none that is a label, or that two classes would share."""

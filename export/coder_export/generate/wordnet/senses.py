@@ -28,6 +28,7 @@ class Sense:
 
     Attributes:
         name: NLTK's name of it, ``crane.n.05``.
+        kind: the lexicographers' file that it is in, ``noun.animal``.
         gloss: its definition, without the examples.
         lemmas: its words, with spaces.
         hypernyms: the first word of each synset above it, nearest first, at most three levels up, the most general ones
@@ -37,6 +38,7 @@ class Sense:
     """
 
     name: str
+    kind: str
     gloss: str
     lemmas: tuple[str, ...]
     hypernyms: tuple[str, ...]
@@ -136,6 +138,7 @@ def _spellings(name: str) -> list[str]:
 def _sense(synset: Any) -> Sense:
     return Sense(
         name=synset.name(),
+        kind=synset.lexname(),
         gloss=synset.definition(),
         lemmas=tuple(_spaced(lemma) for lemma in synset.lemma_names()),
         hypernyms=_hypernyms(synset),

@@ -17,7 +17,7 @@ LABELS = ("crane", "T-shirt", "quarg", "winch")
 
 
 def sense(*lemmas: str) -> Sense:
-    return Sense(name="x.n.01", gloss="x", lemmas=lemmas, hypernyms=(), sisters=())
+    return Sense(name="x.n.01", kind="", gloss="x", lemmas=lemmas, hypernyms=(), sisters=())
 
 
 @pytest.fixture
@@ -48,6 +48,23 @@ def test_the_sense_is_the_one_nearest_in_clips_text_space(
         assert wanted in chosen.gloss
 
 
+def test_doubtful_senses_are_told_where_names_alone_decide(wordnet_folder: Path, space: TextSpace) -> None:
+    found = Lexicon.of(LABELS, WordNet.open(), None)
+    assert found.doubts() == [
+        "1 of 4 classes has another sense in WordNet, too; taken by their names alone:",
+        "  crane: a machine with an arm (a boom (or jib)) , tall; lifts steel; ; - A. Builder; ...",
+    ]
+    assert Lexicon.of(LABELS, WordNet.open(), space).doubts() == []
+    assert Lexicon.of(("winch", "quarg"), WordNet.open(), None).doubts() == []
+
+
+def test_of_many_doubtful_senses_some_are_told() -> None:
+    labels = tuple(f"thing {i}" for i in range(1012))
+    lines = Lexicon(labels=labels, senses=tuple(map(sense, labels)), doubtful=labels).doubts()
+    assert lines[0].startswith("1,012 of 1,012 classes have other senses in WordNet, too")
+    assert lines[1:] == [*(f"  thing {i}: x" for i in range(10)), "  ... and 1,002 more"]
+
+
 def test_synonyms(lexicon: Lexicon) -> None:
     assert lexicon.synonyms() == [(), ("tee shirt", "tee"), (), ("windlass",)]
 
@@ -74,7 +91,7 @@ def test_analogues_are_sisters_but_no_classes(lexicon: Lexicon) -> None:
 
 def test_the_nearest_analogues_first(space: TextSpace) -> None:
     sisters = ("truck", "dog", "ship", "automobile")
-    senses = (Sense(name="cat.n.01", gloss="x", lemmas=("cat",), hypernyms=(), sisters=sisters),)
+    senses = (Sense(name="cat.n.01", kind="", gloss="x", lemmas=("cat",), hypernyms=(), sisters=sisters),)
     found = Lexicon(labels=("cat",), senses=senses)
     choose = AnalogueFilter(labels=("cat",), synonyms=((),), space=space, threshold=0.9)
     cosines = dict(zip(sisters, space.between(["cat"], sisters)[0], strict=True))

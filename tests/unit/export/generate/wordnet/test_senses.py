@@ -35,7 +35,7 @@ def wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WordNet:
 
 
 def sense(**parts: object) -> Sense:
-    empty: dict[str, object] = {"name": "x.n.01", "gloss": "", "lemmas": (), "hypernyms": (), "sisters": ()}
+    empty: dict[str, object] = {"name": "x.n.01", "kind": "", "gloss": "", "lemmas": (), "hypernyms": (), "sisters": ()}
     return Sense(**{**empty, **parts})  # type: ignore[arg-type]
 
 
@@ -47,6 +47,7 @@ def test_the_senses_of_a_word_in_wordnets_order(wordnet: WordNet) -> None:
     assert (machine.name, bird.name) == ("crane.n.01", "crane.n.02")
     assert bird == Sense(
         name="crane.n.02",
+        kind="noun.animal",
         gloss="a grey bird with a long neck",
         lemmas=("crane", "Crane", "Grus longa"),
         hypernyms=("wading bird", "songster", "bird", "animal"),  # three up, without "object"
@@ -251,7 +252,7 @@ def test_the_real_wordnet() -> None:
 
 def test_without_a_text_space_the_spelling_decides_before_frequency() -> None:
     def sense(name: str, *lemmas: str) -> Sense:
-        return Sense(name=name, gloss="", lemmas=lemmas, hypernyms=(), sisters=())
+        return Sense(name=name, kind="", gloss="", lemmas=lemmas, hypernyms=(), sisters=())
 
     architect, bird = sense("wren.n.01", "Wren", "Sir Wren"), sense("wren.n.02", "jenny wren", "wren")
     assert choose_sense("wren", [architect, bird], None) is bird
