@@ -28,7 +28,7 @@ examples:
   coder-texts --labels fields.txt --out fields --llm gpt-4.1 --domain "satellite photo" --pairs seen:tiles/
       pairs that are really confused on your images, most frequent first
   coder-texts --labels birds.txt --out birds --model none
-      by WordNet alone: no LLM, no network
+      by WordNet alone: no LLM, and no network where WordNet's files are
   coder-texts --labels birds.txt --out birds --import descriptors.json --import cupl.json
       other people's texts
   coder-texts check birds

@@ -56,12 +56,12 @@ def find_wordnet(*, download: bool = True) -> Path:
     if named:
         return _complete(Path(named).resolve(), said="CODER_WORDNET: ")
     found = _in_nltk_data(nltk) or (DEBIAN if DEBIAN.is_dir() else None)
-    trouble = "not tried"
+    trouble = ""
     if found is None and download:
         trouble = _download(nltk)
         found = _in_nltk_data(nltk)
     if found is None:
-        raise TextsError(f"no WordNet in NLTK's data folders, none in {DEBIAN}, download: {trouble}; {_INSTALL}")
+        raise TextsError(f"no WordNet in NLTK's data folders, none in {DEBIAN}{trouble}; {_INSTALL}")
     return _complete(found)
 
 
@@ -158,7 +158,7 @@ def _in_nltk_data(nltk: Any) -> Path | None:
 
 
 def _download(nltk: Any) -> str:
-    """Download into the cache folder; returns what went wrong, in NLTK's words."""
+    """Download into the cache folder; returns what went wrong, to go on a sentence with."""
     try:
         nltk.download(
             "wordnet",
@@ -168,8 +168,10 @@ def _download(nltk: Any) -> str:
             print_error_to=io.StringIO(),
         )
     except (OSError, ValueError, HTTPException, ParseError) as err:
-        return f"failed ({err})"
-    return "NLTK reported success but left no files"
+        if "urlopen error" in str(err):
+            return ", and it cannot be downloaded: no way to NLTK's server from here"
+        return f", and its download failed ({err})"
+    return ", and NLTK's download left no files"
 
 
 def _allow(nltk: Any, folder: Path) -> None:

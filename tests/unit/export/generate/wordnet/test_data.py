@@ -28,7 +28,7 @@ def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without WordNet, whose downloads fail."""
 
     def download(*args: Any, **options: Any) -> bool:
-        raise ValueError("Error loading wordnet: no network")
+        raise ValueError("Error loading wordnet: no room")
 
     monkeypatch.delenv("CODER_WORDNET", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -130,17 +130,27 @@ def test_the_cache_without_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_no_wordnet_anywhere_tells_the_ways_to_get_it() -> None:
     with pytest.raises(TextsError, match=rf"no WordNet in NLTK's data folders, none in .*debian.*{COMMANDS}") as caught:
         find_wordnet()
-    assert "download: failed (Error loading wordnet: no network);" in str(caught.value)
+    assert ", and its download failed (Error loading wordnet: no room); run" in str(caught.value)
+
+
+def test_without_network_nltks_words_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*args: Any, **options: Any) -> bool:
+        raise ValueError("Error loading wordnet: <urlopen error pathsec.urlopen: no validated address for host 'x'>")
+
+    monkeypatch.setattr(nltk, "download", download)
+    said = rf"none in .*debian, and it cannot be downloaded: no way to NLTK's server from here; {COMMANDS}"
+    with pytest.raises(TextsError, match=said):
+        find_wordnet()
 
 
 def test_no_download_unless_allowed() -> None:
-    with pytest.raises(TextsError, match=r"no WordNet .* download: not tried; run"):
+    with pytest.raises(TextsError, match=r"no WordNet .*/debian; run"):
         find_wordnet(download=False)
 
 
 def test_a_download_that_brings_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nltk, "download", lambda *args, **options: True)
-    with pytest.raises(TextsError, match=r"download: NLTK reported success but left no files; run"):
+    with pytest.raises(TextsError, match=r", and NLTK's download left no files; run"):
         find_wordnet()
 
 
