@@ -1,4 +1,4 @@
-"""The gate: the figures of a run beside those of an earlier one."""
+"""The gate: the figures of a run beside those of an earlier one of the same engine, set up alike."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from coder_engine import Engine
 from coder_engine.errors import CoderError
+from coder_engine.weights import load_weights
+
+SHORT = 10.0
+"""Seconds a batch size below which two runs of one engine differ by more than the gate lets through."""
 
 
 def read_baseline(path: Path, sizes: Sequence[int]) -> dict[str, Any]:
@@ -20,6 +25,7 @@ def read_baseline(path: Path, sizes: Sequence[int]) -> dict[str, Any]:
     try:
         before: dict[str, Any] = json.loads(path.read_text("utf-8"))
         figures = {batch["batch"]: _figures(batch) for batch in before["batches"]}
+        _ = dict(before["setup"]), dict(before["machine"]), float(before["seconds"])
     except OSError as err:
         raise CoderError(f"{path}: cannot be read ({err.strerror}); give a file that --json wrote") from err
     except (ValueError, LookupError, TypeError) as err:
@@ -32,6 +38,44 @@ def read_baseline(path: Path, sizes: Sequence[int]) -> dict[str, Any]:
             f"{path}: has {_some(figures)}, not {_some(missing)} of this run; measure the same sizes (--batch)"
         )
     return before
+
+
+def setup(engine: Engine, weights: Path) -> dict[str, str]:
+    """What two runs have in common if they are to be compared; a runtime's version may be what is to be judged."""
+    meta = load_weights(weights).meta
+    runtime, _, precision = engine.description.partition(";")[0].split(", ")[:3]
+    return {
+        "model": f"{meta.model} ({meta.pretrained})",
+        "backend": runtime.rpartition(" ")[0],
+        "device": engine.device,
+        "precision": precision,
+    }
+
+
+def check_same(path: Path, before: dict[str, Any], now: dict[str, str]) -> None:
+    """Refuse the baseline ``path`` of another engine, or of this one set up otherwise.
+
+    Raises:
+        CoderError: it is one; the figures would say nothing.
+    """
+    then = before["setup"]
+    other = [f"{name} {then.get(name)}, not {value}" for name, value in now.items() if then.get(name) != value]
+    if other:
+        raise CoderError(f"{path}: was measured with {'; '.join(other)}; measure a baseline of this run's engine")
+
+
+def doubts(before: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """A line for each reason why the figures of two runs may differ while the engine is the same."""
+    then, now = before["machine"], found["machine"]
+    lines = [
+        f"another machine: {name} {then.get(name)} then, {now[name]} now"
+        for name in ("cpu", "cpus", "gpus")
+        if then.get(name) != now[name]
+    ]
+    shortest = min(before["seconds"], found["seconds"])
+    if shortest < SHORT:
+        lines.append(f"{shortest:g} s a batch size are short, two runs of one engine may differ so much (--seconds 20)")
+    return lines
 
 
 def worse_than(before: dict[str, Any], found: dict[str, Any], *, most: float) -> list[str]:

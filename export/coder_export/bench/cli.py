@@ -17,7 +17,7 @@ from coder_engine.cli.inputs import Inputs
 from coder_engine.cli.output import OutputClosed, open_output
 from coder_engine.cpus import usable_cpus
 from coder_engine.errors import CoderError
-from coder_export.bench.baseline import read_baseline, worse_than
+from coder_export.bench.baseline import check_same, doubts, read_baseline, setup, worse_than
 from coder_export.bench.machine import machine, machine_line
 from coder_export.bench.peers import PEERS, Peers
 from coder_export.bench.stages import cold_start, stage_calls, swap_ms, throughput, warm_up_ms
@@ -47,21 +47,31 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     before = None if args.baseline is None else read_baseline(args.baseline, args.batch)
     try:
-        found = measure(args)
+        found = measure(args, before)
     except ValueError as err:
         raise CoderError(str(err)) from err
     except OSError as err:
         raise CoderError(f"{err.filename or args.engine}: {err.strerror or err}") from err
     with suppress(OutputClosed):  # coder-bench ... | head
         open_output(None).write((json.dumps(found, indent=2) if args.json else table(found)) + "\n")
-    worse = [] if before is None else worse_than(before, found, most=args.max_drop)
+    return OK if before is None else _judge(args, before, found)
+
+
+def _judge(args: argparse.Namespace, before: dict[str, Any], found: dict[str, Any]) -> int:
+    for line in doubts(before, found):
+        say("coder-bench", f"compared with {args.baseline}, but {line}")
+    worse = worse_than(before, found, most=args.max_drop)
     if worse:
         say("coder-bench", f"worse than {args.baseline} by more than {args.max_drop:.0%}: {'; '.join(worse)}")
     return SLOWER if worse else OK
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """All figures, as ``--json`` prints them."""
+def measure(args: argparse.Namespace, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """All figures, as ``--json`` prints them; those of ``before`` must be of this engine.
+
+    Raises:
+        CoderError: they are not, or something cannot be measured.
+    """
     paths = [str(item) for item in Inputs(args.images, recursive=True) if isinstance(item, str)]
     threads = args.threads or usable_cpus()
     weights = Path(args.weights) if args.weights else Path(args.engine).with_suffix(".safetensors")
@@ -75,9 +85,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     say("coder-bench", "cold start")
     cold = cold_start(Path(args.engine), paths[0], options)
     engine = Engine(args.engine, **options)
+    set_up = setup(engine, weights)
+    if before is not None:
+        check_same(args.baseline, before, set_up)
     peers = Peers(engine, Path(args.engine), weights, threads=threads, device=engine.device) if args.peers else None
     return {
         "engine": engine.description,
+        "setup": set_up,
+        "seconds": args.seconds,
         "machine": machine(),
         "cold_start": asdict(cold),
         "label_swap_ms": swap_ms(engine, weights),
@@ -120,16 +135,22 @@ def table(found: dict[str, Any]) -> str:
     for batch in found["batches"]:
         total = batch["ms"]["total"]["p50"]
         rate, warmed = batch["images_per_second"], batch["warm_up_ms"]
-        lines += ["", f"B = {batch['batch']}: {rate:,.1f} images/s in a stream; warm-up {warmed:.0f} ms", _HEAD]
-        for name, times in batch["ms"].items():
-            row = Times(**times)
-            ratio = f"{row.p50 / total:8.2f}x" if name.startswith("peer") else ""
-            lines.append(f"{name:<56}{row.p50:9.2f}{row.p90:9.2f}{row.p99:9.2f}{ratio:>10}")
+        lines += ["", f"B = {batch['batch']}: {rate:,.1f} images/s in a stream; warm-up {warmed:.0f} ms"]
+        lines += _rows({name: Times(**times) for name, times in batch["ms"].items()}, total)
         lines += [f"{name}: left out, {reason}" for name, reason in batch["skipped"].items()]
+    lines += ["", "Stages are timed apart, each on what the one before has made ready; total is one call with files."]
     return "\n".join(lines)
 
 
-_HEAD = f"{'ms':<56}{'p50':>9}{'p90':>9}{'p99':>9}{'/ total':>10}"
+def _rows(times: dict[str, Times], total: float) -> list[str]:
+    """The head and a line for each; the column of ratios is the peers'."""
+    width = max(map(len, times))
+    peers = any(name.startswith("peer") for name in times)
+    rows = [f"{'ms':<{width}}{'p50':>9}{'p90':>9}{'p99':>9}" + (f"{'/ total':>10}" if peers else "")]
+    for name, row in times.items():
+        ratio = f"{row.p50 / total:8.2f}x" if name.startswith("peer") else ""
+        rows.append(f"{name:<{width}}{row.p50:9.2f}{row.p90:9.2f}{row.p99:9.2f}{ratio:>10}".rstrip())
+    return rows
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -143,7 +164,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--precision", default="auto", metavar="NAME", help="as for coder-infer (default: auto)")
     add("--threads", type=whole, metavar="N", help="CPU threads (default: the CPUs this process may use)")
     add("--batch", type=_sizes, default=[1, 8], metavar="B,...", help="batch sizes (default: 1,8)")
-    add("--seconds", type=_seconds, default=20.0, metavar="S", help="time to measure a batch size (default: 20)")
+    add(
+        "--seconds",
+        type=_seconds,
+        default=20.0,
+        metavar="S",
+        help="time to measure a batch size (default: 20; less is noisy)",
+    )
     add("--peers", type=_peers, default=(), metavar="NAME,...", help=f"of {', '.join(PEERS)}, or all")
     add("--json", action="store_true", help="for machines")
     add("--baseline", type=Path, metavar="FILE", help="an earlier run's --json to compare with")

@@ -14,7 +14,7 @@ from coder_engine import Engine, __version__
 from coder_engine.errors import EngineError
 from coder_export import model
 from coder_export.bench import cli
-from coder_export.bench.baseline import read_baseline, worse_than
+from coder_export.bench.baseline import doubts, read_baseline, worse_than
 from coder_export.bench.peers import PEERS, Peers
 from coder_export.bench.stages import STAGES, cold_start, throughput
 from coder_export.measure import Call
@@ -54,6 +54,16 @@ def test_the_table_has_a_row_for_each(figures: dict[str, Any]) -> None:
     assert sum(line.startswith("total") for line in lines) == 2
     assert any("peak memory" in line for line in lines)
     assert sum(line.startswith("label swap: ") for line in lines) == 1
+    assert not any(line.endswith(" ") for line in lines)
+
+
+def test_a_table_without_peers_has_no_room_for_them(figures: dict[str, Any]) -> None:
+    batch = figures["batches"][0]
+    own = {name: batch["ms"][name] for name in STAGES}
+    lines = cli.table({**figures, "batches": [{**batch, "ms": own}]}).splitlines()
+    (head,) = (line for line in lines if line.startswith("ms "))
+    assert head == "ms              p50      p90      p99"
+    assert "timed apart" in lines[-1]
 
 
 def test_figures_belong_to_a_machine(figures: dict[str, Any]) -> None:
@@ -89,13 +99,20 @@ def test_a_peer_that_cannot_run_says_why(
     assert "left out" in cli.table(found)
 
 
+RUN = {
+    "setup": {"model": "coder-tiny (cifar10)", "backend": "ONNX Runtime", "device": "cpu", "precision": "fp32"},
+    "seconds": 20.0,
+    "machine": {"cpu": "one", "cpus": 2, "gpus": []},
+}
+
+
 def baseline(path: Path, **sizes: tuple[float, float]) -> Path:
     """A file of earlier figures: by batch size, the p50 of the total in ms and images a second."""
     batches = [
         {"batch": int(size[1:]), "ms": {"total": {"p50": p50}}, "images_per_second": rate}
         for size, (p50, rate) in sizes.items()
     ]
-    path.write_text(json.dumps({"batches": batches}))
+    path.write_text(json.dumps({**RUN, "batches": batches}))
     return path
 
 
@@ -118,8 +135,8 @@ def test_what_the_gate_lets_through(tmp_path: Path, p50: float, rate: float, sai
 def test_the_gate_of_the_command(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = {"batches": [{"batch": 1, "ms": {"total": {"p50": 10.0}}, "images_per_second": 100.0}]}
-    monkeypatch.setattr(cli, "measure", lambda args: now)
+    now = {**RUN, "batches": [{"batch": 1, "ms": {"total": {"p50": 10.0}}, "images_per_second": 100.0}]}
+    monkeypatch.setattr(cli, "measure", lambda args, before: now)
     words = [*arguments, "--batch", "1", "--json", "--baseline"]
     assert cli.main([*words, str(baseline(tmp_path / "b.json", b1=(10.0, 100.0)))]) == 0
     assert json.loads(capsys.readouterr().out) == now
@@ -137,6 +154,8 @@ def test_the_gate_of_the_command(
             '{"batches": [{"batch": 1, "ms": {"total": {"p50": "x"}}, "images_per_second": 1}]}',
             "no figures of coder-bench",
         ),
+        ('{"batches": [], "setup": "x", "seconds": 20, "machine": {}}', "no figures of coder-bench"),
+        ('{"batches": [], "setup": {}, "seconds": "x", "machine": {}}', "no figures of coder-bench"),
         ("not json", "no figures of coder-bench"),
         (b"\xff\xfe", "no figures of coder-bench"),
         (dict(b1=(10.0, 0.0), b2=(1.0, 1.0)), "no figures of coder-bench"),
@@ -154,7 +173,7 @@ def test_a_baseline_that_cannot_be_compared_is_told_before_the_work(
     content: Any,
     said: str,
 ) -> None:
-    monkeypatch.setattr(cli, "measure", lambda args: pytest.fail("it was measured"))
+    monkeypatch.setattr(cli, "measure", lambda args, before: pytest.fail("it was measured"))
     path = tmp_path / "b.json"
     if isinstance(content, dict):
         baseline(path, **content)
@@ -165,6 +184,32 @@ def test_a_baseline_that_cannot_be_compared_is_told_before_the_work(
     assert f"coder-bench: {path}" in err
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_another_engine_is_no_baseline(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = baseline(tmp_path / "b.json", b1=(10.0, 100.0))
+    monkeypatch.setattr(cli, "_batch", lambda *args: pytest.fail("it was measured"))
+    words = [*arguments, "--batch", "1", "--backend", "onnxruntime", "--baseline", str(path)]
+    for name, other in (("model", "RN50 (openai)"), ("backend", "OpenVINO"), ("precision", "bf16")):
+        own = json.loads(path.read_text())
+        path.write_text(json.dumps({**own, "setup": {**RUN["setup"], name: other}}))
+        assert cli.main(words) == 1
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"coder-bench: {path}: was measured with {name} {other}, not {RUN['setup'][name]}; meas")
+
+
+def test_a_baseline_of_the_same_engine_is_compared(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = baseline(tmp_path / "b.json", b1=(1e6, 1e-6))
+    words = [*arguments, "--batch", "1", "--backend", "onnxruntime", "--baseline", str(path)]
+    assert cli.main(words) == 0
+    said = capsys.readouterr().err
+    assert f"compared with {path}, but another machine: cpu one then, " in said
+    assert f"compared with {path}, but 0.1 s a batch size are short, two runs of one engine may differ so much" in said
+    assert doubts(RUN, RUN) == []
 
 
 def test_a_peer_that_fails_when_called_is_left_out(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +238,7 @@ def test_the_model_is_opened_once(arguments: list[str], monkeypatch: pytest.Monk
 
 
 def test_interrupted(arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(args: object) -> None:
+    def stopped(*args: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "measure", stopped)
@@ -236,7 +281,7 @@ def test_figures_that_cannot_be_written(
         def write(self, text: str) -> int:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cli, "measure", lambda args: {})
+    monkeypatch.setattr(cli, "measure", lambda args, before: {})
     monkeypatch.setattr(sys, "stdout", Full())
     assert cli.main([*arguments, "--json"]) == 1
     said = "coder-bench: cannot write to standard output (No space left on device); make room, or redirect it\n"
