@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,8 @@ examples:
 """
 _EXIT = "exit codes: 0 done, 1 could not run, 2 done but something is missing, 130 interrupted (replies are kept)"
 _CHECK_EXIT = "exit codes: 0 nothing is wrong, 1 could not run, 2 something is"
+_COLUMNS = 100
+"""Of what is no terminal."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -91,7 +94,9 @@ def _check(argv: list[str]) -> int:
     from coder_export.generate.check.on_disk import check_file
 
     found = check_file(args.textset, args.model)
-    _print(json.dumps(found.to_json(), ensure_ascii=False, indent=2) if args.json else found.table(), sys.stdout)
+    _print(
+        json.dumps(found.to_json(), ensure_ascii=False, indent=2) if args.json else found.table(_columns()), sys.stdout
+    )
     return OK if found.ok else SOME_FAILED
 
 
@@ -101,13 +106,17 @@ def _show(argv: list[str]) -> int:
     parser.add_argument("--class", dest="label", required=True, metavar="X", help="the class")
     parser.add_argument("--json", action="store_true", help="for machines")
     args = parser.parse_args(argv)
+    from coder_export.generate.check.opened import open_given
     from coder_export.generate.check.show import class_json, show_class
-    from coder_export.shipped import open_textset
 
-    textset = open_textset(args.textset)
+    textset = open_given(args.textset)
     data = class_json(textset, args.label)
     _print(json.dumps(data, ensure_ascii=False, indent=2) if args.json else show_class(textset, args.label), sys.stdout)
     return OK
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size(fallback=(_COLUMNS, 24)).columns
 
 
 def _print(text: str, stream: TextIO) -> None:

@@ -20,8 +20,8 @@ TokenLengths = Callable[[list[str]], list[int]]
 
 _BATCH = 4096
 """Sentences counted at once: bounds memory, however many pairs there are."""
-_WIDTH, _LABEL, _ROWS, _LINES = 100, 40, 20, 10
-"""The table: columns in all and for a class name, classes listed, and findings listed of a kind."""
+_LABEL, _COUNT, _ROWS, _LINES = 40, 11, 20, 10
+"""The table: columns for a class name at the most and for a count, classes listed, and findings listed of a kind."""
 _MEANING = {
     "hole": "classes without attribute texts",
     "leak": "texts that name another class",
@@ -63,11 +63,12 @@ class Check:
         """All of it, for machines."""
         return {"ok": self.ok, **asdict(self)}
 
-    def table(self) -> str:
-        """The counts and the findings for people, in at most 100 columns; long lists are cut and say so."""
-        lines = [*_count_lines(self.counts), "", *_summary_lines(self)]
+    def table(self, columns: int = 100) -> str:
+        """The counts and the findings for people, in ``columns`` where these do; long lists are cut and say so."""
+        lines = [*_count_lines(self.counts, columns), "", *_summary_lines(self)]
         for kind in _MEANING:
-            lines += _finding_lines(kind, [finding.message for finding in self.findings if finding.kind == kind])
+            messages = [finding.message for finding in self.findings if finding.kind == kind]
+            lines += _finding_lines(kind, messages, columns)
         return "\n".join(lines)
 
 
@@ -150,14 +151,15 @@ def _sentences(textset: TextSet) -> Iterator[tuple[str, str | None, str, str]]:
         yield from ((labels[a], labels[b], "pair", sentence) for sentence in textset.duel_sentences(a, b))
 
 
-def _count_lines(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+def _count_lines(counts: Mapping[str, Mapping[str, int]], columns: int) -> list[str]:
     """The first classes by kind, aligned, and the sums over all of them."""
     kinds = (*GENERAL_KINDS, "pair")
-    rows = [(_cut(label), *(f"{own[kind]:,}" for kind in kinds)) for label, own in islice(counts.items(), _ROWS)]
+    most = max(12, min(_LABEL, columns - _COUNT * len(kinds)))
+    rows = [(_cut(label, most), *(f"{own[kind]:,}" for kind in kinds)) for label, own in islice(counts.items(), _ROWS)]
     sums = ("all classes", *(f"{sum(own[kind] for own in counts.values()):,}" for kind in kinds))
     table = (("class", *kinds), *rows, sums)
     width = max(len(row[0]) for row in table)
-    header, *body, total = [row[0].ljust(width) + "".join(f"{cell:>11}" for cell in row[1:]) for row in table]
+    header, *body, total = [row[0].ljust(width) + "".join(f"{cell:>{_COUNT}}" for cell in row[1:]) for row in table]
     return [header, *body, *_more(len(counts) - _ROWS), total]
 
 
@@ -172,17 +174,22 @@ def _summary_lines(check: Check) -> list[str]:
     ]
 
 
-def _finding_lines(kind: str, messages: Sequence[str]) -> list[str]:
+def _finding_lines(kind: str, messages: Sequence[str], columns: int) -> list[str]:
     wrap = TextWrapper(
-        _WIDTH, initial_indent="  ", subsequent_indent="    ", max_lines=3, break_on_hyphens=False, placeholder=" ..."
+        max(columns, 20),
+        initial_indent="  ",
+        subsequent_indent="    ",
+        max_lines=3,
+        break_on_hyphens=False,
+        placeholder=" ...",
     )
     lines = [line for message in messages[:_LINES] for line in wrap.wrap(message)]
     head = ["", f"{kind} ({len(messages):,}): {_MEANING[kind]}"] if messages else []
     return [*head, *lines, *_more(len(messages) - _LINES)]
 
 
-def _cut(label: str) -> str:
-    return label if len(label) <= _LABEL else f"{label[: _LABEL - 3]}..."
+def _cut(label: str, most: int) -> str:
+    return label if len(label) <= most else f"{label[: most - 3]}..."
 
 
 def _more(count: int) -> list[str]:

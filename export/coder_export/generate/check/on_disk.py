@@ -7,8 +7,8 @@ import open_clip
 from coder_engine.errors import ModelError
 from coder_export.encode import count_tokens
 from coder_export.generate.check.check import Check, check_textset
+from coder_export.generate.check.opened import open_given
 from coder_export.model import resolve_name
-from coder_export.shipped import open_textset
 
 _CONTEXT = 77
 """Of towers that do not say: open_clip's own default."""
@@ -23,7 +23,7 @@ def check_file(name_or_folder: str, model: str) -> Check:
         TextsError: no such text set, or it cannot be read.
         ModelError: no such model, or its tokenizer cannot be had.
     """
-    textset = open_textset(name_or_folder)
+    textset = open_given(name_or_folder)
     name = resolve_name(model)
     try:
         tokenizer = open_clip.get_tokenizer(name)

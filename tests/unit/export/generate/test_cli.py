@@ -228,6 +228,12 @@ def test_check(animals: Path, capsys: Capture) -> None:
     assert "one-sided (1)" in out
 
 
+def test_a_check_is_as_wide_as_the_terminal(animals: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    (animals / "texts.jsonl").write_text(json.dumps({"class": "cat", "kind": "attribute", "text": "an elk " * 40}))
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, run(capsys, "check", animals)[1].split("\n"))) <= 60
+
+
 def test_check_for_machines(animals: Path, capsys: Capture) -> None:
     code, out, _ = run(capsys, "check", animals, "--json")
     found = json.loads(out)
@@ -251,7 +257,7 @@ def test_show_for_machines(animals: Path, capsys: Capture) -> None:
 def test_no_such_text_set(command: tuple[str, ...], tmp_path: Path, capsys: Capture) -> None:
     code, out, err = run(capsys, command[0], tmp_path / "nowhere", *command[1:])
     assert (code, out) == (1, "")
-    assert "neither a folder nor a shipped text set" in err
+    assert err.startswith(f"coder-texts: {tmp_path / 'nowhere'}: neither a folder nor a shipped text set")
 
 
 def test_no_such_class(animals: Path, capsys: Capture) -> None:

@@ -204,6 +204,18 @@ def test_long_lists_and_long_lines_are_cut() -> None:
     assert lines[-1] == "  ... and 1,224 more (--json for all)"
 
 
+@pytest.mark.parametrize("columns", [1, 60, 80, 160])
+def test_the_table_is_as_wide_as_the_terminal(columns: int) -> None:
+    labels = tuple(f"class number {i} " + "with a long name " * 3 for i in range(3))
+    texts = tuple({"attribute": ("tall " * 60,) * 2} for _ in labels)
+    widths = [
+        len(line)
+        for line in check(TextSet(name="few", labels=labels, texts=texts, pairs={})).table(columns).split("\n")
+    ]
+    assert max(widths) <= max(columns, 57 + 20)  # heads and sums are not wrapped
+    assert columns < 100 or max(widths) > 100
+
+
 def test_every_kind_of_finding_is_in_the_table() -> None:
     texts = {
         0: {"attribute": ("an owl", "An owl.", "cat"), "analogous": ("owl an",)},
