@@ -20,13 +20,13 @@ examples:
       OpenAI's weights from the hub; writes model.onnx and model.safetensors
   coder-export --model ViT-B/16 --labels labels.txt --texts my-texts/ --out birds
       with the text set in my-texts/; writes birds.onnx and birds.safetensors
-  coder-export --model ViT-B/16 --pretrained openai --checkpoint open_clip_model.safetensors --labels labels.txt
-      no network: the weights of that tag from a file
+  coder-export --model ViT-B/16 --checkpoint open_clip_model.safetensors --labels labels.txt
+      no network: the weights of --pretrained, openai by default, from a file
   coder-export --model ViT-B/16 --labels labels.txt --precision int8 --calibrate photos/
       int8, scaled on images of yours; refused where it costs too much or is no faster here
   coder-export --model ViT-B/16 --labels labels.txt --format plan
       model.plan in fp16 as well, for TensorRT; see also coder-infer --rebuild
-  coder-export --model ViT-B/16 --labels labels.txt --support photos/ --shots 4 --general-texts generic
+  coder-export --model ViT-B/16 --labels labels.txt --support photos/ --general-texts generic
       with a few-shot adapter for the images in photos/CLASS/
   coder-export --model ViT-B/16 --labels other.txt --engine model.onnx --out other
       another label set for an engine that exists; writes other.safetensors only

@@ -30,4 +30,4 @@ def fit_adapter(config: ExportConfig, texts: NDArray[np.float32], report: Report
     for line in summary(fitted):
         report.say(line)
     fitted.search.adapter.save(config.weights_path)
-    report.wrote(config.weights_path)
+    report.say(f"added to {config.weights_path}")

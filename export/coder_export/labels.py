@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 from pathlib import Path
 
@@ -63,6 +64,29 @@ def check_labels(names: list[str], *, where: str) -> tuple[str, ...]:
             )
         first[key] = number
     return tuple(names)
+
+
+def doubt(labels: tuple[str, ...]) -> str | None:
+    """Why ``labels`` may come from a file of another kind, which is read all the same; None where they look well."""
+    marked = next((number for number, name in enumerate(labels, start=1) if name.startswith("#")), None)
+    if any(all(_numbered(name, i + start) for i, name in enumerate(labels)) for start in (0, 1)):
+        why = "every line begins with its number"
+    elif labels[0][0] in '[{"':
+        why = "it looks like JSON"
+    elif all("," in name for name in labels):
+        why = "every line is a list"
+    elif marked:
+        why = f"line {marked} begins with #"
+    elif len(labels) == 1:
+        why = "there is one class only"
+    else:
+        return None
+    wanted = "a label file has one class name a line, and the line number, from 0, is the class id"
+    return f"{why}; {wanted}: is {labels[marked - 1 if marked else 0]!r} a class?"
+
+
+def _numbered(name: str, number: int) -> bool:
+    return re.match(rf"{number}[\s.,:;)]+\S", name) is not None
 
 
 def label_key(name: str) -> str:

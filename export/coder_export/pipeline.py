@@ -22,7 +22,7 @@ from coder_export.config import ExportConfig
 from coder_export.few_shot import fit_adapter
 from coder_export.generate.wordnet.lexicon import names_and_synonyms
 from coder_export.generic import open_generic
-from coder_export.labels import load_labels
+from coder_export.labels import doubt, load_labels
 from coder_export.model import ClipModel, open_model
 from coder_export.narrow import narrow
 from coder_export.onnx_model import EngineGraph, export_onnx
@@ -46,6 +46,8 @@ def export(config: ExportConfig, report: Report) -> None:
         TextsError, ModelError, EngineError, WeightsError, BackendError, DataError: see the stages.
     """
     labels = load_labels(config.labels)
+    if why := doubt(labels):
+        report.warn(f"{config.labels}: {why}")
     textset = choose_texts(config, labels, report)
     generic = None if config.general_texts is None else open_generic(config.general_texts)
     _check_paths(config, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -73,7 +74,7 @@ class Report:
         """Counts by kind, and every hole."""
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts["general"].items() if count)
         pairs = f"{counts['pairs']:,} of {counts['pairs_possible']:,} pairs"
-        self.say(f"{len(textset.labels):,} classes: {kinds}; {pairs}")
+        self.say(f"{_plural(len(textset.labels), 'class')}: {kinds}; {pairs}")
         for kind, labels in textset.holes().items():
             if labels:
                 what = "one name only" if kind == "synonym" else f"no {kind} texts"
@@ -88,11 +89,15 @@ class Report:
     def wrote(self, *paths: Path) -> None:
         """Files that are in place, all of them: whoever reads these lines may be gone by the second."""
         for path in paths:
-            self.say(f"wrote {path} ({path.stat().st_size / 1e6:,.1f} MB)")
+            self.say(f"wrote {path} ({_size(path.stat().st_size)})")
 
     def next_command(self, engine: Path, weights: Path | None) -> None:
-        extra = "" if weights is None else f" --weights {weights}"
-        self.say(f"next: coder-infer IMAGES --engine {engine}{extra}")
+        extra = [] if weights is None else ["--weights", str(weights)]
+        self.say(f"next: {shlex.join(['coder-infer', 'IMAGES', '--engine', str(engine), *extra])}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
 
 
 def _plural(count: int, noun: str) -> str:

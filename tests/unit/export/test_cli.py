@@ -40,6 +40,7 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert out.startswith("usage: coder-export [-h]")
     assert "\n  coder-export --model ViT-B/16 --labels labels.txt\n      OpenAI's weights" in out
+    assert max(map(len, out.splitlines())) <= 100
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

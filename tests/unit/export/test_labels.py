@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coder_engine.errors import TextsError
-from coder_export.labels import MAX_LABELS, check_labels, load_labels
+from coder_export.labels import MAX_LABELS, check_labels, doubt, load_labels
 
 
 @pytest.fixture
@@ -153,6 +153,44 @@ def test_a_file_that_is_no_label_file_is_not_read_whole(path: Path) -> None:
         file.truncate(1 << 28)  # sparse: takes no disk
     with pytest.raises(TextsError, match=r"labels\.txt: more than 32 MB, too much .*is it a label file"):
         load_labels(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("0 cat", "1 dog"), "every line begins with its number"),
+        (("1. cat", "2. dog"), "every line begins with its number"),
+        (("0,cat", "1,dog"), "every line begins with its number"),
+        (('["cat","dog"]',), "it looks like JSON"),
+        (("{", '"0": "cat"', "}"), "it looks like JSON"),
+        (('"cat",', '"dog"'), "it looks like JSON"),
+        (("cat,dog,bird",), "every line is a list"),
+        (("cat,feline", "dog,canine"), "every line is a list"),
+        (("# my classes", "cat", "dog"), "line 1 begins with #"),
+        (("cat", "# not dog"), "line 2 begins with #"),
+        (("cat",), "there is one class only"),
+    ],
+)
+def test_names_that_were_hardly_meant(names: tuple[str, ...], said: str) -> None:
+    assert str(doubt(names)) == (
+        f"{said}; a label file has one class name a line, and the line number, from 0, is the class id: "
+        f"is {next((name for name in names if name[0] == '#'), names[0])!r} a class?"
+    )
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("cat", "dog"),
+        ("1 series", "3 series"),
+        ("2012 sedan", "2013 sedan"),
+        ("7", "8"),
+        ("0 cat", "dog"),
+        ("crane, bird", "crane"),
+    ],
+)
+def test_names_that_may_well_be_meant(names: tuple[str, ...]) -> None:
+    assert doubt(names) is None
 
 
 def test_names_from_elsewhere_are_named_so() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -80,6 +82,14 @@ def test_kept_texts_are_said_to_be_too_many(
     assert weights.texts is not None
 
 
+def test_a_file_of_another_kind_is_told(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = write_labels(tmp_path, "0 cat", "1 dog")
+    export(config(tmp_path, labels, engine=tiny, texts="none"), Report(quiet=True))
+    assert capsys.readouterr().err.startswith(f"warning: {labels}: every line begins with its number; a label file has")
+    export(config(tmp_path, write_labels(tmp_path, "cat", "dog"), engine=tiny, texts="none"), Report(quiet=True))
+    assert capsys.readouterr().err == ""
+
+
 def test_labels_swap_without_touching_the_engine(tiny: Path, tmp_path: Path, photographs: list[Path]) -> None:
     labels = write_labels(tmp_path, "ship", "cat")
     export(config(tmp_path, labels, engine=tiny), Report(quiet=True))
@@ -100,6 +110,17 @@ def test_the_engine_s_own_weight_file_is_never_replaced(
         with pytest.raises(ValueError, match=r"tiny\.safetensors: would replace .* own weight file.*another --out"):
             export(config(tmp_path, labels, engine=engine, out=out), Report(quiet=True))
     assert tiny.with_suffix(".safetensors").read_bytes() == before
+
+
+def test_what_is_said_at_the_end_can_be_typed(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    engine, labels = tmp_path / "x,y z.onnx", write_labels(tmp_path, "cat")
+    for suffix in (".onnx", ".safetensors"):
+        shutil.copy(tiny.with_suffix(suffix), engine.with_suffix(suffix))
+    export(config(tmp_path, labels, engine=engine, texts="none"), Report())
+    said = capsys.readouterr().out
+    assert shlex.split(said.splitlines()[-1])[4] == str(engine)
+    assert "\n1 class: 1 name; 0 of 0 pairs\n" in said
+    assert re.search(r"wrote .*m\.safetensors \(\d\.\d kB\)\n", said)
 
 
 @pytest.mark.parametrize("quiet", [False, True])
