@@ -111,8 +111,12 @@ def save_graph(model: onnx.ModelProto, path: Path) -> list[Path]:
         onnx.save_model(model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
         return [path, data]
     except OSError as err:
+        # A scratch folder, gone when this is read, stands for the one it lies in.
+        folder = path.parent.parent if path.parent.name.startswith(".") else path.parent
         why = err.strerror or err
-        raise EngineError(f"{path.name}: cannot be written ({why}); free space or choose another --out") from err
+        raise EngineError(
+            f"{folder / path.name}: cannot be written ({why}); free space or choose another --out"
+        ) from err
 
 
 def _strip(model: onnx.ModelProto) -> None:
