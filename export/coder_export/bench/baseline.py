@@ -25,7 +25,7 @@ def read_baseline(path: Path, sizes: Sequence[int]) -> dict[str, Any]:
     try:
         before: dict[str, Any] = json.loads(path.read_text("utf-8"))
         figures = {batch["batch"]: _figures(batch) for batch in before["batches"]}
-        _ = dict(before["setup"]), dict(before["machine"]), float(before["seconds"])
+        _ = dict(before["setup"]), dict(before["machine"]), float(before["seconds"]), int(before["threads"])
     except OSError as err:
         raise CoderError(f"{path}: cannot be read ({err.strerror}); give a file that --json wrote") from err
     except (ValueError, LookupError, TypeError) as err:
@@ -72,6 +72,8 @@ def doubts(before: dict[str, Any], found: dict[str, Any]) -> list[str]:
         for name in ("cpu", "cpus", "gpus")
         if then.get(name) != now[name]
     ]
+    if before["threads"] != found["threads"]:
+        lines.append(f"other threads: {before['threads']} then, {found['threads']} now (--threads)")
     shortest = min(before["seconds"], found["seconds"])
     if shortest < SHORT:
         lines.append(f"{shortest:g} s a batch size are short, two runs of one engine may differ so much (--seconds 20)")

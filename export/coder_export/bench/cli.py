@@ -93,6 +93,7 @@ def measure(args: argparse.Namespace, before: dict[str, Any] | None = None) -> d
         "engine": engine.description,
         "setup": set_up,
         "seconds": args.seconds,
+        "threads": threads,
         "machine": machine(),
         "cold_start": asdict(cold),
         "label_swap_ms": swap_ms(engine, weights),

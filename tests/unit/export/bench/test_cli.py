@@ -102,6 +102,7 @@ def test_a_peer_that_cannot_run_says_why(
 RUN = {
     "setup": {"model": "coder-tiny (cifar10)", "backend": "ONNX Runtime", "device": "cpu", "precision": "fp32"},
     "seconds": 20.0,
+    "threads": 2,
     "machine": {"cpu": "one", "cpus": 2, "gpus": []},
 }
 
@@ -154,8 +155,8 @@ def test_the_gate_of_the_command(
             '{"batches": [{"batch": 1, "ms": {"total": {"p50": "x"}}, "images_per_second": 1}]}',
             "no figures of coder-bench",
         ),
-        ('{"batches": [], "setup": "x", "seconds": 20, "machine": {}}', "no figures of coder-bench"),
-        ('{"batches": [], "setup": {}, "seconds": "x", "machine": {}}', "no figures of coder-bench"),
+        ('{"batches": [], "setup": "x", "seconds": 20, "threads": 1, "machine": {}}', "no figures of coder-bench"),
+        ('{"batches": [], "setup": {}, "seconds": "x", "threads": 1, "machine": {}}', "no figures of coder-bench"),
         ("not json", "no figures of coder-bench"),
         (b"\xff\xfe", "no figures of coder-bench"),
         (dict(b1=(10.0, 0.0), b2=(1.0, 1.0)), "no figures of coder-bench"),
@@ -210,6 +211,7 @@ def test_a_baseline_of_the_same_engine_is_compared(
     assert f"compared with {path}, but another machine: cpu one then, " in said
     assert f"compared with {path}, but 0.1 s a batch size are short, two runs of one engine may differ so much" in said
     assert doubts(RUN, RUN) == []
+    assert doubts(RUN, {**RUN, "threads": 1}) == ["other threads: 2 then, 1 now (--threads)"]
 
 
 def test_a_peer_that_fails_when_called_is_left_out(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
