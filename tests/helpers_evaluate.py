@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.evaluate.labelled import Labelled, labelled
-from coder_engine.general_texts import pack_texts
-from coder_engine.metadata import Metadata
+from coder_engine.weightfile.general_texts import pack_texts
+from coder_engine.weightfile.metadata import Metadata
 from coder_engine.weights import Weights, load_weights, save_weights
 from parity.cases import one_to_one, unit_rows
 from parity.collapsed import collapse

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import reference
-from coder_engine import general_texts, pair_texts
-from coder_engine.metadata import Metadata
+from coder_engine.weightfile import general_texts, pair_texts
+from coder_engine.weightfile.metadata import Metadata
 from coder_engine.weights import Weights
 from parity.cases import Case
 from parity.collapsed import collapse

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from coder_engine import jpeg
 from coder_engine.errors import ImageError
 from coder_engine.images import read_rgb
+from coder_engine.pixels import jpeg
 from helpers_images import PHOTO, encode
 
 ADOBE_PROFILE = b"\0" * 40 + b"Adobe RGB (1998)"

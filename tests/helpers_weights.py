@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from coder_engine.errors import WeightsError
-from coder_engine.general_texts import pack_texts
-from coder_engine.metadata import Metadata
-from coder_engine.pair_texts import pack_sides
+from coder_engine.weightfile.general_texts import pack_texts
+from coder_engine.weightfile.metadata import Metadata
+from coder_engine.weightfile.pair_texts import pack_sides
 from coder_engine.weights import load_weights
 
 RNG = np.random.default_rng(3)

@@ -83,7 +83,7 @@ class Head:
             pair_others: [P], the b of each row, ascending inside each a. None exactly when
                 ``pair_starts`` is.
             pair_file: a file's descriptor, open for as long as the Head lives, and where ``pair_rows`` begin in it:
-                rows are then read from there rather than through the map, see ``coder_engine.mapped``.
+                rows are then read from there rather than through the map, see ``coder_engine.weightfile.mapped``.
             threads: 1 to 1024, the caller counted.
             isa: ``"auto"`` or one of ``isas()``.
 

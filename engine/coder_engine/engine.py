@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from coder_engine.arguments import as_images, check_features, check_options
 from coder_engine.backends import PassedOver, open_backend
-from coder_engine.cpus import check_threads
 from coder_engine.engine_path import check_engine_path
 from coder_engine.errors import ImageError, WeightsError
 from coder_engine.explain import TEXTS, Explanation, explain
@@ -22,6 +21,7 @@ from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import CANDIDATES
 from coder_engine.images import MAX_PIXELS, name_of, read_rgb
 from coder_engine.label_set import LabelSet
+from coder_engine.machine.cpus import check_threads
 from coder_engine.plans.record import SUFFIX as PLAN
 from coder_engine.prediction import Prediction, failed, prediction_of
 from coder_engine.preprocess import Preprocess

@@ -1,7 +1,7 @@
 """Anything that holds a picture -> one upright RGB image, by fixed rules and within limits.
 
-Pillow decodes, or simplejpeg for it (:mod:`coder_engine.jpeg`); the choice of formats
-(:mod:`coder_engine.image_formats`), the size check and every error are ours.
+Pillow decodes, or simplejpeg for it (:mod:`coder_engine.pixels.jpeg`); the choice of formats
+(:mod:`coder_engine.pixels.formats`), the size check and every error are ours.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine import jpeg
-from coder_engine.colours import to_rgb
 from coder_engine.errors import ImageError
-from coder_engine.image_formats import MAX_PIXELS as MAX_PIXELS
-from coder_engine.image_formats import broken, open_header
+from coder_engine.pixels import jpeg
+from coder_engine.pixels.colours import to_rgb
+from coder_engine.pixels.formats import MAX_PIXELS as MAX_PIXELS
+from coder_engine.pixels.formats import broken, open_header
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile

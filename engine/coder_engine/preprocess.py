@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from coder_engine.errors import ImageError
 from coder_engine.images import MAX_PIXELS
-from coder_engine.resize import resize_crop
+from coder_engine.pixels.resize import resize_crop
 
 if TYPE_CHECKING:
     from PIL import Image

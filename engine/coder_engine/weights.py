@@ -1,9 +1,10 @@
 """The weight file: what an engine needs beside its graph, frozen at export.
 
-One safetensors file; ``coder_engine.weight_table`` lists its tensors.
+One safetensors file; ``coder_engine.weightfile.table`` lists its tensors.
 
-Metadata: ``format``, ``format_version``, ``coder`` (JSON, see ``coder_engine.metadata``) and ``digest`` (sha256 over
-the metadata and every tensor but the mapped ones, whose own are in the metadata so that opening never reads them).
+Metadata: ``format``, ``format_version``, ``coder`` (JSON, see ``coder_engine.weightfile.metadata``) and ``digest``
+(sha256 over the metadata and every tensor but the mapped ones, whose own are in the metadata so that opening never
+reads them).
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from coder_engine import general_texts, pair_texts
 from coder_engine.errors import EngineError, WeightsError
 from coder_engine.files import replacing, sha256_of
-from coder_engine.general_texts import GeneralTexts
-from coder_engine.mapped import PairFile, open_mapped, release
-from coder_engine.metadata import Metadata
-from coder_engine.weight_table import DTYPES, MAPPED, shape_problem
+from coder_engine.weightfile import general_texts, pair_texts
+from coder_engine.weightfile.general_texts import GeneralTexts
+from coder_engine.weightfile.mapped import PairFile, open_mapped, release
+from coder_engine.weightfile.metadata import Metadata
+from coder_engine.weightfile.table import DTYPES, MAPPED, shape_problem
 
 FORMAT = "coder-engine weights"
 FORMAT_VERSION = 2
@@ -133,7 +134,7 @@ def load_weights(path: str | PathLike[str]) -> Weights:
 
 
 def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write a weight file atomically; ``tensors`` as ``coder_engine.weight_table`` lists them.
+    """Write a weight file atomically; ``tensors`` as ``coder_engine.weightfile.table`` lists them.
 
     Raises:
         WeightsError: the disk is full or the folder cannot be written; nothing is left behind.
@@ -169,7 +170,7 @@ def update_weights(
     Args:
         path: a weight file; engines that have it open keep what they loaded.
         out: write the changed file there, and leave ``path`` as it is.
-        tensors: tensors of ``coder_engine.weight_table`` to add or replace; None takes one out.
+        tensors: tensors of ``coder_engine.weightfile.table`` to add or replace; None takes one out.
         changes: fields of ``Metadata`` and their new values.
 
     Raises:

@@ -20,8 +20,8 @@ from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
 from safetensors.torch import load_file
 
-from coder_engine.backends.available import first_line
 from coder_engine.errors import ModelError
+from coder_engine.machine.available import first_line
 
 State = dict[str, torch.Tensor]
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")

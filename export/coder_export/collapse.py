@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine import pair_texts
-from coder_engine.general_texts import NAME_KINDS
+from coder_engine.weightfile import pair_texts
+from coder_engine.weightfile.general_texts import NAME_KINDS
 from coder_export.encode import TextEncoder
 from coder_export.textset import Sentence, TextSet
 
@@ -49,7 +49,7 @@ class PairRows:
         rows: float16 [P, D].
         starts: int64 [C + 1].
         others: int32 [P].
-        texts: the tensors of ``coder_engine.pair_texts``, where they were to be kept.
+        texts: the tensors of ``coder_engine.weightfile.pair_texts``, where they were to be kept.
     """
 
     rows: NDArray[np.float16]

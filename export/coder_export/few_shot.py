@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine import Engine
-from coder_engine.fewshot.fit import FitConfig, fit_engine, summary
+from coder_engine.fit import FitConfig, fit_engine, summary
 from coder_export.config import ExportConfig
 from coder_export.report import Report
 

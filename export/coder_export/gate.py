@@ -18,12 +18,12 @@ import onnx
 from numpy.typing import NDArray
 
 from coder_engine.backends import open_backend
-from coder_engine.backends.available import Unavailable
 from coder_engine.backends.base import Backend
 from coder_engine.backends.onnxruntime import OnnxRuntimeCpu, open_session
 from coder_engine.backends.openvino import OpenVinoCpu
-from coder_engine.cpus import usable_cpus
 from coder_engine.errors import CoderError
+from coder_engine.machine.available import Unavailable
+from coder_engine.machine.cpus import usable_cpus
 from coder_export.collapse import GeneralRows, stage_one
 from coder_export.measure import interleaved
 from coder_export.onnx_model import save_graph

@@ -17,8 +17,8 @@ import torch
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 from open_clip.transform import PreprocessCfg
 
-from coder_engine.backends.available import first_line
 from coder_engine.errors import ModelError
+from coder_engine.machine.available import first_line
 from coder_engine.preprocess import Preprocess
 from coder_export import tiny
 from coder_export.checkpoint import load_into, read_checkpoint

@@ -15,8 +15,8 @@ from pathlib import Path
 import onnx
 import torch
 
-from coder_engine.backends.available import first_line
 from coder_engine.errors import EngineError, ModelError
+from coder_engine.machine.available import first_line
 from coder_export.attention import rewritten
 from coder_export.hub import quiet
 from coder_export.model import ClipModel

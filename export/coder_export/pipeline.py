@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from coder_engine.errors import EngineError, ModelError
-from coder_engine.evaluate.images import find_images
 from coder_engine.files import sha256_of
-from coder_engine.metadata import Metadata
+from coder_engine.labelled_images import find_images
 from coder_engine.plans.build import find_builder
+from coder_engine.weightfile.metadata import Metadata
 from coder_engine.weights import load_weights, save_weights
 from coder_export.config import ExportConfig
 from coder_export.few_shot import fit_adapter

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from coder_engine.backends import Backend, Unavailable, open_backend
-from coder_engine.cpus import usable_cpus
 from coder_engine.errors import BackendError, EngineError, ModelError
-from coder_engine.metadata import Metadata
+from coder_engine.machine.cpus import usable_cpus
 from coder_engine.plans.build import build_plan
+from coder_engine.weightfile.metadata import Metadata
 from coder_export.config import ExportConfig
 from coder_export.gate import LEAST_COSINE
 from coder_export.onnx_model import EngineGraph

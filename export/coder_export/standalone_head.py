@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from coder_engine.head import CANDIDATES
-from coder_engine.metadata import Metadata
+from coder_engine.weightfile.metadata import Metadata
 from coder_engine.weights import Weights
 
 Indices = NDArray[np.int64]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.general_texts import pack_texts
+from coder_engine.weightfile.general_texts import pack_texts
 from coder_export.collapse import (
     GeneralRows,
     PairRows,

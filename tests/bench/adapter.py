@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.adapter_head import AdapterHead
-from coder_engine.cpus import usable_cpus
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import Head
-from coder_engine.metadata import Metadata
+from coder_engine.machine.cpus import usable_cpus
+from coder_engine.weightfile.metadata import Metadata
 from coder_engine.weights import load_weights, save_weights
 from coder_export.measure import interleaved
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from table import median_ms, show
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from coder_engine.backends.cuda_driver import require_gpu
 from coder_engine.head import Head
+from coder_engine.machine.cuda_driver import require_gpu
 from coder_engine.weights import Weights, load_weights
 from coder_export.bench.machine import machine, machine_line
 from helpers_cuda import Stream, call

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from table import show
 
-from coder_engine import Engine, jpeg
+from coder_engine import Engine
 from coder_engine.images import read_rgb
+from coder_engine.pixels import jpeg
+from coder_engine.pixels.resize import resize_crop
 from coder_engine.preprocess import Preprocess
-from coder_engine.resize import resize_crop
 from coder_export.bench.machine import machine, machine_line
 from coder_export.measure import interleaved
 from coder_export.photographs import sample_photographs

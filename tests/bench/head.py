@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from table import median_ms, resident_mb, show
 
 from coder_engine import _kernels
-from coder_engine.backends.available import count_of
-from coder_engine.cpus import usable_cpus
-from coder_engine.general_texts import pack_texts
 from coder_engine.head import Head
-from coder_engine.metadata import Metadata
+from coder_engine.machine.available import count_of
+from coder_engine.machine.cpus import usable_cpus
+from coder_engine.weightfile.general_texts import pack_texts
+from coder_engine.weightfile.metadata import Metadata
 from coder_engine.weights import Weights, load_weights, save_weights
 from coder_export.bench.heads import loop_head, numpy_head
 from coder_export.measure import interleaved

@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 
 from coder_engine.backends import BACKENDS, Backend, Unavailable
-from coder_engine.cpus import usable_cpus
 from coder_engine.head import Head
 from coder_engine.images import read_rgb
+from coder_engine.machine.cpus import usable_cpus
 from coder_engine.preprocess import Preprocess
 from coder_engine.weights import load_weights
 from coder_export.config import ExportConfig

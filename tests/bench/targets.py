@@ -23,9 +23,9 @@ from PIL import Image
 from table import show
 
 from coder_engine import Engine
-from coder_engine.cpus import usable_cpus
 from coder_engine.files import replacing
 from coder_engine.head import Head
+from coder_engine.machine.cpus import usable_cpus
 from coder_engine.weights import load_weights, save_weights
 from coder_export.bench.heads import numpy_head
 from coder_export.bench.machine import machine, machine_line

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from coder_engine import Engine
 from coder_engine.backends import Unavailable
 from coder_engine.backends.buckets import bucket_of, chunks
-from coder_engine.backends.cuda_driver import first_gpu
 from coder_engine.backends.tensorrt import TensorRt
 from coder_engine.engine import CHUNK
 from coder_engine.errors import CoderError
 from coder_engine.images import read_rgb
+from coder_engine.machine.cuda_driver import first_gpu
 from coder_engine.plans.library import open_library
 from coder_engine.plans.rebuild import rebuild_plan
 

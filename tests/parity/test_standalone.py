@@ -22,7 +22,7 @@ pytest.importorskip("open_clip")
 from coder_engine import Engine  # noqa: E402
 from coder_engine.head import Head, Ranking  # noqa: E402
 from coder_engine.images import read_rgb  # noqa: E402
-from coder_engine.metadata import Metadata  # noqa: E402
+from coder_engine.weightfile.metadata import Metadata  # noqa: E402
 from coder_engine.weights import Weights, load_weights  # noqa: E402
 from coder_export.report import Report  # noqa: E402
 from coder_export.standalone import build_standalone, export_standalone  # noqa: E402

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coder_engine.backends.available import PassedOver, Unavailable
 from coder_engine.backends.base import STORED, Backend, stored_precision
 from coder_engine.backends.onnxruntime import OnnxRuntimeCpu
 from coder_engine.backends.onnxruntime_cuda import OnnxRuntimeCuda
 from coder_engine.backends.openvino import OpenVinoCpu
 from coder_engine.backends.tensorrt import TensorRt
 from coder_engine.errors import BackendError, CoderError, EngineError
-from coder_engine.metadata import Metadata
+from coder_engine.machine.available import PassedOver, Unavailable
 from coder_engine.plans.record import SUFFIX as PLAN
+from coder_engine.weightfile.metadata import Metadata
 
 __all__ = ["BACKENDS", "Backend", "PassedOver", "Unavailable", "open_backend"]
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.arguments import OFF_UNIT
-from coder_engine.backends.available import PassedOver
 from coder_engine.backends.buckets import bucket_of, chunks
 from coder_engine.errors import BackendError, EngineError
-from coder_engine.metadata import Metadata
+from coder_engine.machine.available import PassedOver
+from coder_engine.weightfile.metadata import Metadata
 
 if TYPE_CHECKING:
     from coder_engine.head import Ranking

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from coder_engine.backends.available import Unavailable, import_runtime, no_memory_for
 from coder_engine.errors import BackendError
-from coder_engine.plans.library import uncollected
+from coder_engine.machine.available import Unavailable, import_runtime, no_memory_for
+from coder_engine.machine.collector import uncollected
 
 _NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorDevicesUnavailable", "cudaErrorInvalidDevice")
 _NO_DRIVER = (

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.available import Unavailable, count_of, first_line, import_runtime
 from coder_engine.backends.base import EXPORT_AGAIN, Backend
 from coder_engine.errors import BackendError, EngineError
+from coder_engine.machine.available import Unavailable, count_of, first_line, import_runtime
 
 WHEELS = ("onnxruntime", "onnxruntime-gpu")
 """Packages that bring the module ``onnxruntime``: whichever was installed last has overwritten the other's files."""

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.available import Unavailable, count_of, first_line, no_memory_for
 from coder_engine.backends.base import EXPORT_AGAIN, Backend
-from coder_engine.backends.cuda_driver import require_gpu
 from coder_engine.backends.cuda_memory import alone
 from coder_engine.backends.onnxruntime import import_onnxruntime, interface, new_session
 from coder_engine.errors import BackendError, EngineError
+from coder_engine.machine.available import Unavailable, count_of, first_line, no_memory_for
+from coder_engine.machine.cuda_driver import require_gpu
 
 PROVIDER = "CUDAExecutionProvider"
 _OPTIONS = {

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.available import Unavailable
 from coder_engine.backends.base import Backend
 from coder_engine.backends.buckets import chunks
-from coder_engine.backends.cuda_driver import first_gpu, require_gpu
 from coder_engine.backends.cuda_memory import Cuda, alone, first_gpu_current
 from coder_engine.backends.pool import Pool
 from coder_engine.backends.tensorrt_plan import OpenPlan
 from coder_engine.backends.tensorrt_ranker import TensorRtRanker
 from coder_engine.backends.tensorrt_worker import TRIES, Download, Worker, borrowed
 from coder_engine.errors import BackendError, EngineError
+from coder_engine.machine.available import Unavailable
+from coder_engine.machine.cuda_driver import first_gpu, require_gpu
 from coder_engine.plans.library import Log, exclusive, load_plan, open_library, title_of
 from coder_engine.plans.record import SUFFIX, PlanRecord, check_gpu, library_of, rebuild_hint, record_of
 from coder_engine.weights import Weights

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.available import first_line
 from coder_engine.backends.buckets import chunks
 from coder_engine.backends.cuda_memory import Mirrored, Stream, alone
 from coder_engine.backends.pool import Pool
@@ -24,7 +23,8 @@ from coder_engine.backends.tensorrt_plan import OpenPlan
 from coder_engine.backends.tensorrt_worker import Worker, borrowed
 from coder_engine.errors import BackendError
 from coder_engine.head import Ranking, columns, empty_ranking, joined, ranking_error
-from coder_engine.mapped import release
+from coder_engine.machine.available import first_line
+from coder_engine.weightfile.mapped import release
 from coder_engine.weights import Weights
 
 MOST = 32

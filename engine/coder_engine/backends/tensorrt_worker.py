@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.available import first_line
 from coder_engine.backends.buckets import bucket_of
 from coder_engine.backends.cuda_memory import (
     DeviceMemory,
@@ -29,6 +28,7 @@ from coder_engine.backends.cuda_memory import (
 from coder_engine.backends.pool import Pool
 from coder_engine.backends.tensorrt_plan import OpenPlan
 from coder_engine.errors import BackendError
+from coder_engine.machine.available import first_line
 
 
 class Tail(Protocol):

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from coder_engine.cli.engine_options import open_engine, weights_path
 from coder_engine.cli.progress import counting, terminal
-from coder_engine.cpus import check_threads
 from coder_engine.engine import Engine
 from coder_engine.errors import CoderError, DataError
 from coder_engine.evaluate.blocks import by_blocks
@@ -24,6 +23,7 @@ from coder_engine.evaluate.labelled import Labelled, check_classes, check_width
 from coder_engine.evaluate.support import sample_support
 from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE
 from coder_engine.head import Head
+from coder_engine.machine.cpus import check_threads
 from coder_engine.weights import Weights, load_weights
 
 

@@ -15,7 +15,7 @@ from coder_engine.cli.progress import counting, terminal
 from coder_engine.errors import CoderError
 
 if TYPE_CHECKING:
-    from coder_engine.fewshot.fit import FitConfig
+    from coder_engine.fit import FitConfig
 
 EPILOG = """\
 examples:
@@ -52,7 +52,7 @@ def _run(args: argparse.Namespace) -> int:
     from coder_engine.engine_path import check_engine_path
     from coder_engine.evaluate.feature_file import load_texts
     from coder_engine.evaluate.labelled import check_width
-    from coder_engine.fewshot.fit import fit_engine, general_texts, summary
+    from coder_engine.fit import fit_engine, general_texts, summary
     from coder_engine.weights import load_weights
 
     config = _config(args)
@@ -115,7 +115,7 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
 
 def _config(args: argparse.Namespace) -> FitConfig:
     from coder_engine.fewshot import Form
-    from coder_engine.fewshot.fit import FitConfig
+    from coder_engine.fit import FitConfig
 
     given = {} if args.exponent is None else {"exponent": args.exponent}
     return FitConfig(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from coder_engine.cli.command import fraction, parser_of, whole
 from coder_engine.cli.engine_options import add_engine_options
 from coder_engine.cli.formats import FORMATS
-from coder_engine.image_formats import MAX_PIXELS
+from coder_engine.pixels.formats import MAX_PIXELS
 
 EPILOG = """\
 examples:

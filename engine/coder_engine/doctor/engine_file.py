@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from coder_engine.cpus import usable_cpus
 from coder_engine.doctor.hardware import run
 from coder_engine.engine_path import check_engine_path
 from coder_engine.errors import CoderError
+from coder_engine.machine.cpus import usable_cpus
 
 # NumPy, safetensors and the backends are imported late: where one of them is missing, the doctor is asked why.
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coder_engine import __version__
-from coder_engine.cpus import usable_cpus
 from coder_engine.doctor import hardware, software
 from coder_engine.doctor.hardware import Gpu
+from coder_engine.machine.cpus import usable_cpus
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.caches import cache_folder
 from coder_engine.engine import Engine
 from coder_engine.errors import DataError
 from coder_engine.evaluate.feature_file import read_npz
 from coder_engine.files import replacing, sha256_of
+from coder_engine.machine.caches import cache_folder
 from coder_engine.weights import Weights
 
 Features = dict[bytes, NDArray[np.float32]]

@@ -12,9 +12,9 @@ from coder_engine.engine import Engine
 from coder_engine.errors import DataError
 from coder_engine.evaluate.cache import FeatureCache
 from coder_engine.evaluate.embed import Embedded, embed_images
-from coder_engine.evaluate.images import LabelledPaths, find_images, image_files
 from coder_engine.evaluate.labelled import Labelled
 from coder_engine.evaluate.support import sample_support
+from coder_engine.labelled_images import LabelledPaths, find_images, image_files
 
 Advance = Callable[[int], Callable[[], object]]
 """Called with how many images come, gives what is called once an image."""

@@ -21,8 +21,8 @@ from coder_engine.evaluate.blocks import by_blocks, rank_by_blocks
 from coder_engine.evaluate.margin import lead
 from coder_engine.evaluate.methods import ZERO_SHOT as TITLES
 from coder_engine.evaluate.rerank import votes
-from coder_engine.general_texts import KINDS, NAME_KINDS, GeneralTexts
 from coder_engine.head import CANDIDATES, Head, Ranking
+from coder_engine.weightfile.general_texts import KINDS, NAME_KINDS, GeneralTexts
 from coder_engine.weights import Weights
 
 Features = NDArray[np.float32]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine import pair_texts
 from coder_engine.errors import WeightsError
-from coder_engine.general_texts import NAME_KINDS
+from coder_engine.weightfile import pair_texts
+from coder_engine.weightfile.general_texts import NAME_KINDS
 from coder_engine.weights import Weights
 
 Array = NDArray[np.float64]

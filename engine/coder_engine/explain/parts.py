@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from coder_engine.explain.explanation import ClassParts, Duel, Explanation, Part
 from coder_engine.explain.kept import Array, Texts, duel_texts, general_texts, name_rows, pair_row
-from coder_engine.general_texts import NAME_KINDS
 from coder_engine.head import Ranking
+from coder_engine.weightfile.general_texts import NAME_KINDS
 from coder_engine.weights import Weights
 
 TEXTS = 5

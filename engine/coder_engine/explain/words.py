@@ -7,7 +7,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from coder_engine.columns import cut, pad, width_of
-from coder_engine.general_texts import NAME_KINDS
+from coder_engine.weightfile.general_texts import NAME_KINDS
 
 if TYPE_CHECKING:
     from coder_engine.explain.explanation import ClassParts, Duel, Explanation

@@ -12,11 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from coder_engine.backends.available import Unavailable
-from coder_engine.backends.cuda_driver import Gpu, first_gpu
-from coder_engine.caches import cache_folder
 from coder_engine.errors import EngineError
 from coder_engine.files import replacing, sha256_of
+from coder_engine.machine.available import Unavailable
+from coder_engine.machine.caches import cache_folder
+from coder_engine.machine.cuda_driver import Gpu, first_gpu
 from coder_engine.plans.library import Log, exclusive, open_library, title_of
 from coder_engine.plans.progress import OnProgress, monitor
 from coder_engine.plans.record import SUFFIX, PlanRecord

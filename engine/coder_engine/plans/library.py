@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock, RLock
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
-from coder_engine.backends.available import Unavailable, import_runtime
+from coder_engine.machine.available import Unavailable, import_runtime
+from coder_engine.machine.collector import uncollected
 
 LIBRARIES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 """What people call them by the module's name; the first that is installed is taken."""
@@ -37,39 +37,8 @@ def title_of(library: str, version: str) -> str:
     return f"{LIBRARIES.get(library, library)} {version}"
 
 
-class _Pause:
-    """The collector, off while anybody asks for that."""
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._running = Lock(), 0, False
-
-    def enter(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._running = gc.isenabled()
-                gc.disable()
-            self._inside += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside and self._running:
-                gc.enable()
-
-
-_pause = _Pause()
 _one_at_a_time = RLock()
 _runtimes: list[Any] = []
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without Python's garbage collector, which might free anything in the middle of what the block does."""
-    _pause.enter()
-    try:
-        yield
-    finally:
-        _pause.leave()
 
 
 @contextmanager

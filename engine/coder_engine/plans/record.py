@@ -11,11 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from coder_engine.backends.available import Unavailable
-from coder_engine.backends.cuda_driver import Gpu
 from coder_engine.errors import EngineError
-from coder_engine.metadata import Metadata
+from coder_engine.machine.available import Unavailable
+from coder_engine.machine.cuda_driver import Gpu
 from coder_engine.plans.library import LIBRARIES, open_library, title_of
+from coder_engine.weightfile.metadata import Metadata
 
 SUFFIX = ".plan"
 

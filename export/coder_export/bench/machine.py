@@ -11,8 +11,8 @@ from typing import Any
 
 from coder_engine import __version__
 from coder_engine.backends.onnxruntime import WHEELS
-from coder_engine.cpus import usable_cpus
 from coder_engine.doctor.hardware import cpu, memory_bytes, nvidia
+from coder_engine.machine.cpus import usable_cpus
 
 
 def machine() -> dict[str, Any]:

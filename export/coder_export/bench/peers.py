@@ -13,8 +13,8 @@ from PIL import Image
 
 from coder_engine import Engine
 from coder_engine.errors import ModelError
-from coder_engine.general_texts import NAME_KINDS
 from coder_engine.images import read_rgb
+from coder_engine.weightfile.general_texts import NAME_KINDS
 from coder_engine.weights import Weights, load_weights
 from coder_export.bench.heads import loop_head, numpy_head
 from coder_export.measure import Call

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from coder_engine.cli.inputs import Inputs
-from coder_engine.cpus import usable_cpus
 from coder_engine.errors import CoderError, ImageError, TextsError
 from coder_engine.head import CANDIDATES
 from coder_engine.images import read_rgb
+from coder_engine.machine.cpus import usable_cpus
 from coder_engine.stream import decode_ahead
 from coder_export.collapse import GeneralRows, stage_one
 from coder_export.model import ClipModel

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coder_engine import Engine
-from coder_engine.backends import cuda_driver
+from coder_engine.machine import cuda_driver
 from helpers_driver import Driver
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from coder_engine import Engine, EngineError, WeightsError
-from coder_engine.general_texts import TENSORS
+from coder_engine.weightfile.general_texts import TENSORS
 from coder_engine.weights import load_weights, save_weights
 
 

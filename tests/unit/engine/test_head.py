@@ -9,7 +9,7 @@ import pytest
 
 from coder_engine import EngineError, WeightsError
 from coder_engine.head import Head
-from coder_engine.metadata import Metadata
+from coder_engine.weightfile.metadata import Metadata
 from coder_engine.weights import load_weights, save_weights
 
 C, D = 500, 512

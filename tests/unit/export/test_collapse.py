@@ -15,7 +15,7 @@ import reference
 
 pytest.importorskip("torch")
 
-from coder_engine import pair_texts
+from coder_engine.weightfile import pair_texts
 from coder_export.collapse import (
     GeneralRows,
     PairRows,

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from coder_engine.backends import open_backend
 from coder_engine.errors import BackendError, EngineError, ModelError
 from coder_engine.files import sha256_of
-from coder_engine.metadata import Metadata
 from coder_engine.plans.build import parse
 from coder_engine.plans.library import Log, open_library
+from coder_engine.weightfile.metadata import Metadata
 from coder_engine.weights import check_belongs, load_weights
 from coder_export import pipeline, plan
 from coder_export.cli import _config, _parser, main

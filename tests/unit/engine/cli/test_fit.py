@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from coder_engine.cli.fit import main
-from coder_engine.fewshot import fit as fewshot_fit
+from coder_engine.fit import embed
 
 COLOURS = {"frog": (30, 160, 40), "ship": (40, 60, 170)}
 
@@ -53,13 +53,13 @@ def test_an_engine_that_nothing_here_has(command: list[str], capsys: pytest.Capt
 
 def test_threads_are_as_many_as_the_decoders(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    ahead = fewshot_fit.decode_ahead
+    ahead = embed.decode_ahead
 
     def decode_ahead(*args: object, workers: int, **options: object) -> object:
         asked.append(workers)
         return ahead(*args, workers=workers, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fewshot_fit, "decode_ahead", decode_ahead)
+    monkeypatch.setattr(embed, "decode_ahead", decode_ahead)
     assert main([*command, "--threads", "3", "--quiet"]) == 0
     assert asked == [3]
 

@@ -16,7 +16,7 @@ from coder_engine.evaluate.calibration import (
 )
 from coder_engine.evaluate.reliability import calibration_error, confidences
 from coder_engine.evaluate.threshold import choose_threshold
-from coder_engine.metadata import Metadata
+from coder_engine.weightfile.metadata import Metadata
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Ints = np.ndarray[tuple[int, ...], np.dtype[np.int64]]

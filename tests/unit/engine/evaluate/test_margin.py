@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 import reference
 from coder_engine.evaluate.margin import GRID, MarginFit, fit_margin
-from coder_engine.metadata import Metadata
+from coder_engine.weightfile.metadata import Metadata
 
 # Leads at scale 1: 0.8, 0.6, 0.4, 0.2 over two classes; stage 1 says class 0 throughout.
 LEADS = np.array([0.8, 0.6, 0.4, 0.2])

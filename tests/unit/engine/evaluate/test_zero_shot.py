@@ -25,8 +25,8 @@ from coder_engine.evaluate.zero_shot import (
     zero_shot,
 )
 from coder_engine.fewshot import CoderAdapter
-from coder_engine.general_texts import TENSORS
 from coder_engine.head import Head
+from coder_engine.weightfile.general_texts import TENSORS
 from coder_engine.weights import Weights, update_weights
 from helpers_evaluate import COUNTS, SCALE, LabelSet, images_of, label_set
 

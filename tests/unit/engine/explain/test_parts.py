@@ -10,8 +10,8 @@ import pytest
 
 from coder_engine.errors import WeightsError
 from coder_engine.explain import Explanation, explain
-from coder_engine.general_texts import KINDS
 from coder_engine.head import Head
+from coder_engine.weightfile.general_texts import KINDS
 from helpers_explain import kept_weights
 from parity.cases import Case, grid_case
 

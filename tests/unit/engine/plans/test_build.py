@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from coder_engine.backends import Unavailable, cuda_driver
-from coder_engine.backends.cuda_driver import Gpu
+from coder_engine.backends import Unavailable
 from coder_engine.errors import EngineError
 from coder_engine.files import sha256_of
+from coder_engine.machine import cuda_driver
+from coder_engine.machine.cuda_driver import Gpu
 from coder_engine.plans import build as module
 from coder_engine.plans.build import build_plan, find_builder, parse, profiles
 from coder_engine.plans.library import LIBRARIES, Log, exclusive, open_library, uncollected

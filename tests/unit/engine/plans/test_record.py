@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from coder_engine.backends import Unavailable
-from coder_engine.backends.cuda_driver import Gpu
 from coder_engine.errors import EngineError
+from coder_engine.machine.cuda_driver import Gpu
 from coder_engine.plans.record import PlanRecord, check_gpu, library_of, record_of
 from helpers_weights import PLAIN
 

@@ -27,9 +27,9 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(path: Path, old: bool)
 import resource, sys
 from pathlib import Path
 import numpy as np
-from coder_engine import general_texts
+from coder_engine.weightfile import general_texts
 from coder_engine.errors import WeightsError
-from coder_engine.metadata import Metadata
+from coder_engine.weightfile.metadata import Metadata
 from coder_engine.weights import save_weights
 meta = Metadata(labels=("cat",), model="m", pretrained="p", tower="t", preprocess={{}}, logit_scale=1.0)
 tensors = {{"bank": np.ones((2, 300_000)), "name_offsets": np.array([0, 1]), "name_weight": np.ones(1)}}

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from coder_engine import general_texts, pair_texts
 from coder_engine.errors import WeightsError
-from coder_engine.metadata import LATER
+from coder_engine.weightfile import general_texts, pair_texts
+from coder_engine.weightfile.metadata import LATER
 from coder_engine.weights import FORMAT, FORMAT_VERSION, Weights, load_weights, save_weights
 from helpers_weights import (
     MAPPED,

@@ -17,7 +17,7 @@ from numpy.testing import assert_array_equal
 import coder_engine.weights as weights_module
 from coder_engine.errors import EngineError, WeightsError
 from coder_engine.head import Head
-from coder_engine.mapped import release
+from coder_engine.weightfile.mapped import release
 from coder_engine.weights import Weights, load_weights, save_weights
 from helpers_weights import (
     MAPPED,
@@ -202,7 +202,7 @@ def test_too_many_open_files(saved: Path, monkeypatch: pytest.MonkeyPatch) -> No
     def fail(descriptor: int) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("coder_engine.mapped.os.dup", fail)
+    monkeypatch.setattr("coder_engine.weightfile.mapped.os.dup", fail)
     with pytest.raises(WeightsError, match=r"cannot be mapped \(.*Too many open files\); close other files"):
         load_weights(saved)
 

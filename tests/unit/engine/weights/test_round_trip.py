@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from coder_engine import general_texts
 from coder_engine.errors import WeightsError
-from coder_engine.metadata import Metadata
+from coder_engine.weightfile import general_texts
+from coder_engine.weightfile.metadata import Metadata
 from coder_engine.weights import load_weights, save_weights, update_weights
 from helpers_weights import (
     CLASS_TEXTS,

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from coder_engine.backends.available import Unavailable
+from coder_engine.machine.available import Unavailable
 
 _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _CAPABILITY = (75, 76)

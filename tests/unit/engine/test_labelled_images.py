@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from coder_engine.errors import DataError
-from coder_engine.evaluate.images import LabelledPaths, find_images, fold, image_files, match_labels
+from coder_engine.labelled_images import LabelledPaths, find_images, fold, image_files, match_labels
 
 LABELS = ("airplane", "crème brûlée", "grand piano", "T-shirt")
 

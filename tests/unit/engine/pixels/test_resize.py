@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from coder_engine import jpeg
 from coder_engine.images import read_rgb
+from coder_engine.pixels import jpeg
+from coder_engine.pixels.resize import resize_crop
 from coder_engine.preprocess import Preprocess
-from coder_engine.resize import resize_crop
 
 
 def noise(height: int, width: int) -> Image.Image:
@@ -63,17 +63,17 @@ def test_where_pillow_turns_the_order_round_it_is_pillows() -> None:
 def test_the_longest_sides_are_left_to_pillow(
     source: tuple[int, int], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coder_engine.resize._LONGEST", 63)
+    monkeypatch.setattr("coder_engine.pixels.resize._LONGEST", 63)
     assert cropped(noise(*source), size) is None
-    monkeypatch.setattr("coder_engine.resize._LONGEST", 64)
+    monkeypatch.setattr("coder_engine.pixels.resize._LONGEST", 64)
     assert cropped(noise(*source), size) is not None
 
 
 def test_a_long_copy_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     image = noise(48, 64)
-    monkeypatch.setattr("coder_engine.resize._COPIED", 48 * 64 - 1)
+    monkeypatch.setattr("coder_engine.pixels.resize._COPIED", 48 * 64 - 1)
     assert cropped(image, (22, 30)) is None
-    monkeypatch.setattr("coder_engine.resize._COPIED", 48 * 64)
+    monkeypatch.setattr("coder_engine.pixels.resize._COPIED", 48 * 64)
     assert cropped(image, (22, 30)) is not None
 
 
@@ -81,7 +81,7 @@ def test_a_long_copy_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestDecodedHere:
     def test_nothing_is_copied(self, monkeypatch: pytest.MonkeyPatch) -> None:
         image = read_rgb(encode(noise(48, 64)))
-        monkeypatch.setattr("coder_engine.resize._COPIED", 0)
+        monkeypatch.setattr("coder_engine.pixels.resize._COPIED", 0)
         assert cropped(image, (22, 30)) is not None
 
     def test_a_turned_or_grey_one_has_memory_of_its_own(self) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.errors import WeightsError
-from coder_engine.weight_table import DTYPES, MAPPED
+from coder_engine.weightfile.table import DTYPES, MAPPED
 
 
 class PairFile:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from coder_engine.fewshot.views import _box, views_of
+from coder_engine.fit.views import _box, views_of
 from coder_engine.preprocess import Preprocess
 
 PREPROCESS = Preprocess(size=(16, 16), interpolation="bicubic", resize_mode="shortest", fill=0)

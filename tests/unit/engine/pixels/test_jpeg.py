@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin, features
 
-from coder_engine import jpeg
 from coder_engine.images import read_rgb
+from coder_engine.pixels import jpeg
 from helpers_images import PHOTO, RNG, encode, kind_of
 from helpers_jpeg import assert_same, by_pillow, plain, special
 

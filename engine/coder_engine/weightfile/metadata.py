@@ -36,7 +36,7 @@ class Metadata:
         plans: what each .plan among them was built by and for, by file name; see ``coder_engine.plans.record``.
         versions: what made it.
         fidelity: what the export measured.
-        digests: sha256 by name of each tensor that opening does not read; see ``coder_engine.weight_table``.
+        digests: sha256 by name of each tensor that opening does not read; see ``coder_engine.weightfile.table``.
         temperature: scores are softmax(logit_scale * o / temperature); the margin's gate goes without it.
         calibration: how the temperature was fitted: errors before and after, how many images and their content hash.
         unknown_below: answers that score less are unknown, unless the caller says otherwise; None: none are.

@@ -1,6 +1,6 @@
 """Opening engine files and running them: what is refused, with which words, and what comes out.
 
-Every backend that runs here gets the same files; test_backends_*.py and tensorrt/ have what is each one's own.
+Every backend that runs here gets the same files; the other files and tensorrt/ have what is each one's own.
 """
 
 from __future__ import annotations

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from numpy.testing import assert_allclose
 
-from coder_engine.backends import Unavailable, cuda_driver
+from coder_engine.backends import Unavailable
 from coder_engine.backends import onnxruntime_cuda as module
-from coder_engine.backends.cuda_driver import first_gpu, require_gpu
 from coder_engine.backends.cuda_memory import alone
 from coder_engine.backends.onnxruntime_cuda import (
     PROVIDER,
@@ -24,6 +23,8 @@ from coder_engine.backends.onnxruntime_cuda import (
     out_of_memory,
 )
 from coder_engine.errors import BackendError, EngineError
+from coder_engine.machine import cuda_driver
+from coder_engine.machine.cuda_driver import first_gpu, require_gpu
 
 ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'coder-engine[cpu]'")
 

@@ -14,8 +14,8 @@ from coder_engine import Engine
 from coder_engine.cli.fit import main
 from coder_engine.errors import DataError, WeightsError
 from coder_engine.fewshot import CoderAdapter
-from coder_engine.fewshot.fit import FitConfig, Fitted, fit_engine, general_texts, summary
-from coder_engine.general_texts import TENSORS
+from coder_engine.fit import FitConfig, Fitted, fit_engine, general_texts, summary
+from coder_engine.weightfile.general_texts import TENSORS
 from coder_engine.weights import load_weights, update_weights
 
 COLOURS = {"airplane": (90, 160, 230), "ship": (20, 40, 120), "frog": (30, 140, 40)}

@@ -5,7 +5,7 @@ Five tensors, all or none, the texts of a class side by side:
     texts                float32 [T, D]     features
     text_starts          int64   [C + 1]    class j has texts[starts[j] : starts[j + 1]]
     text_kinds           uint8   [T]        places in ``KINDS``
-    text_sentences       uint8   [bytes]    see ``coder_engine.sentences``
+    text_sentences       uint8   [bytes]    see ``coder_engine.weightfile.sentences``
     text_sentence_starts int64   [T + 1]
 
 Features and sentences are mapped, never read whole: opening a file costs the same with them as without.
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.sentences import last_of, pack, starts_of, starts_problem, unpack
+from coder_engine.weightfile.sentences import last_of, pack, starts_of, starts_problem, unpack
 
 TENSORS = ("texts", "text_starts", "text_kinds", "text_sentences", "text_sentence_starts")
 

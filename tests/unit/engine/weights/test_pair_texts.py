@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from coder_engine.pair_texts import TENSORS, index_problem, pack_sides, shapes, side
+from coder_engine.weightfile.pair_texts import TENSORS, index_problem, pack_sides, shapes, side
 
 SIDES = [["a cat", "büffel"], ["フクロウ"], ["x", "yy", "zzz"], ["ant"]]
 FEATURES = np.arange(7 * 3, dtype=np.float16).reshape(7, 3)

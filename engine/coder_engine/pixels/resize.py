@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine import jpeg
+from coder_engine.pixels import jpeg
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from coder_engine import Engine
-from coder_engine.backends import cuda_driver, open_backend
+from coder_engine.backends import open_backend
 from coder_engine.backends.tensorrt import TensorRt
 from coder_engine.errors import BackendError, EngineError
+from coder_engine.machine import cuda_driver
 from coder_engine.plans.rebuild import rebuild_plan
 from coder_engine.weights import update_weights
 from helpers_engine import write

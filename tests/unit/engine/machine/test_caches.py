@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from coder_engine.caches import prune
+from coder_engine.machine.caches import prune
 
 
 def kept(folder: Path, name: str, size: int, *, made: int, used: int) -> None:

@@ -15,8 +15,8 @@ from numpy.testing import assert_allclose
 from coder_engine.backends import Unavailable
 from coder_engine.backends import openvino as module
 from coder_engine.backends.openvino import OpenVinoCpu, choose_precision, last_line
-from coder_engine.caches import cache_folder, prune
 from coder_engine.errors import BackendError
+from coder_engine.machine.caches import cache_folder, prune
 from helpers_engine import D, features_of, images, write
 
 REASON = "OpenVINO is not installed: pip install 'coder-engine[openvino]'"

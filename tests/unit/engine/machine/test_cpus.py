@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from coder_engine import cpus
-from coder_engine.cpus import check_threads, usable_cpus
+from coder_engine.machine import cpus
+from coder_engine.machine.cpus import check_threads, usable_cpus
 
 V1 = ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
 Cgroup = Callable[..., None]

@@ -6,8 +6,8 @@
     pair_rows     float16 [P, D]      g_ab of Eq. 11-14 collapsed, a < b; left out where there are none
     pair_starts   int64   [C + 1]     with pair_others, the sparse index; left out where every pair has its row
     pair_others   int32   [P]         the higher class of each row, ascending for each lower class
-    texts, text_starts, text_kinds, text_sentences, text_sentence_starts: see ``coder_engine.general_texts``
-    pair_texts, pair_text_starts, pair_sentences, pair_sentence_starts: see ``coder_engine.pair_texts``
+    texts, text_starts, text_kinds, text_sentences, text_sentence_starts: see ``coder_engine.weightfile.general_texts``
+    pair_texts, pair_text_starts, pair_sentences, pair_sentence_starts: see ``coder_engine.weightfile.pair_texts``
     generic_texts float32 [G, D]      features of texts of no class, for the few-shot adapter; only where asked for
 
 and where a few-shot adapter was fitted (see ``coder_engine.fewshot.CoderAdapter``):
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coder_engine import general_texts, pair_texts
+from coder_engine.weightfile import general_texts, pair_texts
 
 if TYPE_CHECKING:
     from coder_engine.weights import Weights

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from coder_engine import backends
 from coder_engine.backends import BACKENDS, Backend, PassedOver, Unavailable, open_backend
-from coder_engine.backends.available import import_runtime
 from coder_engine.errors import BackendError, CoderError, EngineError
+from coder_engine.machine.available import import_runtime
 
 ENGINE = Path("engine.onnx")
 

@@ -4,7 +4,7 @@ Four tensors, all or none. Side 2p of pair row p, a < b, are the texts of a agai
 
     pair_texts            float16 [K, D]    features, side by side
     pair_text_starts      int64   [2P + 1]  the texts of side s are pair_texts[starts[s] : starts[s + 1]]
-    pair_sentences        uint8   [bytes]   their sentences, see ``coder_engine.sentences``
+    pair_sentences        uint8   [bytes]   their sentences, see ``coder_engine.weightfile.sentences``
     pair_sentence_starts  int64   [K + 1]
 
 Features and sentences are mapped, never read whole; the two indices are read.
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.sentences import last_of, pack, starts_of, starts_problem, unpack
+from coder_engine.weightfile.sentences import last_of, pack, starts_of, starts_problem, unpack
 
 TENSORS = ("pair_texts", "pair_text_starts", "pair_sentences", "pair_sentence_starts")
 

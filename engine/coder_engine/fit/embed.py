@@ -1,0 +1,93 @@
+"""Support images -> features, by the engine that is fitted, each averaged over several views."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.counts import count_of
+from coder_engine.engine import Engine
+from coder_engine.errors import DataError, ImageError
+from coder_engine.fit.views import views_of
+from coder_engine.images import read_rgb
+from coder_engine.stream import batches, decode_ahead
+
+_PIXELS_A_BATCH = 32
+
+Advance = Callable[[int], Callable[[], object]]
+"""Called with how many images come, gives what is called after each of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupportImages:
+    """What could be read: features float32 [NM, D], class ids [NM], sha256 of each; and what could not."""
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    digests: tuple[bytes, ...]
+    failed: tuple[ImageError, ...]
+
+
+def embed_support(
+    engine: Engine,
+    paths: Sequence[str],
+    ids: NDArray[np.int32],
+    *,
+    views: int,
+    seed: int,
+    workers: int,
+    advance: Advance,
+) -> SupportImages:
+    """Features of the images that can be read: means over their views, cut to unit length again.
+
+    Args:
+        paths, ids: images and their class ids [N].
+        views, seed: see ``views_of``.
+        workers: decoding threads.
+        advance: told how many images come; what it gives is called after each.
+
+    Raises:
+        DataError: not one image could be read.
+    """
+
+    def read(item: tuple[int, str]) -> tuple[bytes, NDArray[np.uint8]] | ImageError:
+        number, path = item
+        try:
+            content = Path(path).read_bytes()
+            image = read_rgb(content)
+            pixels = views_of(image, engine.preprocess, views, seed=seed + number)
+            return hashlib.sha256(content).digest(), pixels
+        except ImageError as err:
+            return ImageError(err.kind, f"{path}: {err}")
+        except OSError as err:
+            return ImageError("unreadable", f"{path}: {err.strerror}; check the path and its permissions")
+
+    rows: list[int] = []
+    digests: list[bytes] = []
+    failed: list[ImageError] = []
+    parts: list[NDArray[np.float32]] = []
+    size = max(1, _PIXELS_A_BATCH // views)
+    count = advance(len(paths))
+    with closing(decode_ahead(enumerate(paths), read, workers=workers, ahead=2 * size)) as stream:
+        for chunk in batches(stream, size):
+            good = []
+            for (number, _), got in chunk:
+                count()
+                if isinstance(got, ImageError):
+                    failed.append(got)
+                    continue
+                rows.append(number)
+                digests.append(got[0])
+                good.append(got[1])
+            if good:
+                found = engine.embed(np.concatenate(good)).reshape(len(good), views, -1).mean(axis=1)
+                parts.append(found / np.linalg.norm(found, axis=1, keepdims=True))
+    if not rows:
+        raise DataError(f"none of {count_of(len(paths), 'image')} could be read; the first: {failed[0]}")
+    return SupportImages(features=np.concatenate(parts), labels=ids[rows], digests=tuple(digests), failed=tuple(failed))

@@ -1,0 +1,1 @@
+"""What this machine has: GPUs, CPUs, installed runtimes, a place to keep things."""

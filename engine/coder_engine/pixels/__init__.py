@@ -1,0 +1,1 @@
+"""What reading images is made of: formats, JPEG, colours, resize."""

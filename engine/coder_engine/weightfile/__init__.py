@@ -1,0 +1,1 @@
+"""What is in a weight file: its tensors, its metadata, its texts."""
