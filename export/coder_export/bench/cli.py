@@ -15,8 +15,8 @@ from coder_engine import Engine
 from coder_engine.cli.command import OK, fraction, guarded, parser_of, say, whole
 from coder_engine.cli.inputs import Inputs
 from coder_engine.cli.output import OutputClosed, open_output
-from coder_engine.cpus import usable_cpus
 from coder_engine.errors import CoderError
+from coder_engine.machine.cpus import usable_cpus
 from coder_export.bench.baseline import check_same, doubts, read_baseline, setup, worse_than
 from coder_export.bench.machine import machine, machine_line
 from coder_export.bench.peers import PEERS, Peers
