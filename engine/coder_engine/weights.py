@@ -9,8 +9,6 @@ reads them).
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -25,6 +23,7 @@ from safetensors.numpy import save_file
 from coder_engine.errors import EngineError, WeightsError
 from coder_engine.files import replacing, sha256_of
 from coder_engine.weightfile import general_texts, pair_texts
+from coder_engine.weightfile.digests import digest_of, header_digest, sort_metadata
 from coder_engine.weightfile.general_texts import GeneralTexts
 from coder_engine.weightfile.mapped import PairFile, open_mapped, release
 from coder_engine.weightfile.metadata import Metadata
@@ -92,7 +91,7 @@ class Weights:
             array = getattr(self, name)
             if array is None:  # taken out in memory
                 continue
-            found = _digest([array])
+            found = digest_of([array])
             release(array)
             if found != digest:
                 raise WeightsError(
@@ -140,7 +139,7 @@ def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]
         WeightsError: the disk is full or the folder cannot be written; nothing is left behind.
     """
     ready: dict[str, Any] = {name: np.ascontiguousarray(array, DTYPES[name]) for name, array in tensors.items()}
-    meta = replace(meta, digests={name: _digest([ready[name]]) for name in MAPPED if name in ready})
+    meta = replace(meta, digests={name: digest_of([ready[name]]) for name in MAPPED if name in ready})
     Weights(path=path, meta=meta, **ready)
     empty = [name for name in MAPPED if name in ready and not ready[name].size]  # which nothing can map
     if empty:
@@ -149,11 +148,11 @@ def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]
             f"{path}: {empty[0]} must be {MAPPED[empty[0]][2]}, got {got}; leave it out where it is empty"
         )
     header = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "coder": meta.to_json()}
-    header["digest"] = _header_digest(header, ready)
+    header["digest"] = header_digest(header, ready)
     try:
         with replacing(path) as scratch:
             save_file(ready, scratch, metadata=header)
-            _sort_metadata(scratch)
+            sort_metadata(scratch)
     except (OSError, SafetensorError) as err:
         raise WeightsError(f"{path}: cannot be written ({err}); free space or choose another --out") from err
 
@@ -230,32 +229,7 @@ def _check_whole(path: Path, names: Sequence[str], meta: Metadata) -> None:
 
 
 def _check_digest(path: Path, header: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> None:
-    if _header_digest(header, arrays) != header.get("digest"):
+    if header_digest(header, arrays) != header.get("digest"):
         raise WeightsError(
             f"{path}: edited or damaged after export (its digest differs); export it again with coder-export"
         )
-
-
-def _header_digest(header: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> str:
-    text = "\0".join(header.get(key, "") for key in ("format", "format_version", "coder")).encode()
-    return _digest([np.frombuffer(text, np.uint8), *(arrays[name] for name in sorted(arrays) if name not in MAPPED)])
-
-
-def _sort_metadata(path: Path) -> None:
-    """Give equal files equal bytes: safetensors writes the metadata's keys in an order of chance."""
-    with path.open("r+b") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-        if len(text) <= size:  # as it is while both write JSON in the fewest bytes
-            file.seek(8)
-            file.write(text.ljust(size))
-
-
-def _digest(arrays: list[NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
