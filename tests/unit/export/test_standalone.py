@@ -196,5 +196,5 @@ def test_command_writes_it_for_an_engine_that_exists(
 
 
 def test_it_is_fp32() -> None:
-    with pytest.raises(ValueError, match=r"standalone graphs .* fp32; got precision 'fp16'"):
+    with pytest.raises(ValueError, match=r"standalone graphs .* fp32; got --precision fp16 with --standalone; give"):
         ExportConfig(model="coder-tiny", labels=Path("labels.txt"), standalone=True, precision="fp16")
