@@ -18,7 +18,7 @@ from coder_export.generate.similarity import TextSpace
 from coder_export.generate.summary import replaced
 from coder_export.generate.wordnet.lexicon import Lexicon
 from coder_export.generate.wordnet.senses import EXPERT_TEMPLATES, WordNet
-from coder_export.labels import load_labels
+from coder_export.labels import doubt, load_labels
 from coder_export.model import open_model
 from coder_export.report import Report
 from coder_export.templates import Templates
@@ -45,6 +45,8 @@ def generate(config: TextsConfig, report: Report) -> Outcome:
         TextsError, ModelError: nothing is then written, but for the replies of an LLM, which are kept.
     """
     labels = load_labels(config.labels)
+    if why := doubt(labels):  # before anything is paid for
+        report.warn(f"{config.labels}: {why}")
     kinds = chosen_kinds(config)
     if config.dry_run:
         return _generate(config, labels, kinds, report)

@@ -188,6 +188,15 @@ def test_an_import_tells_what_it_replaces(
     assert told in capsys.readouterr().out
 
 
+def test_labels_of_another_kind_of_file_are_told(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels.write_text("0 crane\n1 quarg\n2 winch\n")
+    (tmp_path / "vcd.json").write_text('{"crane": ["a long arm"]}')
+    written(labels, imports=(tmp_path / "vcd.json",))
+    assert "every line begins with its number; a label file has one class name a line" in capsys.readouterr().err
+
+
 # dry runs and refusals
 
 
