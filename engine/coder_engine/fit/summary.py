@@ -29,7 +29,7 @@ def summary(fitted: Fitted) -> list[str]:
 
 def _verdict(better: int, worse: int) -> str:
     """Whether the adapter is worth having, by the images that it and the texts alone answer differently."""
-    counts = f"right only with it are {better:,} of them, right only without {worse:,}"
+    counts = f"{better:,} right only with it, {worse:,} right only without"
     if better <= worse:
         return f"no gain from the adapter was seen: {counts}; coder-infer --no-adapter goes without it"
     if better - worse <= 2 * math.sqrt(better + worse):  # two standard errors of the difference

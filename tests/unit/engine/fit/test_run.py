@@ -121,10 +121,10 @@ def test_folders_by_order(engine: Engine, tiny: Path, support: Path) -> None:
 @pytest.mark.parametrize(
     ("better", "worse", "verdict"),
     [
-        (2, 2, "no gain from the adapter was seen: right only with it are 2 of them, right only without 2; coder-infer "),
-        (0, 3, "no gain from the adapter was seen: 0 of them"),
-        (4, 0, "the adapter's gain may be chance: right only with it are 4 of them, right only without 0; measure it on "),
-        (5, 0, "the adapter's gain is clear: right only with it are 5 of them, right only without 0"),
+        (2, 2, "no gain from the adapter was seen: 2 right only with it, 2 right only without; coder-infer "),
+        (0, 3, "no gain from the adapter was seen: 0 right only with it, 3 right"),
+        (4, 0, "the adapter's gain may be chance: 4 right only with it, 0 right only without; measure it on "),
+        (5, 0, "the adapter's gain is clear: 5 right only with it, 0 right only without"),
         (40, 25, "the adapter's gain may be chance"),
     ],
 )
