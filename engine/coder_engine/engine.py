@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,11 @@ class Engine:
         check_engine_path(self.path)
         if margin is not None and not 0 <= margin <= 1:
             raise ValueError(f"margin must be a difference of probabilities, 0 to 1, got {margin}; None reranks always")
+        # All that it takes to open the same again, see __reduce__; the paths of both files come once these are known.
+        self._asked: dict[str, Any] = {
+            "backend": backend, "device": device, "precision": precision, "threads": threads, "margin": margin,
+            "rerank": rerank, "adapter": adapter, "max_pixels": max_pixels, "fast_decode": fast_decode,
+        }  # fmt: skip
         self._threads = check_threads(threads)
         self._margin = margin
         self._rerank = rerank
@@ -105,6 +111,7 @@ class Engine:
             finally:
                 checked.result()  # where both fail, the wrong file explains that it cannot be loaded
         self._active = self._label_set(loaded)
+        self._place, self._asked["weights"] = self.path.absolute(), loaded.path.absolute()
         self._active.start()
         if self._active.ranker is not None:  # its graph is made now, rather than at the first image
             self.warm_up()
@@ -309,6 +316,7 @@ class Engine:
             WeightsError: it was made for another model; the engine then keeps its labels.
         """
         self._active = self._label_set(load_weights(path))  # what held the labels before may go now
+        self._asked["weights"] = Path(path).absolute()
         self._active.start()
 
     def check(self) -> None:
@@ -325,6 +333,10 @@ class Engine:
         Calls of other threads end first, or with a BackendError, as all do that come later and need the encoder.
         """
         self._backend.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its paths and options: whoever unpickles it, in another process above all, opens it anew."""
+        return partial(type(self), **self._asked), (self._place,)
 
     def __repr__(self) -> str:
         return f"<Engine {self.path}: {self._backend.description}; {self._active.description}>"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import re
+import shutil
 import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 from PIL import Image
 
 from coder_engine import BackendError, Engine, EngineError, ImageError
+from coder_engine.weights import update_weights
 
 
 def test_repr_says_which_engine_it_is(tiny: Path) -> None:
@@ -216,6 +221,24 @@ def test_features_of_another_shape_or_length_are_refused(tiny: Path) -> None:
         assert len(call(long[:2])) == 2
         with pytest.raises(EngineError, match="NaN"):
             call(np.full_like(long, np.nan))
+
+
+def test_another_process_opens_it_anew(
+    tiny: Path, tmp_path: Path, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.safetensors"
+    shutil.copy(tiny.with_suffix(".safetensors"), other)
+    update_weights(other, margin=0.5)
+    monkeypatch.chdir(tiny.parent)
+    engine = Engine(tiny.name, threads=1, rerank=False)
+    engine.use_labels(other)
+    content = pickle.dumps(engine)
+    assert len(content) < 2000
+    monkeypatch.chdir(tmp_path)
+    again = pickle.loads(content)
+    assert again.description == engine.description
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert pool.submit(engine.predict, photographs).result() == engine.predict(photographs)
 
 
 def test_a_closed_engine_says_so(tiny: Path, photographs: list[Path]) -> None:
