@@ -159,15 +159,7 @@ def search_adapter(
         return _with_record(first, {"chosen_on": "defaults", "images": 0, "folds": 0})
     if parts[0].zero_shot is None:  # the order of the classes is then the same for every alpha
         grid = replace(grid, alphas=(ALPHA,))
-
-    def tried(candidate: Form) -> _Tried:
-        counts = [_right(_refit(first, part, spectrum, candidate), part, grid) for part in parts]
-        right, better = np.sum(counts, axis=0)
-        return _Tried(candidate, right, sum(len(part.labels) for part in parts), better)
-
-    found = [tried(first.form)]
-    if found[0].images >= ENOUGH_IMAGES:
-        found += [tried(candidate) for candidate in _around(first.form, grid)]
+    found = _try_forms(first, parts, spectrum, grid)
     best = _best(found)
     a, b, t = place = _nearest_to_defaults(best.right, grid)
     adapter = replace(
@@ -176,13 +168,30 @@ def search_adapter(
         beta=grid.betas[b],
         temperature=grid.temperatures[t],
     )
-    record = _record(found, best, grid)
-    if parts[0].zero_shot is not None:
-        alone = sum(int(_zero_shot_right(part).sum()) for part in parts)
-        both = best.right[place] - best.better[place]
-        record["zero_shot_accuracy"] = round(alone / best.images, 4)
-        record |= {"better": int(best.better[place]), "worse": int(alone - both)}
+    record = {**_record(found, best, grid), **_against_zero_shot(best, place, parts)}
     return _with_record(adapter, {"chosen_on": chosen_on, "folds": folds, **record})
+
+
+def _try_forms(first: CoderAdapter, parts: Sequence[_Part], spectrum: Spectrum, grid: Grid) -> list[_Tried]:
+    """The form of ``first``, and where there are enough images to choose on those around it."""
+    images = sum(len(part.labels) for part in parts)
+    forms = [first.form, *(_around(first.form, grid) if images >= ENOUGH_IMAGES else ())]
+    found = []
+    for form in forms:
+        counts = [_right(_refit(first, part, spectrum, form), part, grid) for part in parts]
+        right, better = np.sum(counts, axis=0)
+        found.append(_Tried(form, right, images, better))
+    return found
+
+
+def _against_zero_shot(best: _Tried, place: tuple[int, int, int], parts: Sequence[_Part]) -> dict[str, Any]:
+    """For the record: what the texts alone get right, and how many images only the adapter, or only they, do."""
+    if parts[0].zero_shot is None:
+        return {}
+    alone = sum(int(_zero_shot_right(part).sum()) for part in parts)
+    better = int(best.better[place])
+    both = int(best.right[place]) - better
+    return {"zero_shot_accuracy": round(alone / best.images, 4), "better": better, "worse": alone - both}
 
 
 def _right(adapter: CoderAdapter, part: _Part, grid: Grid) -> NDArray[np.int64]:
