@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from coder_export.generate.llm.client import Client, Completion
+from llm_server import in_a_thread
 
 KEY = "sk-very-secret-0123456789"
 MESSAGES = [{"role": "user", "content": "say it"}]
@@ -71,14 +71,8 @@ class Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def responding(respond: Respond) -> Iterator[Server]:
     server = Server(respond)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with in_a_thread(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def in_turn(*replies: Reply) -> Respond:

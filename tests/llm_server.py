@@ -218,17 +218,26 @@ def _names(seed: str, wanted: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def serving(**options: Any) -> Iterator[LlmServer]:
-    """A server in a thread of this process."""
-    server = LlmServer(**options)
+def in_a_thread(server: ThreadingHTTPServer) -> Iterator[None]:
+    """Serve in a thread of this process until the block ends."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield server
+        yield
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextlib.contextmanager
+def serving(**options: Any) -> Iterator[LlmServer]:
+    """A server in a thread of this process."""
+    server = LlmServer(**options)
+    try:
+        with in_a_thread(server):
+            yield server
+    finally:
         if server.log:
             server.log.close()
 
