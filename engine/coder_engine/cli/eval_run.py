@@ -106,6 +106,8 @@ def _with_zero_shot(args: argparse.Namespace, opened: Opened, found: Evaluation)
         measured = measure(answers, task.test.labels, task.classes, **common)
         return replace(found, answers=tuple(answers), zero_shot=tuple(measured))
     wanted = [name for name in args.methods or zero_shot.runnable(weights) if name in ZERO_SHOT]
+    if not wanted and not args.texts_ablation:
+        return found
     notes = list(found.notes)
     if args.methods is None and weights.texts is None:
         notes.append(

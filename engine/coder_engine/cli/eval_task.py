@@ -112,8 +112,8 @@ def _features(args: argparse.Namespace, threads: int, advance: Advance) -> Opene
     supports, val = _supports_of(args, file, classes)
     zero_shot = _stage_one(weights, threads) if weights is not None else _cosines(file.class_features)
     texts = _texts(args, weights)
-    if texts is not None:
-        check_width(texts, file.test.features.shape[1], where=str(args.texts or weights), other=str(args.data))
+    if texts is not None and args.texts is not None:
+        check_width(texts, file.test.features.shape[1], where=str(args.texts), other=str(args.data))
     return Opened(
         task=Task(
             test=file.test,

@@ -194,7 +194,7 @@ def _adapter(name: str, norm: str, support: Labelled, task: Task) -> tuple[Array
         support.labels,
         texts,
         validation=validation,
-        zero_shot=None if task.zero_shot is None else task.zero_shot(support.features),
+        zero_shot=None if val is not None or task.zero_shot is None else task.zero_shot(support.features),
         norm=cast(Norm, norm),
         form=form,
         grid=_GRID if name == "spectral" else _FIXED,

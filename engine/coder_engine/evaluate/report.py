@@ -94,7 +94,7 @@ def _zero_shot(found: Evaluation) -> str:
 
 
 def _few_shot(found: Evaluation) -> str:
-    level = next((one.top_one for one in found.zero_shot if one.method == "CODER"), None)
+    level = next((one.top_one for one in found.zero_shot if one.method == ZERO_SHOT["coder"]), None)
     parts, figures = [], []
     for heading, rows in few_shot_parts(found.few_shot):
         said = "; ".join(f"{row.method} {row.shots}-shot {percent(row.accuracy)} %" for row in rows)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -52,7 +51,7 @@ class TipX:
 
     Attributes:
         support: float32 [NM, D], and ``one_hot`` [NM, C] of its labels.
-        texts: W, float32 [T, D], that signatures are taken over.
+        texts: W, float32 [T, D], that signatures are taken over, and ``signatures`` log q of the support, [NM, T].
         spread: lowest and highest divergence, lowest and highest cosine of the images it was chosen on.
         alpha, beta, gamma: see the module.
     """
@@ -60,6 +59,7 @@ class TipX:
     support: Array
     one_hot: Array
     texts: Array
+    signatures: Array
     spread: tuple[float, float, float, float]
     alpha: float = 1.0
     beta: float = 5.5
@@ -74,12 +74,7 @@ class TipX:
         """KL(p || q) = sum p (log p - log q) of every query and support image: features [B, D] -> [B, NM]."""
         log_p = log_signatures(features, self.texts)
         p = np.exp(log_p)
-        return np.asarray((p * log_p).sum(axis=1, keepdims=True) - p @ self._signatures.T)
-
-    @cached_property
-    def _signatures(self) -> Array:
-        """log q of the support, [NM, T]."""
-        return by_blocks(lambda rows: log_signatures(rows, self.texts), self.support)
+        return np.asarray((p * log_p).sum(axis=1, keepdims=True) - p @ self.signatures.T)
 
     def alike(self, far: Array) -> Array:
         """psi(-KL) L: divergences [B, NM] -> [B, C]."""
@@ -89,8 +84,11 @@ class TipX:
 
     def with_support(self, support: Labelled) -> TipX:
         """The same parameters over other support images."""
+        if support.features is self.support:
+            return self
         one_hot = np.eye(self.one_hot.shape[1], dtype=np.float32)[support.labels]
-        return replace(self, support=support.features, one_hot=one_hot)
+        signatures = _signatures(support.features, self.texts)
+        return replace(self, support=support.features, one_hot=one_hot, signatures=signatures)
 
 
 def search_tip_x(
@@ -106,7 +104,10 @@ def search_tip_x(
         search: False keeps the parameters at their defaults.
     """
     one_hot = np.eye(classes, dtype=np.float32)[support.labels]
-    first = TipX(support=support.features, one_hot=one_hot, texts=texts, spread=(0.0, 1.0, 0.0, 1.0))
+    signatures = _signatures(support.features, texts)
+    first = TipX(
+        support=support.features, one_hot=one_hot, texts=texts, signatures=signatures, spread=(0.0, 1.0, 0.0, 1.0)
+    )
     first = replace(first, spread=_spread(first, val.features))
     if not search:
         return first
@@ -117,6 +118,10 @@ def search_tip_x(
         right += _right(first, alphas, val.features[own], val.labels[own], cosines)
     b, a, g = np.unravel_index(right.argmax(), right.shape)
     return replace(first, alpha=alphas[a], beta=BETAS[b], gamma=GAMMAS[g])
+
+
+def _signatures(support: Array, texts: Array) -> Array:
+    return by_blocks(lambda rows: log_signatures(rows, texts), support)
 
 
 def _spread(tip: TipX, features: Array) -> tuple[float, float, float, float]:

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 import reference
 from coder_engine.evaluate import blocks
-from coder_engine.evaluate.tip_x import TipX, class_means, search_tip_x
+from coder_engine.evaluate.tip_x import TipX, class_means, log_signatures, search_tip_x
 from helpers_evaluate import clusters
 from parity.cases import unit_rows
 
@@ -23,7 +23,13 @@ def signature(x: np.ndarray) -> np.ndarray:
 
 def test_divergences_are_kl_of_softmaxed_text_cosines() -> None:
     one_hot = np.eye(4, dtype=np.float32)[SUPPORT.labels]
-    tip = TipX(support=SUPPORT.features, one_hot=one_hot, texts=TEXTS, spread=(0, 1, 0, 1))
+    tip = TipX(
+        support=SUPPORT.features,
+        one_hot=one_hot,
+        texts=TEXTS,
+        signatures=log_signatures(SUPPORT.features, TEXTS),
+        spread=(0, 1, 0, 1),
+    )
     got = tip.divergences(QUERIES.features)
     wanted = [
         [np.sum(signature(x) * np.log(signature(x) / signature(f))) for f in SUPPORT.features.astype(np.float64)]
@@ -37,7 +43,14 @@ def test_divergences_are_kl_of_softmaxed_text_cosines() -> None:
 def test_logits_are_the_three_terms(with_zero_shot: bool) -> None:
     one_hot = np.eye(4, dtype=np.float32)[SUPPORT.labels]
     tip = TipX(
-        support=SUPPORT.features, one_hot=one_hot, texts=TEXTS, spread=(0.1, 0.6, -0.2, 0.9), alpha=0.7, beta=3, gamma=2
+        support=SUPPORT.features,
+        one_hot=one_hot,
+        texts=TEXTS,
+        signatures=log_signatures(SUPPORT.features, TEXTS),
+        spread=(0.1, 0.6, -0.2, 0.9),
+        alpha=0.7,
+        beta=3,
+        gamma=2,
     )
     zero_shot = np.random.default_rng(1).standard_normal((len(QUERIES), 4)).astype(np.float32)
     got = tip.logits(QUERIES.features, zero_shot if with_zero_shot else None)
