@@ -106,9 +106,7 @@ def test_fp32_remains_where_nothing_passes(fp32: Path, capsys: pytest.CaptureFix
     assert "the engine stays in fp32" in capsys.readouterr().out
 
 
-def test_agreement_counts_on_ones_own_images(
-    fp32: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_agreement_counts_on_ones_own_images(fp32: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     low = gate.PrecisionLoss(precision="bf16", cosine=1.0, agreement=0.5, images=48)
     monkeypatch.setattr(narrow, "measure_loss", lambda *args: low)
     found = run(fp32, "bf16", verify_images=folder)
@@ -116,7 +114,7 @@ def test_agreement_counts_on_ones_own_images(
     assert run(fp32, "bf16").refused == (), "of eight photographs of other things it does not"
 
 
-def test_images_that_judge_do_not_calibrate(folder: Path, tmp_path: Path) -> None:
+def test_images_that_judge_do_not_calibrate(folder: Path) -> None:
     config = ExportConfig(model="m", labels=Path("l"), precision="int8", calibrate=folder)
     calibration, judges = narrow._images(config, PREPROCESS, Report(quiet=True))
     assert (len(calibration), len(judges.pixels)) == (36, 12)

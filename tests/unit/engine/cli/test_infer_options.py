@@ -78,10 +78,6 @@ def test_wrong_usage_is_exit_1(capsys: pytest.CaptureFixture[str], arguments: li
 # the engine it asks for
 
 
-class Asked(Exception):
-    pass
-
-
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     module = type(sys)("coder_engine.engine")

@@ -155,7 +155,7 @@ def test_a_failing_write_removes_the_part(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_regular_file_is_written_directly(tmp_path: Path) -> None:
+def test_what_is_no_regular_file_is_written_directly() -> None:
     with FileOutput(os.devnull) as output:
         output.write("a\n")
     assert not Path(os.devnull).is_file()

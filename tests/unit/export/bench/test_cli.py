@@ -87,10 +87,8 @@ def test_what_is_asked_of_the_engine_is_passed_on(arguments: list[str], capsys: 
     assert "coder-bench: B = 1: 0.1 s" in err
 
 
-def test_a_peer_that_cannot_run_says_why(
-    arguments: list[str], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+def test_a_peer_that_cannot_run_says_why(arguments: list[str], tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
     args = cli._parser().parse_args([*arguments, "--batch", "1", "--peers", "openvino_bf16,open_clip_fp16"])
     found = cli.measure(args)
     missing, slow = found["batches"][0]["skipped"].values()
