@@ -78,6 +78,12 @@ def whole(text: str) -> int:
     return int(_checked(int, "a whole number, at least 1", lambda value: value >= 1, text))
 
 
+def seed(text: str) -> int:
+    """An option's seed, from 0 to what NumPy and scikit-learn take."""
+    most = 2**32 - 1
+    return int(_checked(int, f"a whole number from 0 to {most}", lambda value: 0 <= value <= most, text))
+
+
 def fraction(text: str) -> float:
     """An option's number from 0 to 1."""
     return _checked(float, "a number from 0 to 1", lambda value: 0 <= value <= 1, text)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from coder_engine.cli.command import fraction, parser_of, whole
+from coder_engine.cli.command import fraction, parser_of, seed, whole
 from coder_engine.cli.engine_options import add_engine_options
 from coder_engine.evaluate.methods import FEW_SHOT, ZERO_SHOT
 from coder_engine.evaluate.tables import FORMATS
@@ -98,7 +98,7 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
     )
     add("--margin", type=fraction, metavar="M", help=gate)
     add("--bootstrap", type=whole, default=1000, metavar="N", help="resamples for the intervals (%(default)s)")
-    add("--seed", type=_seed, default=0, metavar="N", help="of resamples, text draws and t-SNE (%(default)s)")
+    add("--seed", type=seed, default=0, metavar="N", help="of resamples, text draws and t-SNE (%(default)s)")
 
 
 def _add_few_shot(group: argparse._ArgumentGroup) -> None:
@@ -140,10 +140,3 @@ def _methods(text: str) -> tuple[str, ...]:
 
 def _shots(text: str) -> tuple[int, ...]:
     return tuple(sorted({whole(part) for part in text.split(",")}))
-
-
-def _seed(text: str) -> int:
-    most = 2**32 - 1  # scikit-learn's
-    if not text.isdecimal() or len(text) > len(str(most)) or int(text) > most:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {most}, got {text!r}")
-    return int(text)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coder_engine.cli.command import OK, SOME_FAILED, guarded, parser_of, say, whole
+from coder_engine.cli.command import OK, SOME_FAILED, guarded, parser_of, say, seed, whole
 from coder_engine.cli.engine_options import add_engine_options, open_engine, weights_path
 from coder_engine.cli.progress import counting, terminal
 from coder_engine.errors import CoderError
@@ -59,8 +59,11 @@ def _run(args: argparse.Namespace) -> int:
     check_engine_path(args.engine)
     path = weights_path(args)
     weights = load_weights(path)
-    texts = general_texts(weights) if args.general_texts is None else load_texts(args.general_texts)
-    check_width(texts, weights.width, where=str(args.general_texts), other=str(path))
+    if args.general_texts is None:
+        texts = general_texts(weights)
+    else:
+        texts = load_texts(args.general_texts)
+        check_width(texts, weights.width, where=str(args.general_texts), other=str(path))
     engine = open_engine(args, adapter=False)
     say = _quiet if args.quiet else _say
     say(engine.description)
@@ -103,7 +106,7 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--shots", type=whole, metavar="M", help="images taken a class (default: all)")
     add("--views", type=whole, default=8, metavar="N", help="crops and flips averaged an image (%(default)s)")
-    add("--seed", type=int, default=0, metavar="N", help="of the images and crops drawn (%(default)s)")
+    add("--seed", type=seed, default=0, metavar="N", help="of the images and crops drawn (%(default)s)")
     texts = "text features instead of the weight file's, float arrays [*, D]; of words, coder-export --general-texts"
     add("--general-texts", type=Path, metavar="NPZ", help=texts)
     add("--norm", choices=("minmax", "l2"), default="minmax", help="Norm of Eq. 19 (%(default)s)")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import shutil
-import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -18,6 +17,7 @@ from coder_engine.cli.infer_options import to_terminal
 from coder_engine.cli.inputs import Inputs, Item, Pause
 from coder_engine.cli.output import Output, OutputClosed, open_output
 from coder_engine.cli.progress import Progress, building, terminal
+from coder_engine.counts import count_of
 from coder_engine.errors import ImageError
 from coder_engine.prediction import Prediction
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if not args.quiet:
         _say(engine.description)
-    progress = Progress(sys.stderr if _shows_progress(args) else None)
+    progress = Progress(None if to_terminal(args) else terminal(quiet=args.quiet))  # rows on a terminal are progress
     failed = 0
     try:
         with open_output(args.out) as output:
@@ -149,15 +149,9 @@ def _format(args: argparse.Namespace, engine: Engine) -> Format:
     return Table(engine.labels, shutil.get_terminal_size().columns if to_terminal(args) else None)
 
 
-def _shows_progress(args: argparse.Namespace) -> bool:
-    """Where rows run down the same terminal, they are the progress."""
-    return sys.stderr.isatty() and not args.quiet and not to_terminal(args)
-
-
 def _summary(progress: Progress, failed: int, inputs: Inputs) -> str:
     skipped = f"; skipped {inputs.left_out()}" if inputs.skipped else ""
-    images = "1 image" if progress.done == 1 else f"{progress.done:,} images"
-    return f"{images}, {failed:,} failed, {progress.rate:.1f} images/s{skipped}"
+    return f"{count_of(progress.done, 'image')}, {failed:,} failed, {progress.rate:.1f} images/s{skipped}"
 
 
 def _say(text: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.counts import count_of
 from coder_engine.evaluate.answers import ROUNDS, Answers, Measured, measure
 from coder_engine.evaluate.blocks import rank_by_blocks
 from coder_engine.evaluate.few_shot import FewShot, Task
@@ -107,9 +108,13 @@ def duplicate_notes(task: Task) -> list[str]:
     notes = []
     found = sum(digest in support for digest in task.test.digests)
     if found:
-        notes.append(f"{found:,} test images are in the support too, by hash{_example(task)}; leave them out of one")
+        notes.append(
+            f"in the support too, by hash: {count_of(found, 'test image')}{_example(task)}; leave them out of one"
+        )
     if task.val is not None and (shared := shared_images(task.test, task.val)):
-        notes.append(f"{len(shared):,} test images are in the validation images too, by hash; leave them out of one")
+        notes.append(
+            f"in the validation images too, by hash: {count_of(len(shared), 'test image')}; leave them out of one"
+        )
     return notes
 
 

@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coder_engine.counts import count_of
 from coder_engine.errors import WeightsError
 from coder_engine.fewshot.arrays import check_features, check_labels
 from coder_engine.fewshot.spectrum import Form, Spectrum
@@ -207,7 +208,7 @@ class CoderAdapter:
         least, most = int(self.shots.min()), int(self.shots.max())
         if least < most:
             return f"{least:,} to {most:,} shots"
-        return f"{most:,} shot{'s' if most > 1 else ''}"
+        return count_of(most, "shot")
 
     def closeness(self, features: ArrayLike) -> NDArray[np.float32]:
         """Norm(s S_train^T) of Eq. 19: features [B, D], unit length -> float32 [B, NM], columns as ``labels``.

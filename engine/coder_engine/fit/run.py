@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine.counts import count_of
 from coder_engine.engine import Engine
 from coder_engine.errors import DataError, ImageError, WeightsError
 from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE, Norm
@@ -166,7 +167,8 @@ def _validation(
     if not new.any():
         raise DataError(f"{val}: every image is one of the support images; give others")
     if not new.all():
-        say(f"{val}: {(~new).sum()} images are support images too (equal by sha256), left out of the validation")
+        shared = count_of(int((~new).sum()), "image")
+        say(f"{val}: {shared} of the support too (equal by sha256), left out of the validation")
     return replace(found, features=found.features[new], labels=found.labels[new], digests=())
 
 

@@ -147,7 +147,7 @@ def test_images_that_are_support_too_leave_the_validation(
     picture(val / "frog" / "new.png", COLOURS["frog"], 99)
     fitted, said = fit(engine, tiny, FitConfig(support=support, val=val, views=1))
     assert fitted.search.record["images"] == 1
-    assert any("4 images are support images too" in line for line in said)
+    assert any("4 images of the support too" in line for line in said)
 
 
 def test_labels_of_validation_images_only_choose(engine: Engine, tiny: Path, support: Path, tmp_path: Path) -> None:
