@@ -71,7 +71,7 @@ def wide(case: Case, adapter: CoderAdapter, texts: NDArray[np.float64] | None = 
 def test_paper_form_is_the_oracle(
     seed: int, norm: str, texts: int, beta: float, alpha: float, temperature: float
 ) -> None:
-    assume(texts > 2 or beta == 1)  # of two texts alone an image may have hardly any CODER: beta then shows its rounding
+    assume(texts > 2 or beta == 1)  # of two texts an image may have hardly any CODER: a higher beta shows its rounding
     case = Case(seed, texts=texts)
     adapter = case.fit(norm=norm, alpha=alpha, beta=beta, temperature=temperature, **PAPER)
     assert_allclose(adapter.logits(case.images, case.zero_shot), wide(case, adapter), rtol=1e-5, atol=1e-5)
