@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from coder_engine import labelled_images
 from coder_engine.errors import ImageError, ModelError
-from coder_engine.images import SUFFIXES, read_rgb
+from coder_engine.images import read_rgb
 from coder_engine.preprocess import Preprocess
 
 NAMES = (
@@ -48,11 +49,11 @@ def image_files(folder: Path) -> list[Path]:
 
     Raises:
         ModelError: no such folder.
+        DataError: a folder below it cannot be read.
     """
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder; give one with images in it")
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    found = sorted(path for path in files if not path.name.startswith("."))
+    found = [Path(path) for path in labelled_images.image_files(folder)]
     return [found[i] for i in np.random.default_rng(0).permutation(len(found))]
 
 
