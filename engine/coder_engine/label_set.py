@@ -84,6 +84,11 @@ class LabelSet:
         if self.ranker is not None:
             self.ranker.start()
 
+    def close(self) -> None:
+        """Let go of the texts on the device that ranks by them, if one does."""
+        if self.ranker is not None:
+            self.ranker.close()
+
     def rank(self, features: NDArray[np.float32], top: int) -> Ranking:
         """Classes by features float32 [B, D]: by the adapter where one is in use, else by the texts."""
         if self.adapter is not None:

@@ -47,6 +47,9 @@ class Ranker(Protocol):
 
     def rank(self, pixels: NDArray[np.uint8], *, top: int, margin: float | None, rerank: bool) -> Ranking | None: ...
 
+    def close(self) -> None:
+        """Let go of the label set on the device."""
+
 
 class Backend(ABC):
     """One open engine file.

@@ -105,7 +105,7 @@ class TensorRtRanker:
     @property
     def description(self) -> str:
         """Where the head runs, and why not on the GPU."""
-        if not self._there:
+        if self._done is None:
             return "head on the CPU until its texts are on the GPU"
         return "head on the GPU" if self.fault is None else f"head on the CPU ({self.fault})"
 
@@ -117,13 +117,20 @@ class TensorRtRanker:
 
     def wait(self) -> None:
         """Until the texts are on the GPU, or it is known that they cannot be."""
-        if self._copy is not None:
-            self._copy.result()
+        copy = self._copy
+        if copy is not None:
+            copy.result()
+
+    def close(self) -> None:
+        """Let go of the texts on the GPU, or of those on their way there."""
+        with alone:  # as freeing breaks captures, too
+            self._copy = None
 
     @property
-    def _there(self) -> bool:
-        """Whether the copy is done, one way or the other; only then does ``fault`` mean something."""
-        return self._copy is not None and self._copy.done()
+    def _done(self) -> Future[Any] | None:
+        """The copy where it is done, one way or the other; only then does ``fault`` mean something."""
+        copy = self._copy  # another thread may close this meanwhile
+        return copy if copy is not None and copy.done() else None
 
     def rank(self, pixels: NDArray[np.uint8], *, top: int, margin: float | None, rerank: bool) -> Ranking | None:
         """As ``Head.rank``, from pixels, without logits; None where the CPU is to do it.
@@ -135,11 +142,12 @@ class TensorRtRanker:
             EngineError: a feature is not finite or not of unit length.
             BackendError: the GPU failed, or the engine was closed.
         """
-        if top > MOST or not self._there or self.fault is not None:
+        copied = self._done
+        if top > MOST or copied is None or self.fault is not None:
             return None
         plan, workers = self._running()
         with borrowed(plan, workers, images=len(pixels)) as worker:
-            head = self._head_of(worker, plan.max_batch)
+            head = self._head_of(worker, copied.result(), plan.max_batch)
             if head is None:
                 return None
             tail = Rank(
@@ -175,13 +183,12 @@ class TensorRtRanker:
             release(weights.pair_rows)
         return None
 
-    def _head_of(self, worker: Worker, max_batch: int) -> DeviceHead | None:
+    def _head_of(self, worker: Worker, texts: Any, max_batch: int) -> DeviceHead | None:
         """This label set's head for a worker, made when first asked for; None with ``fault`` set where it cannot be."""
         if self not in worker.beside:
             try:
-                copy = None if self._copy is None else self._copy.result()
                 with alone:
-                    worker.beside[self] = DeviceHead(self._module, copy, max_batch)
+                    worker.beside[self] = DeviceHead(self._module, texts, max_batch)
             except RuntimeError as err:
                 self.fault = first_line(err)
                 return None

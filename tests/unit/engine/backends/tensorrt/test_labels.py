@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 
-from coder_engine import Engine
+from coder_engine import BackendError, Engine
 from coder_engine.weights import update_weights
 from helpers_engine import images
 from helpers_gpu import FakeEngine
@@ -36,6 +37,24 @@ def test_other_labels(plan: Path, other: Path, engine: FakeEngine, head: Any) ->
     assert head.Weights.made == 4  # one copy for each time
     assert held[1] == held[2]  # those of before are gone
     assert engine.contexts == 2  # and the plan's contexts serve them all
+
+
+def test_closing_lets_go_of_the_labels_too(plan: Path, engine: FakeEngine, head: Any) -> None:
+    made: list[weakref.ref[Any]] = []
+
+    class Watching(head.Weights):  # type: ignore[misc, name-defined]
+        def __init__(self, *arrays: Any) -> None:
+            super().__init__(*arrays)
+            made.append(weakref.ref(self))
+
+    head.Weights = Watching
+    found = Engine(plan)
+    assert [texts() is None for texts in made] == [False]
+    found.close()
+    gc.collect()
+    assert [texts() is None for texts in made] == [True]
+    with pytest.raises(BackendError, match="this engine was closed"):
+        found.predict(images(1))
 
 
 def test_until_the_labels_are_on_the_gpu_the_cpu_ranks(
