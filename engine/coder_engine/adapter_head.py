@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from coder_engine.errors import EngineError
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import CANDIDATES, Head, Ranking
+from coder_engine.weightfile.mapped import release
 from coder_engine.weights import Weights
 
 
@@ -42,7 +43,11 @@ class AdapterHead:
     def _keys(self) -> NDArray[np.float32]:
         """In memory from the first image on: all of them are needed for each, and a map ends with its file."""
         keys = self.adapter.keys
-        return np.array(keys) if isinstance(keys, np.memmap) else keys
+        if not isinstance(keys, np.memmap):
+            return keys
+        read = np.array(keys)
+        release(keys)
+        return read
 
     def rank(self, features: NDArray[np.float32], *, top: int = CANDIDATES) -> Ranking:
         """Rank the classes of each image by Eq. 20; equal logits by the lower class id.

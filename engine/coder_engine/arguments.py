@@ -37,7 +37,7 @@ def as_images(batch: Any) -> Iterable[Any]:
 
 
 def check_features(features: Any, width: int) -> NDArray[np.float32]:
-    """Features as ``Engine.embed`` gives them, contiguous; NaN is left to whoever computes with them.
+    """Features as ``Engine.embed`` gives them, contiguous; NaN and infinity are left to whoever computes with them.
 
     Raises:
         ValueError: they are not float32 [B, width] of unit length.
@@ -48,7 +48,7 @@ def check_features(features: Any, width: int) -> NDArray[np.float32]:
             f"features must be float32 [B, {width}], got {found.dtype} {list(found.shape)}; Engine.embed gives them"
         )
     lengths = np.linalg.norm(found, axis=1)
-    wrong = np.flatnonzero(np.abs(lengths - 1) > OFF_UNIT)
+    wrong = np.flatnonzero(np.isfinite(lengths) & (np.abs(lengths - 1) > OFF_UNIT))
     if len(wrong):
         raise ValueError(
             f"features must have length 1, got {lengths[wrong[0]]:.4g} in row {wrong[0]}; "

@@ -20,9 +20,10 @@ from coder_engine.errors import ImageError, WeightsError
 from coder_engine.explain import TEXTS, Explanation, explain
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import CANDIDATES
-from coder_engine.images import MAX_PIXELS, name_of, read_rgb
+from coder_engine.images import name_of, read_rgb
 from coder_engine.label_set import LabelSet
 from coder_engine.machine.cpus import check_threads
+from coder_engine.pixels.formats import MAX_PIXELS
 from coder_engine.plans.record import SUFFIX as PLAN
 from coder_engine.prediction import Prediction, failed, prediction_of
 from coder_engine.preprocess import Preprocess
@@ -333,6 +334,7 @@ class Engine:
         Calls of other threads end first, or with a BackendError, as all do that come later and need the encoder.
         """
         self._backend.close()
+        self._active.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by its paths and options: whoever unpickles it, in another process above all, opens it anew."""

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from coder_engine.errors import ImageError
 from coder_engine.pixels import jpeg
 from coder_engine.pixels.colours import to_rgb
-from coder_engine.pixels.formats import MAX_PIXELS as MAX_PIXELS
-from coder_engine.pixels.formats import broken, open_header
+from coder_engine.pixels.formats import MAX_PIXELS, broken, open_header
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.errors import ImageError
-from coder_engine.images import MAX_PIXELS
+from coder_engine.pixels.formats import MAX_PIXELS
 from coder_engine.pixels.resize import resize_crop
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from table import median_ms, resident_mb, show
 
 from coder_engine import _kernels
+from coder_engine.counts import count_of
 from coder_engine.head import Head
-from coder_engine.machine.available import count_of
 from coder_engine.machine.cpus import usable_cpus
 from coder_engine.weightfile.general_texts import pack_texts
 from coder_engine.weightfile.metadata import Metadata

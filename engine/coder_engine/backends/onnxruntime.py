@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends.base import EXPORT_AGAIN, Backend
+from coder_engine.counts import count_of
 from coder_engine.errors import BackendError, EngineError
-from coder_engine.machine.available import Unavailable, count_of, first_line, import_runtime
+from coder_engine.machine.available import Unavailable, first_line, import_runtime
 
 WHEELS = ("onnxruntime", "onnxruntime-gpu")
 """Packages that bring the module ``onnxruntime``: whichever was installed last has overwritten the other's files."""

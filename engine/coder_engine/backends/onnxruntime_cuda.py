@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from coder_engine.backends.base import EXPORT_AGAIN, Backend
 from coder_engine.backends.cuda_memory import alone
 from coder_engine.backends.onnxruntime import import_onnxruntime, interface, new_session
+from coder_engine.counts import count_of
 from coder_engine.errors import BackendError, EngineError
-from coder_engine.machine.available import Unavailable, count_of, first_line, no_memory_for
+from coder_engine.machine.available import Unavailable, first_line, no_memory_for
 from coder_engine.machine.cuda_driver import require_gpu
 
 PROVIDER = "CUDAExecutionProvider"

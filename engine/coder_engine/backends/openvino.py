@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends.base import EXPORT_AGAIN, Backend
+from coder_engine.counts import count_of
 from coder_engine.errors import BackendError, EngineError
-from coder_engine.machine.available import Unavailable, count_of, import_runtime
+from coder_engine.machine.available import Unavailable, import_runtime
 from coder_engine.machine.caches import cache_folder, prune
 
 _HINTS = {"bf16": "bf16", "fp32": "f32"}

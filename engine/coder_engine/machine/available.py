@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass
 from types import ModuleType
 
-from coder_engine.counts import count_of as count_of
+from coder_engine.counts import count_of
 from coder_engine.errors import BackendError
 
 

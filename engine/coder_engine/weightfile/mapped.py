@@ -54,7 +54,7 @@ def open_mapped(path: Path, names: Sequence[str], *, digest: str) -> dict[str, A
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(length))
-            if header["__metadata__"].get("digest") != digest:
+            if header.get("__metadata__", {}).get("digest") != digest:
                 raise WeightsError(f"{path}: was replaced while it was opened; open it again")
             return _mapped(path, stream, {name: header[name] for name in names}, 8 + length)
     except (OSError, ValueError) as err:

@@ -219,8 +219,9 @@ def test_features_of_another_shape_or_length_are_refused(tiny: Path) -> None:
         with pytest.raises(ValueError, match="features must have length 1, got 10 in row 2; divide each row"):
             call(long)
         assert len(call(long[:2])) == 2
-        with pytest.raises(EngineError, match="NaN"):
-            call(np.full_like(long, np.nan))
+        for value in (np.nan, np.inf):
+            with pytest.raises(EngineError, match="NaN"):
+                call(np.full_like(long, value))
 
 
 def test_another_process_opens_it_anew(

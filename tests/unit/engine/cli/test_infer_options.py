@@ -11,7 +11,7 @@ import pytest
 
 from coder_engine.cli import infer
 from coder_engine.cli.infer import main
-from coder_engine.images import MAX_PIXELS
+from coder_engine.pixels.formats import MAX_PIXELS
 from helpers_infer import run
 from unit.engine.cli.fake_engine import FakeEngine
 

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from coder_engine.errors import ImageError
-from coder_engine.images import MAX_PIXELS, SUFFIXES, read_rgb
+from coder_engine.images import SUFFIXES, read_rgb
+from coder_engine.pixels.formats import MAX_PIXELS
 from helpers_images import FORMATS, PHOTO, RNG, encode, kind_of, png_of
 
 

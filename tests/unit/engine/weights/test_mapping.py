@@ -7,12 +7,14 @@ import errno
 import gc
 import os
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from safetensors.numpy import save_file
 
 import coder_engine.weights as weights_module
 from coder_engine.errors import EngineError, WeightsError
@@ -186,11 +188,21 @@ def test_an_open_file_is_not_copied(saved: Path) -> None:
             copying(weights)
 
 
-def test_a_file_that_is_replaced_while_it_is_opened(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "replace_by",
+    [
+        lambda path: save_weights(path, PLAIN, make_tensors("sparse")),
+        lambda path: save_file(make_tensors("sparse"), path),
+    ],
+    ids=["another of ours", "no metadata"],
+)
+def test_a_file_that_is_replaced_while_it_is_opened(
+    replace_by: Callable[[Path], None], saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opening = weights_module.open_mapped
 
     def late(path: Path, names: list[str], **options: str) -> object:
-        save_weights(path, PLAIN, make_tensors("sparse"))
+        replace_by(path)
         return opening(path, names, **options)
 
     monkeypatch.setattr(weights_module, "open_mapped", late)
