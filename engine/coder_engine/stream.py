@@ -10,6 +10,9 @@ from typing import TypeVar
 T = TypeVar("T")
 U = TypeVar("U")
 
+Advance = Callable[[int], Callable[[], object]]
+"""Progress: called with how many images come, gives what is called after each of them."""
+
 
 def decode_ahead(
     items: Iterable[T], decode: Callable[[T], U], *, workers: int, ahead: int

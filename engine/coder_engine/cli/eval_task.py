@@ -18,12 +18,13 @@ from coder_engine.evaluate.blocks import by_blocks
 from coder_engine.evaluate.cache import FeatureCache, features_folder
 from coder_engine.evaluate.feature_file import FeatureFile, draw_texts, load_features, load_texts
 from coder_engine.evaluate.few_shot import Task, ZeroShot
-from coder_engine.evaluate.images_source import Advance, ImageSource
+from coder_engine.evaluate.images_source import ImageSource
 from coder_engine.evaluate.labelled import Labelled, check_classes, check_width
 from coder_engine.evaluate.support import sample_support
 from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE
 from coder_engine.head import Head
 from coder_engine.machine.cpus import check_threads
+from coder_engine.stream import Advance
 from coder_engine.weights import Weights, load_weights
 
 

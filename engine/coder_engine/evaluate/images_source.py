@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,7 @@ from coder_engine.evaluate.embed import Embedded, embed_images
 from coder_engine.evaluate.labelled import Labelled
 from coder_engine.evaluate.support import sample_support
 from coder_engine.labelled_images import LabelledPaths, find_images, image_files
-
-Advance = Callable[[int], Callable[[], object]]
-"""Called with how many images come, gives what is called once an image."""
+from coder_engine.stream import Advance
 
 
 class ImageSource:

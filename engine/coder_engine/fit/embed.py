@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,9 @@ from coder_engine.engine import Engine
 from coder_engine.errors import DataError, ImageError
 from coder_engine.fit.views import views_of
 from coder_engine.images import read_rgb
-from coder_engine.stream import batches, decode_ahead
+from coder_engine.stream import Advance, batches, decode_ahead
 
 _PIXELS_A_BATCH = 32
-
-Advance = Callable[[int], Callable[[], object]]
-"""Called with how many images come, gives what is called after each of them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,10 @@ from coder_engine.errors import DataError, ImageError, WeightsError
 from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE, Norm
 from coder_engine.fewshot.search import Grid, Search, Validation, search_adapter
 from coder_engine.fewshot.spectrum import Form
-from coder_engine.fit.embed import Advance, SupportImages, embed_support
+from coder_engine.fit.embed import SupportImages, embed_support
 from coder_engine.labelled_images import find_images
 from coder_engine.machine.cpus import check_threads
+from coder_engine.stream import Advance
 from coder_engine.weights import Weights
 
 VIEWS = 8
