@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from coder_engine.cli.command import OK, guarded, parser_of, say
-from coder_engine.cli.output import OutputClosed, open_output, silence
+from coder_engine.cli.output import OutputClosed, open_output
 from coder_engine.errors import CoderError
 from coder_export.config import FORMATS, ON_LONG, PRECISIONS, TRT, ExportConfig
 
@@ -55,8 +55,7 @@ def _run(args: argparse.Namespace) -> int:
         raise CoderError(f"{err}; install the build side: pip install 'coder-engine[export,cpu]'") from err
     except ValueError as err:
         raise CoderError(str(err)) from err
-    except BrokenPipeError as err:
-        silence(sys.stdout)
+    except OutputClosed as err:
         raise CoderError("nobody reads standard output any more; --quiet writes none") from err
     except OSError as err:
         raise CoderError(f"{err.filename or args.out}: {err.strerror or err}") from err

@@ -12,8 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from coder_engine.cli.output import silence
-from coder_engine.errors import CoderError
+from coder_engine.cli.output import open_output
 from coder_engine.plans.progress import OnProgress
 from coder_export.textset import TextSet
 
@@ -25,16 +24,14 @@ class Report:
         self._quiet = quiet
 
     def say(self, line: str) -> None:
-        if self._quiet:
-            return
-        try:
-            print(line, flush=True)
-        except BrokenPipeError:  # told or passed over by whoever knows what the run is worth by then
-            raise
-        except OSError as err:
-            silence(sys.stdout)
-            why = f"cannot write to standard output ({err.strerror})"
-            raise CoderError(f"{why}; make room, or --quiet writes none") from err
+        """Write a line, in escapes where the terminal lacks a character.
+
+        Raises:
+            OutputClosed: nobody reads any more; whoever knows what the run is worth by then tells or passes over it.
+            CoderError: it cannot be written.
+        """
+        if not self._quiet:
+            open_output(None).write(line + "\n")
 
     def warn(self, line: str) -> None:
         """What a user must not miss, told with ``quiet``, too: on standard error."""

@@ -7,11 +7,12 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
 from coder_engine.cli.command import OK, SOME_FAILED, guarded, parser_of
-from coder_engine.cli.output import silence
+from coder_engine.cli.output import Output, OutputClosed, encodable
 from coder_engine.errors import CoderError
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.draft import KINDS
@@ -121,10 +122,9 @@ def _columns() -> int:
 
 def _print(text: str, stream: TextIO) -> None:
     """As far as anybody reads it: ``head`` or a pager may have seen enough."""
-    try:
-        print(text, file=stream, flush=True)
-    except BrokenPipeError:
-        silence(stream)
+    encodable(stream)
+    with suppress(OutputClosed):
+        Output(stream).write(text + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+from contextlib import suppress
 
-from coder_engine.cli.output import silence
+from coder_engine.cli.output import OutputClosed
 from coder_export.report import Report
 
 
@@ -12,7 +12,5 @@ class PatientReport(Report):
     """Goes on in silence after ``| head -1``: texts that are paid for are worth more than the lines about them."""
 
     def say(self, line: str) -> None:
-        try:
+        with suppress(OutputClosed):
             super().say(line)
-        except BrokenPipeError:
-            silence(sys.stdout)

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from coder_engine import CoderError, __version__
+from coder_engine.cli.output import OutputClosed
 from coder_export.cli import main
 from coder_export.report import Report
 
@@ -139,7 +140,7 @@ def test_wrong_usage_ends_in_one(capsys: pytest.CaptureFixture[str]) -> None:
         (OSError("only words"), "coder-export: m: only words\n"),
         (OSError(28, "No space left on device", "x.onnx"), "coder-export: x.onnx: No space left on device\n"),
         (
-            BrokenPipeError(32, "Broken pipe"),
+            OutputClosed(),
             "coder-export: nobody reads standard output any more; --quiet writes none\n",
         ),
         (
@@ -226,7 +227,7 @@ def test_a_list_that_cannot_be_written(
 
 def test_a_line_that_cannot_be_written_is_no_fault_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Broken(OSError(28, "No space left on device")))
-    with pytest.raises(CoderError, match=r"^cannot write to standard output \(No space left .*--quiet writes none$"):
+    with pytest.raises(CoderError, match=r"^cannot write to standard output \(No space left .*redirect it$"):
         Report().say("wrote m.onnx")
 
 
@@ -240,3 +241,10 @@ def test_models_that_would_need_transformers_are_left_out(
     assert {"ViT-B-16", "coca_ViT-B-32"} <= set(out.split())
     assert not {"roberta-ViT-B-32", "ViT-B-16-SigLIP"} & set(out.split())
     assert re.fullmatch(r"coder-export: \d\d more need .*: pip install transformers\n", err)
+
+
+def test_a_character_that_the_terminal_lacks_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    Report().say("K\u00e4se")
+    assert raw.getvalue() == b"K\\xe4se\n"

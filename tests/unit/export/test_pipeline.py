@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip("open_clip")
 
 from coder_engine import Engine, EngineError, ModelError, TextsError, WeightsError
+from coder_engine.cli.output import OutputClosed
 from coder_engine.weights import check_belongs, load_weights, save_weights
 from coder_export.config import ExportConfig
 from coder_export.pipeline import export
@@ -143,10 +144,10 @@ def test_a_reader_that_stops_leaves_a_pair_that_belongs_together(
 
     def say(self: Report, line: str) -> None:
         if line.startswith("wrote"):
-            raise BrokenPipeError(32, "Broken pipe")
+            raise OutputClosed
 
     monkeypatch.setattr(Report, "say", say)
-    with pytest.raises(BrokenPipeError):
+    with pytest.raises(OutputClosed):
         export(config(tmp_path, labels_file, texts="none"), Report(quiet=True))
     weights = load_weights(tmp_path / "m.safetensors")
     assert weights.meta.texts["name"] == "class names only"

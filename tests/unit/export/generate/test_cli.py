@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -266,7 +267,30 @@ def test_no_such_class(animals: Path, capsys: Capture) -> None:
     assert "has no class 'Elks'; did you mean 'elk'?" in err
 
 
-# output that nobody reads
+# output that is not read, or cannot be written
+
+
+def test_a_full_disk_is_no_fault_of_the_text_set(
+    animals: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert main(["show", str(animals), "--class", "cat"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("coder-texts: cannot write to standard output (No space left on device)")
+    assert err.count("\n") == 1
+
+
+def test_a_terminal_that_lacks_a_character(animals: Path) -> None:
+    texts = (animals / "texts.jsonl").read_text()
+    (animals / "texts.jsonl").write_text(texts.replace("whiskers", "K\u00e4se"))
+    command = [sys.executable, "-m", "coder_export.generate.cli", "show", str(animals), "--class", "cat"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"K\\xe4se" in done.stdout
 
 
 def unread(*argv: object, stderr: bool = False) -> tuple[int, str]:
