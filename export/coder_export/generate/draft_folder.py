@@ -63,7 +63,8 @@ def _take(draft: Draft, old: TextSet, told: Callable[[str], object]) -> None:
             draft.general[kind] = [own.get(i, {}).get(kind, ()) for i in range(len(draft.labels))]
     names = [(old.labels[a], old.labels[b], found) for (a, b), found in old.pairs.items()]
     draft.pairs = {(pair_ids[a], pair_ids[b]): found for a, b, found in names if a in pair_ids and b in pair_ids}
-    gone = [label for label in dict.fromkeys(described + duelling) if label not in {**ids, **pair_ids}]
+    known = ids.keys() | pair_ids.keys()
+    gone = [label for label in dict.fromkeys(described + duelling) if label not in known]
     if gone:
         lost = sum(len(texts) for label in gone for texts in old.texts[old.labels.index(label)].values())
         lost += sum(map(len, old.pairs.values())) - sum(map(len, draft.pairs.values()))
