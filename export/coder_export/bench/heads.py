@@ -59,24 +59,22 @@ def loop_head(
     counts: Sequence[tuple[int, int]],
     pair_texts: PairTexts | None,
     x: torch.Tensor,
-    *,
-    normalise: bool,
 ) -> list[int]:
     """Both stages as the CODER authors' code goes about them, for one image: a loop over classes, a loop over duels.
 
     Args:
-        texts: all T general texts [T, D], by class, a class's names after its other texts.
+        texts: all T general texts [T, D], of unit length, by class, a class's names after its other texts; the
+            authors' code brings them to it anew for every batch, which is the caller's to do.
         counts: how many other texts and how many names each class has.
         pair_texts: None stops after stage 1.
         x: one image's features [D].
-        normalise: bring all texts to unit length first, which the authors' code does anew for every batch.
 
     Returns:
         The first five classes, best first.
     """
     import torch
 
-    cosines = x @ (torch.nn.functional.normalize(texts, dim=1) if normalise else texts).T
+    cosines = x @ texts.T
     scores, start = [], 0
     for others, names in counts:
         middle, end = start + others, start + others + names

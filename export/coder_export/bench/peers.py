@@ -181,7 +181,12 @@ class Peers:
         by_class = [rows[start : start + max(some, 1)] for start, (some, _) in zip(starts, counts, strict=True)]
         pairs = None if self._weights.pair_rows is None else lambda a, b: by_class[a]
         features = torch.from_numpy(images.features)
-        return lambda: [loop_head(rows, counts, pairs, x, normalise=True) for x in features]
+
+        def call() -> list[list[int]]:
+            unit = torch.nn.functional.normalize(rows, dim=1)  # as the authors' code does, anew for every batch
+            return [loop_head(unit, counts, pairs, x) for x in features]
+
+        return call
 
 
 PEERS = {
