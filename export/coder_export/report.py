@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from coder_engine.cli.output import open_output
+from coder_engine.counts import count_of
 from coder_engine.plans.progress import OnProgress
 from coder_export.textset import TextSet
 
@@ -71,14 +72,14 @@ class Report:
         """Counts by kind, and every hole."""
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts["general"].items() if count)
         pairs = f"{counts['pairs']:,} of {counts['pairs_possible']:,} pairs"
-        self.say(f"{_plural(len(textset.labels), 'class')}: {kinds}; {pairs}")
+        self.say(f"{count_of(len(textset.labels), 'class')}: {kinds}; {pairs}")
         for kind, labels in textset.holes().items():
             if labels:
                 what = "one name only" if kind == "synonym" else f"no {kind} texts"
                 some = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
-                self.say(f"  {what}: {_plural(len(labels), 'class')} ({some})")
+                self.say(f"  {what}: {count_of(len(labels), 'class')} ({some})")
         if counts["pairs_one_sided"]:
-            lone = _plural(counts["pairs_one_sided"], "pair")
+            lone = count_of(counts["pairs_one_sided"], "pair")
             self.say(f"  texts in one direction only: {lone}, left out, as one side makes no gap")
         if counts["truncated"]:
             self.say(f"  {counts['truncated']} texts were cut at the model's context length")
@@ -95,7 +96,3 @@ class Report:
 
 def _size(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"

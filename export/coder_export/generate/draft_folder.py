@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from coder_engine.counts import count_of
 from coder_engine.errors import TextsError
 from coder_engine.files import replacing, sha256_of
 from coder_export.generate.draft import KINDS, WRITER, Draft, as_object
@@ -68,8 +69,8 @@ def _take(draft: Draft, old: TextSet, told: Callable[[str], object]) -> None:
     if gone:
         lost = sum(len(texts) for label in gone for texts in old.texts[old.labels.index(label)].values())
         lost += sum(map(len, old.pairs.values())) - sum(map(len, draft.pairs.values()))
-        classes = "1 class of {} is" if len(gone) == 1 else f"{len(gone):,} classes of {{}} are"
-        told(f"{classes.format(old.name)} not among the labels ({some(gone)}): {lost:,} texts are left behind")
+        classes, verb = count_of(len(gone), "class"), "is" if len(gone) == 1 else "are"
+        told(f"{classes} of {old.name} {verb} not among the labels ({some(gone)}): {lost:,} texts are left behind")
 
 
 def _ids(names: Sequence[str], labels: tuple[str, ...]) -> dict[str, int]:
