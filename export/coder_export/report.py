@@ -16,6 +16,7 @@ from coder_engine.cli.output import open_output
 from coder_engine.counts import count_of
 from coder_engine.plans.progress import OnProgress
 from coder_export.textset import TextSet
+from coder_export.words import some
 
 
 class Report:
@@ -76,8 +77,7 @@ class Report:
         for kind, labels in textset.holes().items():
             if labels:
                 what = "one name only" if kind == "synonym" else f"no {kind} texts"
-                some = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
-                self.say(f"  {what}: {count_of(len(labels), 'class')} ({some})")
+                self.say(f"  {what}: {count_of(len(labels), 'class')} ({some(labels)})")
         if counts["pairs_one_sided"]:
             lone = count_of(counts["pairs_one_sided"], "pair")
             self.say(f"  texts in one direction only: {lone}, left out, as one side makes no gap")

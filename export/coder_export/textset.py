@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from coder_engine.errors import TextsError
 from coder_export.matching import match_names
 from coder_export.templates import Templates
+from coder_export.words import some
 
 GENERAL_KINDS = ("attribute", "analogous", "synonym")
 
@@ -82,7 +83,7 @@ class TextSet:
         if found.unknown:
             raise TextsError(
                 f"text set {self.name!r} has no texts for {len(found.unknown)} of {len(labels)} labels "
-                f"({_some(found.unknown)}); give the labels it was written for, or another text set"
+                f"({some(found.unknown)}); give the labels it was written for, or another text set"
             )
         ids = {label: i for i, label in enumerate(self.labels)}
         old = [ids[found.found[label]] for label in labels]
@@ -99,7 +100,3 @@ class TextSet:
 def names_only(labels: tuple[str, ...]) -> TextSet:
     """A text set of nothing but the class names: plain CLIP's prompts."""
     return TextSet(name="class names only", labels=labels, texts=tuple({} for _ in labels), pairs={})
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

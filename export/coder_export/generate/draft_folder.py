@@ -13,12 +13,12 @@ from coder_engine.counts import count_of
 from coder_engine.errors import TextsError
 from coder_engine.files import replacing, sha256_of
 from coder_export.generate.draft import KINDS, WRITER, Draft, as_object
-from coder_export.generate.words import some
 from coder_export.labels import label_key, load_labels
 from coder_export.matching import match_names
 from coder_export.templates import Templates
 from coder_export.textset import GENERAL_KINDS, TextSet
 from coder_export.textset_file import load_textset, render_textset, save_textset
+from coder_export.words import some
 
 _FILES: Mapping[str, tuple[str, ...]] = {"texts.jsonl": GENERAL_KINDS, "pairs.jsonl": ("pair",)}
 _SET = (*_FILES, "labels.txt", "templates.json", "source.json")

@@ -6,9 +6,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from coder_engine.errors import TextsError
-from coder_export.generate.words import some
 from coder_export.matching import normal_name
 from coder_export.textset import GENERAL_KINDS, TextSet
+from coder_export.words import some
 
 
 def show_class(textset: TextSet, label: str) -> str:

@@ -11,8 +11,8 @@ from coder_export.generate.llm.ask import Asker
 from coder_export.generate.llm.questions import Question, prompt_sha256
 from coder_export.generate.llm.replies import Answer
 from coder_export.generate.pairs import Pair
-from coder_export.generate.words import some
 from coder_export.report import Report
+from coder_export.words import some
 
 ROUNDS = 5
 """How often more analogues are asked for in place of dropped ones."""
