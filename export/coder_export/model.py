@@ -186,7 +186,12 @@ def _architecture(name: str, *, quick_gelu: bool | None) -> Any:
     return model.eval()
 
 
-def _tokenizer(name: str) -> Tokenizer:
+def open_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer of a model by open_clip's name.
+
+    Raises:
+        ModelError: it cannot be had.
+    """
     try:
         tokenizer: Tokenizer = open_clip.get_tokenizer(name)
     except Exception as err:  # those of transformers come from the hub
@@ -211,7 +216,7 @@ def _ready(name: str, pretrained: str, model: Any, config: Mapping[str, Any], no
         name=name,
         pretrained=pretrained,
         model=model.requires_grad_(False),
-        tokenizer=_tokenizer(name),
+        tokenizer=open_tokenizer(name),
         preprocess=preprocess,
         mean=tuple(map(float, config.get("mean", default.mean))),
         std=tuple(map(float, config.get("std", default.std))),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import open_clip
 
-from coder_engine.errors import ModelError
 from coder_export.encode import count_tokens
 from coder_export.generate.check.check import Check, check_textset
 from coder_export.generate.check.opened import open_given
-from coder_export.model import resolve_name
+from coder_export.model import open_tokenizer, resolve_name
 
 _CONTEXT = 77
 """Of towers that do not say: open_clip's own default."""
@@ -25,10 +24,7 @@ def check_file(name_or_folder: str, model: str) -> Check:
     """
     textset = open_given(name_or_folder)
     name = resolve_name(model)
-    try:
-        tokenizer = open_clip.get_tokenizer(name)
-    except (OSError, ImportError) as err:  # transformers reads it, from the hub
-        raise ModelError(f"--model {model}: its tokenizer cannot be had ({err}); check by another model") from err
+    tokenizer = open_tokenizer(name)
     return check_textset(
         textset,
         token_lengths=lambda sentences: count_tokens(tokenizer, sentences, context_length=_LONGEST),

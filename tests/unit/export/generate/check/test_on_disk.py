@@ -64,5 +64,5 @@ def test_a_tokenizer_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Monke
 
     save_textset(TEXTSET, tmp_path)
     monkeypatch.setattr(open_clip, "get_tokenizer", offline)
-    with pytest.raises(ModelError, match=r"--model ViT-B/16: its tokenizer cannot be had \(the hub is out of reach\)"):
+    with pytest.raises(ModelError, match=r"the tokenizer of ViT-B-16 cannot be had \(the hub is out of reach\)"):
         check_file(str(tmp_path), "ViT-B/16")
