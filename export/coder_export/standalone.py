@@ -52,17 +52,12 @@ def export_standalone(engine: Path, weights: Path, path: Path, pixels: NDArray[n
     loaded = load_weights(weights)
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
         with report.stage("standalone graph"):
-            files = write_standalone(onnx.load(engine), loaded, Path(folder) / path.name)
+            files = save_graph(build_standalone(onnx.load(engine), loaded), Path(folder) / path.name)
             near = compare(files[0], engine, loaded, pixels)
         ties = f", but for near ties in {near}" if near else ""
         report.say(f"standalone graph against Engine: the same answers on {len(pixels)} photographs{ties}")
         # Reversed: a graph is never there without its data.
         report.wrote(*[file.replace(path.with_name(file.name)) for file in reversed(files)])
-
-
-def write_standalone(engine: onnx.ModelProto, weights: Weights, path: Path) -> list[Path]:
-    """Write the standalone graph; returns the files written (past 2 GB its tensors get a file of their own)."""
-    return save_graph(build_standalone(engine, weights), path)
 
 
 def build_standalone(engine: onnx.ModelProto, weights: Weights) -> onnx.ModelProto:

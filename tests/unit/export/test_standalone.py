@@ -20,8 +20,9 @@ from coder_engine.weights import Weights, load_weights  # noqa: E402
 from coder_export import standalone  # noqa: E402
 from coder_export.cli import main  # noqa: E402
 from coder_export.config import ExportConfig  # noqa: E402
+from coder_export.onnx_model import save_graph  # noqa: E402
 from coder_export.report import Report  # noqa: E402
-from coder_export.standalone import build_standalone, export_standalone, write_standalone  # noqa: E402
+from coder_export.standalone import build_standalone, export_standalone  # noqa: E402
 from coder_export.standalone_check import compare, difference  # noqa: E402
 
 
@@ -100,7 +101,7 @@ def test_no_place_to_write(tiny: Path, weights: Weights, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(onnx, "save_model", full)
     with pytest.raises(EngineError, match=rf"^{tmp_path}/m\.onnx: cannot be written \(No space left .*; free space"):
-        write_standalone(onnx.load(tiny), weights, tmp_path / "m.onnx")
+        save_graph(build_standalone(onnx.load(tiny), weights), tmp_path / "m.onnx")
 
 
 def test_graph_that_answers_otherwise_is_refused_and_not_written(
@@ -119,14 +120,14 @@ def test_graph_that_answers_otherwise_is_refused_and_not_written(
 def test_near_ties_are_counted_once_an_image(
     tiny: Path, weights: Weights, tmp_path: Path, pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [path] = write_standalone(onnx.load(tiny), weights, tmp_path / "m.onnx")
+    [path] = save_graph(build_standalone(onnx.load(tiny), weights), tmp_path / "m.onnx")
     assert compare(path, tiny, weights, pixels) == 0
     swapped = dataclasses.replace(weights, meta=dataclasses.replace(weights.meta, labels=weights.meta.labels[::-1]))
-    [path] = write_standalone(onnx.load(tiny), swapped, tmp_path / "n.onnx")
+    [path] = save_graph(build_standalone(onnx.load(tiny), swapped), tmp_path / "n.onnx")
     assert compare(path, tiny, weights, pixels) == 0  # labels are no part of the answer
     monkeypatch.setattr("coder_export.standalone_check.TOLERANCE", float("inf"))
     meta = dataclasses.replace(weights.meta, margin=0.0)
-    [path] = write_standalone(onnx.load(tiny), dataclasses.replace(weights, meta=meta), tmp_path / "o.onnx")
+    [path] = save_graph(build_standalone(onnx.load(tiny), dataclasses.replace(weights, meta=meta)), tmp_path / "o.onnx")
     assert 0 < compare(path, tiny, weights, pixels) <= len(pixels)
 
 
