@@ -133,14 +133,14 @@ class LlmRun:
                 "fewer texts, fewer kinds or a cheaper model"
             )
         chosen = affordable(pairs, lambda some: spent + estimate(some).money(self._price), budget)
-        self._tell_plan(estimate(chosen), len(general), len(pairs), len(chosen))
+        self._tell_plan(estimate(chosen), len(general), len(chosen))
         if len(chosen) < len(pairs):
             self.missing.append(
                 f"{len(pairs) - len(chosen):,} of {len(pairs):,} pairs are beyond the budget (--budget)"
             )
         return chosen
 
-    def _tell_plan(self, estimate: Estimate, general: int, pairs: int, chosen: int) -> None:
+    def _tell_plan(self, estimate: Estimate, general: int, chosen: int) -> None:
         what = f"{general:,} general questions and {chosen:,} pairs"
         tokens = f"about {_tokens(estimate.tokens)}"
         money = f"about ${estimate.money(self._price):.2f}" if self._price.known else "no price known (--prices)"
