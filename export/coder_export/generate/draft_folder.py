@@ -44,10 +44,11 @@ def open_draft(
     kept = [kind for kind in KINDS if (draft.pairs if kind == "pair" else kind in draft.general)]
     # Sentences for texts that are yet to come may have been changed by hand, too.
     draft.templates = old.templates
-    same_name = old.source.get("domain", domain) == domain
-    for kind in {*KINDS}.difference(kept):
-        draft.make_for(kind, default)
-    draft.use_templates([] if same_name else ["name"], default)
+    for kind in KINDS:
+        if kind not in kept:
+            draft.make_for(kind, default)
+    if old.source.get("domain", domain) != domain:
+        draft.use_templates(["name"], default)
     draft.origins = _origins(old.source, kept)
     return draft
 
