@@ -1,4 +1,7 @@
-"""Replies of a server are read up to a size: one without end would take all the memory there is."""
+"""Replies of a server are read up to a size: one without end would take all the memory there is.
+
+Bytes are counted as they are sent: of a compressed reply those before it is unpacked.
+"""
 
 from __future__ import annotations
 
