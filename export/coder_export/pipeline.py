@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from coder_engine.errors import EngineError, ModelError
 from coder_engine.files import sha256_of
@@ -33,7 +34,7 @@ from coder_export.standalone import export_standalone
 from coder_export.texts import Texts, choose_texts, embed_texts
 from coder_export.verify import verify
 
-_PACKAGES = ("coder-engine", "torch", "open_clip_torch", "onnx", "onnxruntime", "numpy", "safetensors")
+_PACKAGES = ("coder-engine", "torch", "open_clip_torch", "onnx", "numpy", "safetensors")
 
 
 def export(config: ExportConfig, report: Report) -> None:
@@ -130,10 +131,16 @@ def _metadata(
         margin=config.margin,
         texts={"name": texts.textset.name, "source": dict(texts.textset.source), **texts.counts()},
         engine_files=engine_files,
-        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        versions=_versions(),
         fidelity=dict(fidelity),
         generic={} if texts.generic is None else texts.generic.to_json(),
     )
+
+
+def _versions() -> dict[str, str]:
+    """What made the files. ONNX Runtime says it itself: two packages bring it, of which one is installed."""
+    packages = {name: version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **packages, "onnxruntime": onnxruntime.__version__}
 
 
 def _check_paths(config: ExportConfig, labels: tuple[str, ...]) -> None:

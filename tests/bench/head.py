@@ -27,17 +27,17 @@ C, R, D, T = 1000, 2000, 512, 20_000
 PAIRS = C * (C - 1) // 2
 
 
-def unit(rng: np.random.Generator, rows: int) -> NDArray[np.float32]:
-    found = rng.standard_normal((rows, D), np.float32)
+def unit(rng: np.random.Generator, rows: int, width: int = D) -> NDArray[np.float32]:
+    found = rng.standard_normal((rows, width), np.float32)
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def synthetic_tensors() -> dict[str, NDArray[Any]]:
+def synthetic_tensors(width: int = D) -> dict[str, NDArray[Any]]:
     """Random unit texts: two names and the mean of 18 other texts a class, a row a pair."""
     rng = np.random.default_rng(0)
-    rows = np.concatenate([(unit(rng, PAIRS // 100) * 0.3).astype(np.float16) for _ in range(100)])
+    rows = np.concatenate([(unit(rng, PAIRS // 100, width) * 0.3).astype(np.float16) for _ in range(100)])
     return {
-        "bank": np.concatenate([unit(rng, C) * 0.5, unit(rng, R)]),
+        "bank": np.concatenate([unit(rng, C, width) * 0.5, unit(rng, R, width)]),
         "name_offsets": np.arange(0, R + 1, R // C, dtype=np.int32),
         "name_weight": np.full(C, 1 / 19, np.float32),
         "pair_rows": rows,

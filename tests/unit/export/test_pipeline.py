@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ import pytest
 
 pytest.importorskip("open_clip")
 
+import onnxruntime
+
 from coder_engine import Engine, EngineError, ModelError, TextsError, WeightsError
 from coder_engine.cli.output import OutputClosed
 from coder_engine.weights import check_belongs, load_weights, save_weights
+from coder_export import pipeline
 from coder_export.config import ExportConfig
 from coder_export.pipeline import export
 from coder_export.report import Report
@@ -226,6 +230,23 @@ def test_fidelity_is_stored(tiny: Path) -> None:
     assert fidelity["batches"] == [1, 3, 8]
     assert 0 < fidelity["features"] < 1e-5
     assert fidelity["cosine"] > 0.99999
+
+
+def test_the_gpu_build_of_onnx_runtime_is_enough(
+    tiny: Path, tmp_path: Path, labels_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module is the same, its package is onnxruntime-gpu."""
+    installed = pipeline.version
+
+    def version(package: str) -> str:
+        if package == "onnxruntime":
+            raise PackageNotFoundError(package)
+        return installed(package)
+
+    monkeypatch.setattr(pipeline, "version", version)
+    config = ExportConfig(model="coder-tiny", labels=labels_file, texts="none", out=tmp_path / "other", engine=tiny)
+    export(config, Report(quiet=True))
+    assert load_weights(config.weights_path).meta.versions["onnxruntime"] == onnxruntime.__version__
 
 
 def test_text_set_that_misses_a_label(tmp_path: Path) -> None:
