@@ -1,4 +1,4 @@
-"""A stand-in for a GPU: CUDA's runtime on host memory, TensorRT's objects, and the CUDA head, as far as we call them.
+"""A stand-in for a GPU: CUDA's runtime on host memory, TensorRT's objects, ONNX Runtime's session and the CUDA head.
 
 It shows that our calls are right in kind and order: work waits in its stream until that is synchronised, what is
 captured runs when a graph is launched and not before, and every address must be one that was allocated. It shows
@@ -42,6 +42,11 @@ def view(address: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     """The array that lies at an address."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address)).view(dtype).reshape(shape)
+
+
+def lit(pixels: NDArray[np.uint8]) -> None:
+    """Give black pictures a direction, too."""
+    pixels[~pixels.any(axis=(1, 2, 3)), 0, 0, 0] = 1
 
 
 class FakeCuda:
@@ -204,7 +209,7 @@ class FakeContext:
         self.engine.batches.append(count)
         pixels = view(self.addresses["pixels"], self.shapes["pixels"], np.uint8)
         assert not view(self.addresses["bank"], (1, D), np.float32).any()
-        pixels[~pixels.any(axis=(1, 2, 3)), 0, 0, 0] = 1  # black pictures have a direction, too
+        lit(pixels)
         view(self.addresses["features"], (count, D), np.float32)[:] = features_of(pixels) * self.engine.length
         view(self.addresses["coder"], (count, 1), np.float32)[:] = 0
         view(self.scratch, (100 * (self.profile + 1),), np.uint8)[:] = 1
@@ -369,6 +374,58 @@ class FakeHead:
             raise RuntimeError(self.fault)
         for name, array in out.items():
             array[:] = getattr(self.out, name)[:batch]
+
+
+class AskedSession:
+    """An ONNX Runtime session on the CPU, on the memory of ``cuda`` and asked through the stream it was opened with.
+
+    Attributes:
+        bound: how often each batch size was bound.
+        ran: the graph number of each run.
+        fault: what the next runs raise.
+    """
+
+    def __init__(self, session: Any, cuda: FakeCuda, options: dict[str, str]) -> None:
+        self._session, self._cuda, self._stream = session, cuda, int(options["user_compute_stream"])
+        self.bound: dict[int, int] = {}
+        self.ran: list[str] = []
+        self.fault: str | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def get_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def io_binding(self) -> Any:
+        real, bound, held = self._session.io_binding(), self.bound, self._cuda.held
+
+        class Binding:
+            def __getattr__(self, name: str) -> Any:
+                def call(what: str, device: str, number: int, dtype: Any, shape: tuple[int, ...], at: int) -> None:
+                    assert len(held[at]) >= int(np.prod(shape)) * np.dtype(dtype).itemsize
+                    if what == "pixels":
+                        bound[shape[0]] = bound.get(shape[0], 0) + 1
+                        binding.pixels = view(at, shape, np.uint8)
+                    getattr(real, name)(what, device, number, dtype, shape, at)
+
+                return call
+
+        binding: Any = Binding()
+        binding.real = real
+        return binding
+
+    def run_with_iobinding(self, binding: Any, options: Any) -> None:
+        assert alone._is_owned()  # type: ignore[attr-defined]  # it may capture
+        if self.fault is not None:
+            raise RuntimeError(self.fault)
+        self.ran.append(options.get_run_config_entry("gpu_graph_id"))
+
+        def run() -> None:
+            lit(binding.pixels)
+            self._session.run_with_iobinding(binding.real, options)
+
+        self._cuda.ask(self._stream, run)
 
 
 def fake_cuda_head(cuda: FakeCuda) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from itertools import count
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from coder_engine.arguments import as_images, check_features, check_options
 from coder_engine.backends import PassedOver, open_backend
+from coder_engine.backends.buckets import chunks
 from coder_engine.engine_path import check_engine_path
 from coder_engine.errors import ImageError, WeightsError
 from coder_engine.explain import TEXTS, Explanation, explain
@@ -29,9 +31,6 @@ from coder_engine.prediction import Prediction, failed, prediction_of
 from coder_engine.preprocess import Preprocess
 from coder_engine.stream import batches, decode_ahead
 from coder_engine.weights import Weights, check_belongs, load_weights
-
-CHUNK = 32
-"""Images run at once by ``predict`` and ``embed``, while the next ones are decoded: bounds memory for long lists."""
 
 Pixels = NDArray[np.uint8]
 
@@ -164,7 +163,11 @@ class Engine:
             TypeError, ValueError: the batch is no sequence of images, or an argument is out of range.
         """
         check_options(top, unknown_below)
-        return list(self._stream(as_images(batch), CHUNK, self._threads, top, unknown_below))
+        images, size = as_images(batch), self._backend.chunk
+        if (ready := self._ready(images)) is not None:
+            parts = chunks(ready, size)
+            return [found for part in parts for found in self._classify(part, part, top, unknown_below)]
+        return list(self._stream(images, size, self._threads, top, unknown_below))
 
     def predict_stream(
         self,
@@ -212,9 +215,13 @@ class Engine:
         Raises:
             ImageError: an image cannot be read.
         """
+        images, size = as_images(batch), self._backend.chunk
         parts = [np.empty((0, self._backend.width), np.float32)]
-        with closing(decode_ahead(as_images(batch), self._pixels, workers=self._threads, ahead=2 * CHUNK)) as decoded:
-            for chunk in batches(decoded, CHUNK):
+        if (ready := self._ready(images)) is not None:
+            parts += map(self._backend.encode, chunks(ready, size))
+            return np.concatenate(parts)
+        with closing(decode_ahead(images, self._pixels, workers=self._threads, ahead=2 * size)) as decoded:
+            for chunk in batches(decoded, size):
                 parts.append(self._backend.encode(np.stack([pixels for _, pixels in chunk])))
         return np.concatenate(parts)
 
@@ -361,16 +368,16 @@ class Engine:
 
     def _classify(
         self,
-        images: Sequence[Any],
-        decoded: Sequence[Pixels | ImageError],
+        images: Iterable[Any],
+        decoded: Sequence[Pixels | ImageError] | Pixels,
         top: int,
         unknown_below: float | None,
     ) -> list[Prediction]:
         active = self._active
         labels, threshold = active.weights.meta.labels, active.unknown_below(unknown_below)
-        good = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
-        ranking = active.encode_and_rank(self._backend, np.stack(good), top) if good else None
-        rows = iter(range(len(good)))
+        good = decoded if isinstance(decoded, np.ndarray) else _stacked(decoded)
+        ranking = None if good is None else active.encode_and_rank(self._backend, good, top)
+        rows = count()
         found = []
         for image, pixels in zip(images, decoded, strict=True):
             path = str(image) if isinstance(image, (str, PathLike)) else None
@@ -379,6 +386,12 @@ class Engine:
             elif ranking is not None:
                 found.append(prediction_of(path, ranking, next(rows), labels, top, threshold))
         return found
+
+    def _ready(self, images: Any) -> Pixels | None:
+        """A batch that is one array of the model's size, with nothing to decode or resize; None where there is."""
+        if isinstance(images, np.ndarray) and images.shape[1:] == (*self._backend.size, 3):
+            return images
+        return None
 
     def _pixels(self, image: Any) -> Pixels:
         if isinstance(image, np.ndarray) and image.shape == (*self._backend.size, 3) and image.dtype == np.uint8:
@@ -396,3 +409,9 @@ class Engine:
             return self._pixels(image)
         except ImageError as err:
             return err
+
+
+def _stacked(decoded: Sequence[Pixels | ImageError]) -> Pixels | None:
+    """Those that could be read, as one array; None where there are none."""
+    good = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
+    return np.stack(good) if good else None

@@ -125,8 +125,8 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--standalone", action="store_true", help="also write STEM.standalone.onnx: pixels to classes, for any language"
     )
-    plan = "plan: also build STEM.plan from it (default: %(default)s)"
-    add("--format", choices=FORMATS, default=ExportConfig.format, help=plan)
+    kinds = "cuda: STEM.onnx for ONNX Runtime on NVIDIA GPUs alone; plan: also build STEM.plan (default: %(default)s)"
+    add("--format", choices=FORMATS, default=ExportConfig.format, help=kinds)
     largest = "largest batch of a plan (default: %(default)s)"
     add("--max-batch", type=int, default=ExportConfig.max_batch, metavar="N", help=largest)
     add("--trt", choices=TRT, help="what builds a plan (default: the first of these that is installed)")
@@ -155,7 +155,7 @@ def _add_precision_options(group: argparse._ArgumentGroup) -> None:
 def _config(args: argparse.Namespace) -> ExportConfig:
     chosen = {key: value for key, value in vars(args).items() if key not in ("list_models", "quiet")}
     if chosen["precision"] is None:
-        chosen["precision"] = "fp16" if args.format == "plan" else "fp32"
+        chosen["precision"] = "fp32" if args.format == "onnx" else "fp16"
     return ExportConfig(**chosen)
 
 

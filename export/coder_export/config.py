@@ -10,7 +10,9 @@ from coder_engine.plans.library import LIBRARIES
 
 ON_LONG = ("error", "truncate")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-FORMATS = ("onnx", "plan")
+FORMATS = ("onnx", "cuda", "plan")
+FUSED_PRECISIONS = ("fp16", "fp32")
+"""What ``--format cuda`` may be in: its operators are there for no other."""
 TRT = tuple(LIBRARIES)
 LEAST_CALIBRATION = 32
 """Images that int8 is calibrated on, at the least."""
@@ -68,7 +70,7 @@ class ExportConfig:
             if least is not None and not 0 < least <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {least}")
         self._check_calibration()
-        self._check_plan()
+        self._check_format()
         self._check_reuse()
         if not 0 < self.tolerance < 1:
             raise ValueError(f"--tolerance must be between 0 and 1, got {self.tolerance}")
@@ -105,12 +107,20 @@ class ExportConfig:
         if self.weights_path.resolve() == own.resolve():
             raise ValueError(f"{self.weights_path}: would replace the engine's own weight file; choose another --out")
 
-    def _check_plan(self) -> None:
+    def _check_format(self) -> None:
         if self.format not in FORMATS:
             raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {self.format!r}")
-        if self.format == "plan" and self.engine is not None:
+        if self.format != "onnx" and self.engine is not None:
             raise ValueError(
-                f"--format plan builds an engine, and --engine {self.engine} reuses one; leave one of them out"
+                f"--format {self.format} builds an engine, and --engine {self.engine} reuses one; leave one of them out"
+            )
+        if self.format == "cuda" and self.precision not in FUSED_PRECISIONS:
+            raise ValueError(
+                f"--format cuda is in {' or '.join(FUSED_PRECISIONS)}, got --precision {self.precision}; leave one out"
+            )
+        if self.format == "cuda" and self.standalone:
+            raise ValueError(
+                "standalone graphs run anywhere, got --format cuda with --standalone; leave one of them out"
             )
         if not 1 <= self.max_batch <= LARGEST_BATCH:
             raise ValueError(f"--max-batch must be from 1 to {LARGEST_BATCH}, got {self.max_batch}")

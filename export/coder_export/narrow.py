@@ -84,7 +84,8 @@ def narrow(
         return Narrowed(files=files, loss=None)
     calibration, images = _images(config, preprocess, report)
     refused: list[tuple[PrecisionLoss, str]] = []
-    for precision in WIDER[config.precision]:
+    wider = ("fp16",) if config.format == "cuda" else WIDER[config.precision]
+    for precision in wider:
         if precision == "int8":
             copy, loss = _quantized(config, files[0], calibration, images, rows, report)
         else:

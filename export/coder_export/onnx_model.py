@@ -18,6 +18,7 @@ import torch
 from coder_engine.errors import EngineError, ModelError
 from coder_engine.machine.available import first_line
 from coder_export.attention import rewritten
+from coder_export.fused import drop_unused_outputs, fused
 from coder_export.hub import quiet
 from coder_export.model import ClipModel
 
@@ -54,24 +55,29 @@ class EngineGraph(torch.nn.Module):
         return features, features @ bank.T
 
 
-def export_onnx(graph: EngineGraph, path: Path, *, width: int, tower: str) -> list[Path]:
+def export_onnx(graph: EngineGraph, path: Path, *, width: int, tower: str, cuda: bool = False) -> list[Path]:
     """Write ``graph`` to ``path``; returns the files written (weights past 2 GB get a file of their own).
 
     Args:
         width: D of the model.
         tower: the image tower's sha256, kept in the file's metadata.
+        cuda: in ONNX Runtime's own operators, for its CUDA provider, which only ONNX Runtime reads.
 
     Raises:
         ModelError: torch cannot write the tower as ONNX.
         EngineError: the file cannot be written.
     """
-    model = _traced(graph, width)
+    # Either is what the fidelity check holds against ``graph``, which is the tower as open_clip has it.
+    model = _traced(graph, fused(graph, graph.name) if cuda else rewritten(graph), width)
     _strip(model)
-    onnx.helper.set_model_props(model, {"coder.format": "1", "coder.tower": tower})
+    drop_unused_outputs(model)
+    onnx.helper.set_model_props(
+        model, {"coder.format": "1", "coder.tower": tower, **({"coder.runtime": "cuda"} if cuda else {})}
+    )
     return save_graph(model, path)
 
 
-def _traced(graph: EngineGraph, width: int) -> onnx.ModelProto:
+def _traced(graph: EngineGraph, written: EngineGraph, width: int) -> onnx.ModelProto:
     batch, rows = torch.export.Dim("batch"), torch.export.Dim("rows")
     # Traced at B = 2: a dimension of 1 would be taken for a constant.
     example = (torch.zeros(2, *graph.size, 3, dtype=torch.uint8), torch.zeros(3, width))
@@ -79,7 +85,7 @@ def _traced(graph: EngineGraph, width: int) -> onnx.ModelProto:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet():
             warnings.simplefilter("ignore")  # the exporter warns of its internals; the fidelity check judges the result
             program = torch.onnx.export(
-                rewritten(graph),  # what the fidelity check holds against ``graph``, as open_clip has it
+                written,
                 example,
                 dynamo=True,
                 input_names=["pixels", "bank"],

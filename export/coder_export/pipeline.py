@@ -28,7 +28,7 @@ from coder_export.model import ClipModel, open_model
 from coder_export.narrow import narrow
 from coder_export.onnx_model import EngineGraph, export_onnx
 from coder_export.photographs import image_files, photograph_pixels
-from coder_export.plan import check_plan, make_plan
+from coder_export.plan import check_on_gpu, make_plan
 from coder_export.report import Report
 from coder_export.standalone import export_standalone
 from coder_export.texts import Texts, choose_texts, embed_texts
@@ -88,7 +88,8 @@ def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, tower: str
         built = Path(folder) / target.name
         graph = EngineGraph(clip).eval()
         with report.stage("ONNX graph"):
-            files = export_onnx(graph, built, width=texts.features.shape[1], tower=tower)
+            width = texts.features.shape[1]
+            files = export_onnx(graph, built, width=width, tower=tower, cuda=config.format == "cuda")
         pixels = photograph_pixels(config.verify_images, clip.preprocess)
         with report.stage("fidelity"):
             fidelity = verify(graph, built, pixels, texts.general.bank, tolerance=config.tolerance)
@@ -103,9 +104,10 @@ def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, tower: str
         hashes = {file.name: sha256_of(file) for file in files}
         measured = {**fidelity.to_json(), **narrowed.to_json()}
         meta = replace(_metadata(clip, texts, config, tower, hashes, measured), plans=plans)
-        if plans:
-            ran = check_plan(config, built_plan, meta, graph, pixels, report)
-            meta = replace(meta, fidelity={**meta.fidelity, "plan": ran})
+        if config.format != "onnx":
+            runs = built if config.format == "cuda" else built_plan
+            ran = check_on_gpu(config, runs, meta, narrowed.precision, graph, pixels, report)
+            meta = replace(meta, fidelity={**meta.fidelity, config.format: ran})
         save_weights(weights, meta, texts.tensors(keep=config.keep_texts))
         placed = [file.replace(target.with_name(file.name)) for file in [*files, weights]]
         report.wrote(*placed)

@@ -1,4 +1,4 @@
-"""Stage 6 of the pipeline, for NVIDIA GPUs: an engine graph to a plan, held against torch where it runs here."""
+"""Stage 6 of the pipeline, for NVIDIA GPUs: an engine graph to a plan; what is for GPUs against torch, where one is."""
 
 from __future__ import annotations
 
@@ -35,37 +35,40 @@ def make_plan(config: ExportConfig, graph: Path, plan: Path, precision: str, rep
     return record.to_json()
 
 
-def check_plan(
+def check_on_gpu(
     config: ExportConfig,
-    plan: Path,
+    engine: Path,
     meta: Metadata,
+    precision: str,
     graph: EngineGraph,
     pixels: NDArray[np.uint8],
     report: Report,
 ) -> dict[str, Any] | None:
-    """Run a plan beside torch; gives the smallest cosine and what ran it, None where it cannot run here, which is said.
+    """Run what is for GPUs beside torch; gives the smallest cosine and what ran it, None where it cannot run here.
 
     Args:
+        engine: a plan, or the .onnx of ``--format cuda``, in ``precision``.
         meta: of the weight file to be, with the plan's record.
         pixels: uint8 [8, H, W, 3].
 
     Raises:
         ModelError: the cosine is below ``min_cosine``, or what its precision may cost.
     """
+    what = "plan" if config.format == "plan" else "engine"
     try:
-        backend = open_backend(plan, threads=usable_cpus(), meta=meta)
+        backend = open_backend(engine, threads=usable_cpus(), device="cuda", meta=meta)
     except (BackendError, EngineError) as err:
-        report.say(f"the plan was built, but not run: {err.short if isinstance(err, Unavailable) else err}")
+        report.say(f"the {what} was built, but not run: {err.short if isinstance(err, Unavailable) else err}")
         return None
     cosine = _least_cosine(backend, graph, pixels)
     backend.close()
-    wanted = config.min_cosine or LEAST_COSINE[meta.plans[plan.name]["precision"]]
+    wanted = config.min_cosine or LEAST_COSINE[precision]
     if not cosine >= wanted:
         raise ModelError(
-            f"the plan does not compute what torch does: cosine {cosine:.6f}, wanted at least {wanted} "
+            f"the {what} does not compute what torch does: cosine {cosine:.6f}, wanted at least {wanted} "
             f"(--min-cosine); give another --precision ({backend.description})"
         )
-    report.say(f"torch against the plan: cosine >= {cosine:.6f} ({backend.description})")
+    report.say(f"torch against the {what}: cosine >= {cosine:.6f} ({backend.description})")
     return {"cosine": cosine, "by": backend.description}
 
 

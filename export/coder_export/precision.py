@@ -23,6 +23,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from coder_export.fused import DOMAIN as FUSED
+
 PRECISION_KEY = "coder.precision"
 """In the file's metadata; a file without it is fp32."""
 
@@ -151,6 +153,8 @@ class _Caster:
     def _runs_low(self, node: onnx.NodeProto) -> bool:
         if not self.of_bank.isdisjoint(node.output) or node.op_type in _EXACT:
             return False
+        if node.domain == FUSED:  # sums and powers in these are taken in fp32, whatever they read and write
+            return True
         if not _defined(node.op_type, self.opset, self.low):
             return False
         if node.op_type in _FAST:

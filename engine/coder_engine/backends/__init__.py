@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coder_engine.backends.base import STORED, Backend, stored_precision
+from coder_engine.backends.base import STORED, Backend, is_fused, stored_precision
 from coder_engine.backends.onnxruntime import OnnxRuntimeCpu
 from coder_engine.backends.onnxruntime_cuda import OnnxRuntimeCuda
 from coder_engine.backends.openvino import OpenVinoCpu
@@ -101,6 +101,17 @@ def _of_kind(path: Path, kinds: list[type[Backend]]) -> list[type[Backend]]:
         readable = sorted({suffix for kind in kinds for suffix in kind.suffixes})
         makes = "coder-export --format plan" if readable == [PLAN] else "coder-export"
         raise EngineError(f"{path}: not a kind of engine file this can run ({', '.join(readable)}); {makes} makes one")
+    return _of_fused(path, found) if is_fused(path) else found
+
+
+def _of_fused(path: Path, kinds: list[type[Backend]]) -> list[type[Backend]]:
+    """The backends that know the operators of ``coder-export --format cuda``."""
+    found = [kind for kind in kinds if kind.reads_fused]
+    if not found:
+        raise EngineError(
+            f"{path}: made for ONNX Runtime on NVIDIA GPUs (coder-export --format cuda); leave --backend and --device "
+            "out, or export it again without --format"
+        )
     return found
 
 

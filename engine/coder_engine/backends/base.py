@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.arguments import OFF_UNIT
-from coder_engine.backends.buckets import bucket_of, chunks
 from coder_engine.errors import BackendError, EngineError
 from coder_engine.machine.available import PassedOver
 from coder_engine.weightfile.metadata import Metadata
@@ -30,6 +29,7 @@ STORED = ("fp32", "fp16", "bf16", "int8")
 """The precisions that an engine file may be stored in."""
 
 _RECORD = re.compile(rb"coder\.precision\x12[\x04](%s)" % "|".join(STORED).encode())
+_FUSED = b"coder.runtime\x12\x04cuda"
 _TAIL = 1 << 16
 
 
@@ -72,8 +72,8 @@ class Backend(ABC):
         device: what ``--device`` calls the hardware it runs on.
         precisions: what ``--precision`` may say, fastest first.
         suffixes: the engine files it reads.
-        most: images of one run, where the runtime prepares each batch size beforehand: batches are cut to it, and
-            filled up to a power of two. None where any size runs as it is.
+        reads_fused: whether it reads those of ``coder-export --format cuda``.
+        chunk: images that are run at once where a caller leaves it open; bounds memory for long lists.
         size: (H, W) of the pixels the engine takes.
         width: D of the features it gives.
         tower: the image tower's sha256 as recorded in the engine file, or in the weight file that belongs to a plan.
@@ -87,7 +87,8 @@ class Backend(ABC):
     device: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
     suffixes: ClassVar[tuple[str, ...]]
-    most: ClassVar[int | None] = None
+    reads_fused: ClassVar[bool] = False
+    chunk: ClassVar[int] = 32
 
     size: tuple[int, int]
     width: int
@@ -118,7 +119,7 @@ class Backend(ABC):
 
     @abstractmethod
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The runtime's own call, on checked pixels: B >= 1, and one of ``bucket_of`` where there is a ``most``."""
+        """The runtime's own call, on checked pixels, B >= 1."""
 
     @abstractmethod
     def _close(self) -> None:
@@ -135,7 +136,7 @@ class Backend(ABC):
         self.check_pixels(pixels)
         if not len(pixels):
             return np.empty((0, self.width), np.float32)
-        return self._unit(self._fitted(np.ascontiguousarray(pixels)), len(pixels))
+        return self._unit(self._run(np.ascontiguousarray(pixels)), len(pixels))
 
     def ranker(self, weights: Weights) -> Ranker | None:
         """The encoder and the head of a label set in one go on the device; None where the backend only encodes."""
@@ -154,17 +155,6 @@ class Backend(ABC):
 
     def _was_closed(self) -> BackendError:
         return BackendError(f"{self._path}: this engine was closed; open it again")
-
-    def _fitted(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Run in pieces of the sizes the runtime is prepared for; no image's features depend on the others."""
-        if self.most is None:
-            return self._run(pixels)
-        parts = []
-        for part in chunks(pixels, self.most):
-            missing = bucket_of(len(part), self.most) - len(part)
-            filled = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
-            parts.append(self._run(filled)[: len(part)])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def close(self) -> None:
         """Free what the runtime holds; a second time does nothing."""
@@ -230,15 +220,21 @@ class Backend(ABC):
 
 
 def stored_precision(path: Path) -> str:
-    """The precision that coder-export recorded in an engine file, "fp32" where it recorded none.
+    """The precision that coder-export recorded in an engine file, "fp32" where it recorded none."""
+    found = _RECORD.findall(_metadata_of(path))
+    return found[-1].decode() if found else "fp32"
 
-    Read from the file's end, where ONNX has the metadata, before any runtime has opened it: one that lacks the
-    precision cannot open it.
-    """
+
+def is_fused(path: Path) -> bool:
+    """Whether an engine file is made of operators that only ONNX Runtime knows."""
+    return _FUSED in _metadata_of(path)
+
+
+def _metadata_of(path: Path) -> bytes:
+    """The file's end, where ONNX has the metadata, read before any runtime has opened it: not all of them can."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL))
-            found = _RECORD.findall(file.read())
+            return file.read()
     except OSError:  # whoever opens it next tells what is wrong
-        return "fp32"
-    return found[-1].decode() if found else "fp32"
+        return b""

@@ -64,13 +64,16 @@ def first_gpu_current(cuda: Cuda) -> Iterator[None]:
 class Cuda:
     """CUDA's runtime: ``cuda("cudaMalloc", size)`` gives what the call gives, and raises where it fails.
 
+    Args:
+        extra: of coder-engine, which brings cuda-bindings.
+
     Raises:
         Unavailable: cuda-bindings is not installed.
     """
 
-    def __init__(self) -> None:
-        self.api: Any = import_runtime("cuda.bindings.runtime", "NVIDIA's cuda-bindings", "tensorrt")
-        utils: Any = import_runtime("cuda.bindings.utils", "NVIDIA's cuda-bindings", "tensorrt")
+    def __init__(self, extra: str = "tensorrt") -> None:
+        self.api: Any = import_runtime("cuda.bindings.runtime", "NVIDIA's cuda-bindings", extra)
+        utils: Any = import_runtime("cuda.bindings.utils", "NVIDIA's cuda-bindings", extra)
         self.address_of: Callable[[Any], int] = utils.get_cuda_native_handle
 
     def __call__(self, function: str, *args: Any) -> Any:

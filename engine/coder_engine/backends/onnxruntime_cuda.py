@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import count
 from types import ModuleType
 from typing import Any
 
@@ -15,56 +12,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends.base import EXPORT_AGAIN, Backend
-from coder_engine.backends.cuda_memory import alone
+from coder_engine.backends.bound_session import MAX_BATCH, BoundSession, out_of_memory
+from coder_engine.backends.cuda_memory import Cuda, Stream, alone, first_gpu_current
+from coder_engine.backends.cuda_ranker import CudaRanker, Work
 from coder_engine.backends.onnxruntime import import_onnxruntime, interface, new_session
-from coder_engine.counts import count_of
-from coder_engine.errors import BackendError, EngineError
-from coder_engine.machine.available import Unavailable, first_line, no_memory_for
+from coder_engine.errors import EngineError
+from coder_engine.head import Ranking
+from coder_engine.machine.available import Unavailable, first_line
 from coder_engine.machine.cuda_driver import require_gpu
+from coder_engine.weights import Weights
 
 PROVIDER = "CUDAExecutionProvider"
 _OPTIONS = {
     "device_id": "0",  # CUDA_VISIBLE_DEVICES chooses
     "use_tf32": "0",  # else fp32 would keep 10 bits of mantissa
     "cudnn_conv_algo_search": "HEURISTIC",  # the default times all algorithms again for every new batch size
+    "enable_skip_layer_norm_strict_mode": "1",  # else it sums in fp16
 }
 _GRAPHS = {"enable_cuda_graph": "1"}
 _GRAPHS_SINCE = (1, 30)
 """Before, a replayed Concat reads its inputs' addresses where a run of another batch size has since put its own. Then
 features are wrong and nothing is said (microsoft/onnxruntime, pull request 32121); ours joins the class token so."""
-_NO_MEMORY = ("out of memory", "failed to allocate memory", "cuda failure 2:", "alloc_failed")
 
 
 class OnnxRuntimeCuda(Backend):
-    """An .onnx engine in an ONNX Runtime session on the first visible NVIDIA GPU, in float32."""
+    """An .onnx engine in an ONNX Runtime session on the first visible NVIDIA GPU, fp32 in float32."""
 
     name = "onnxruntime"
     title = "ONNX Runtime CUDA"
     device = "cuda"
     precisions = ("fp32",)
     suffixes = (".onnx",)
-    most = 32  # as many as the engine runs at once
+    reads_fused = True
+    chunk = MAX_BATCH
 
     @classmethod
     def require(cls) -> str:
         require_gpu()
+        Cuda("gpu")
         return f"ONNX Runtime {_import_cuda().__version__}"
 
     def _open(self, threads: int, precision: str) -> None:
         driver = require_gpu()
-        ort = _import_cuda()
-        with alone:
-            session, graphs = self._session(ort, threads, driver)
-            self._check_interface(*interface(session))
-            bound = BoundSession(ort, session, self._no_bank(), size=self.size, device="cuda")
+        ort, cuda = _import_cuda(), Cuda("gpu")
+        with alone, first_gpu_current(cuda):
+            stream = Stream(cuda)
+            try:
+                session, graphs = self._session(ort, threads, driver, stream)
+                self._check_interface(*interface(session))
+            except BaseException:
+                stream.close()
+                raise
+            bound = BoundSession(ort, session, cuda, stream, size=self.size, width=self.width)
         self._bound: BoundSession | None = bound
         chosen = self.stored if self.stored in ("fp16", "bf16") else "fp32"  # it dequantizes int8
         self.description = f"ONNX Runtime {ort.__version__}, CUDA, {self._computes_in(chosen)}, {graphs}"
 
-    def _session(self, ort: ModuleType, threads: int, driver: str) -> tuple[Any, str]:
+    def _session(self, ort: ModuleType, threads: int, driver: str, stream: Stream) -> tuple[Any, str]:
         """The session, and in words whether it takes CUDA graphs."""
         try:
-            session, graphs = self._with_graphs(ort, threads)
+            session, graphs = self._with_graphs(ort, threads, _OPTIONS | {"user_compute_stream": str(stream.handle)})
         except Exception as err:  # see open_session
             raise self._not_opened(err) from err
         # Where the provider does not load, the runtime only logs it and takes the CPU.
@@ -79,18 +86,18 @@ class OnnxRuntimeCuda(Backend):
             )
         return session, graphs
 
-    def _with_graphs(self, ort: ModuleType, threads: int) -> tuple[Any, str]:
+    def _with_graphs(self, ort: ModuleType, threads: int, options: dict[str, str]) -> tuple[Any, str]:
         """With CUDA graphs where they are right and the runtime takes them: not where it leaves a node to the CPU."""
         if graphs_are_right(ort.__version__):
             try:
-                return new_session(ort, self._path, [(PROVIDER, _OPTIONS | _GRAPHS)], threads=threads), "CUDA graphs"
+                return new_session(ort, self._path, [(PROVIDER, options | _GRAPHS)], threads=threads), "CUDA graphs"
             except Exception as err:  # see open_session
                 if "graph capture" not in str(err):
                     raise
             words = "no CUDA graphs"
         else:
             words = "no CUDA graphs (they need ONNX Runtime 1.30)"
-        return new_session(ort, self._path, [(PROVIDER, _OPTIONS)], threads=threads), words
+        return new_session(ort, self._path, [(PROVIDER, options)], threads=threads), words
 
     def _not_opened(self, err: Exception) -> Exception:
         if out_of_memory(err):
@@ -107,105 +114,30 @@ class OnnxRuntimeCuda(Backend):
         return EngineError(f"{self._path}: ONNX Runtime cannot load it ({first_line(err)}); {EXPORT_AGAIN}")
 
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._open_session().encode(pixels)
+
+    def ranker(self, weights: Weights) -> CudaRanker:
+        return CudaRanker(self._using_session, weights)
+
+    def _using_session(self, images: int, work: Work) -> Ranking | None:
+        bound = self._open_session()
+        return bound.on_its_thread(images, lambda: work(bound))
+
+    def _open_session(self) -> BoundSession:
         bound = self._bound
         if bound is None:
             raise self._was_closed()
-        return bound.run(pixels)
+        return bound
 
     def _close(self) -> None:
-        with alone:  # as freeing breaks captures, too
-            self._bound = None
-
-
-class BoundSession:
-    """A session whose bank stays on the device, with memory of its own for every batch size.
-
-    A CUDA graph replays addresses, so each size keeps its tensors. The first run of a size captures its graph, the
-    next ones copy pixels there, launch it once and copy features back. The runtime keeps graphs for each thread that
-    runs it, for ever: so one thread of our own does all of it, whoever asks.
-
-    Args:
-        size: (H, W) of the pixels.
-        device: ``cuda``, or ``cpu`` to see the same calls on a machine without a GPU.
-    """
-
-    def __init__(
-        self, ort: ModuleType, session: Any, bank: NDArray[np.float32], *, size: tuple[int, int], device: str
-    ) -> None:
-        self._ort, self._session, self._size, self._device = ort, session, size, device
-        self._width = bank.shape[1]
-        self._bound: dict[int, _Bound] = {}
-        self._graph_ids = count(1)
-        self._thread = ThreadPoolExecutor(1, "coder-engine ONNX Runtime")
-        try:
-            self._bank = ort.OrtValue.ortvalue_from_numpy(bank, device, 0)
-        except Exception as err:  # see open_session
-            raise BackendError(f"ONNX Runtime cannot use {device} ({first_line(err)}); use --device cpu") from err
-
-    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features of ``pixels`` in host memory.
-
-        Raises:
-            BackendError: the device has not enough memory, or the runtime failed.
-        """
-        return self._thread.submit(self._run_alone, pixels).result()
-
-    def _run_alone(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with alone:
-            return self._run(pixels)
-
-    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        images = len(pixels)
-        try:
-            bound = self._bound.get(images) or self._bind(images)
-            bound.pixels.update_inplace(pixels)
-            self._session.run_with_iobinding(bound.binding, bound.options)
-            features: NDArray[np.float32] = np.array(bound.features.numpy())
-        except Exception as err:  # see open_session
-            self._bound.pop(images, None)
-            raise BackendError(_failure(err, images)) from err
-        self._bound[images] = bound
-        return features
-
-    def _bind(self, images: int) -> _Bound:
-        empty = self._ort.OrtValue.ortvalue_from_shape_and_type
-        pixels = empty([images, *self._size, 3], np.uint8, self._device, 0)
-        features = empty([images, self._width], np.float32, self._device, 0)
-        binding = self._session.io_binding()
-        binding.bind_ortvalue_input("pixels", pixels)
-        binding.bind_ortvalue_input("bank", self._bank)
-        binding.bind_ortvalue_output("features", features)
-        options = self._ort.RunOptions()
-        # A new one for new tensors: by that of tensors that were dropped, their graph would run on freed memory.
-        options.add_run_config_entry("gpu_graph_id", str(next(self._graph_ids)))
-        return _Bound(binding=binding, options=options, pixels=pixels, features=features)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Bound:
-    """One batch size's binding, run options and tensors on the device."""
-
-    binding: Any
-    options: Any
-    pixels: Any
-    features: Any
+        bound, self._bound = self._bound, None
+        if bound is not None:
+            bound.close()
 
 
 def graphs_are_right(version: str) -> bool:
     """Whether this ONNX Runtime replays what it captured."""
     return tuple(map(int, re.findall(r"\d+", version)[:2])) >= _GRAPHS_SINCE
-
-
-def out_of_memory(err: Exception) -> bool:
-    """Whether the runtime's error means that the device has not enough memory."""
-    said = str(err).lower()
-    return isinstance(err, MemoryError) or any(sign in said for sign in _NO_MEMORY)
-
-
-def _failure(err: Exception, count: int) -> str:
-    if not out_of_memory(err):
-        return f"ONNX Runtime failed on {count_of(count, 'image')} ({first_line(err)}); try a smaller batch"
-    return no_memory_for(count, err)
 
 
 def _import_cuda() -> ModuleType:

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from coder_engine.backends.base import Backend
 from coder_engine.backends.buckets import chunks
 from coder_engine.backends.cuda_memory import Cuda, alone, first_gpu_current
+from coder_engine.backends.cuda_ranker import CudaRanker, Work
+from coder_engine.backends.cuda_tail import Download
 from coder_engine.backends.pool import Pool
 from coder_engine.backends.tensorrt_plan import OpenPlan
-from coder_engine.backends.tensorrt_ranker import TensorRtRanker
-from coder_engine.backends.tensorrt_worker import TRIES, Download, Worker, borrowed
+from coder_engine.backends.tensorrt_worker import TRIES, Worker, borrowed
 from coder_engine.errors import BackendError, EngineError
+from coder_engine.head import Ranking
 from coder_engine.machine.available import Unavailable
 from coder_engine.machine.cuda_driver import first_gpu, require_gpu
 from coder_engine.plans.library import Log, exclusive, load_plan, open_library, title_of
@@ -38,6 +40,7 @@ class TensorRt(Backend):
     device = "cuda"
     precisions = ("int8", "fp16", "bf16", "fp32")
     suffixes = (SUFFIX,)
+    chunk = 64
 
     @classmethod
     def require(cls) -> str:
@@ -99,8 +102,13 @@ class TensorRt(Backend):
             parts = [worker.encode(part) for part in chunks(pixels, plan.max_batch)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def ranker(self, weights: Weights) -> TensorRtRanker:
-        return TensorRtRanker(self._open_plan, weights)
+    def ranker(self, weights: Weights) -> CudaRanker:
+        return CudaRanker(self._using_worker, weights)
+
+    def _using_worker(self, images: int, work: Work) -> Ranking | None:
+        plan, workers = self._open_plan()
+        with borrowed(plan, workers, images=images) as worker:
+            return work(worker)
 
     def _open_plan(self) -> tuple[OpenPlan, Pool[Worker]]:
         running = self._running

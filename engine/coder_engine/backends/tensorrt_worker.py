@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Hashable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,34 +25,11 @@ from coder_engine.backends.cuda_memory import (
     first_gpu_current,
     naming_the_batch,
 )
+from coder_engine.backends.cuda_tail import Download, Tail
 from coder_engine.backends.pool import Pool
 from coder_engine.backends.tensorrt_plan import OpenPlan
 from coder_engine.errors import BackendError
 from coder_engine.machine.available import first_line
-
-
-class Tail(Protocol):
-    """What is asked of the stream after the encoder.
-
-    Attributes:
-        key: tails of equal keys share a graph. It is kept longer than the tail and must hold nothing of it.
-    """
-
-    @property
-    def key(self) -> Hashable: ...
-
-    def enqueue(self, features: Mirrored, bucket: int, stream: Stream) -> None:
-        """``features`` float32 [bucket, D] are on the GPU by then; nothing may be allocated."""
-
-
-class Download:
-    """The features themselves, to the host."""
-
-    key = "features"
-
-    def enqueue(self, features: Mirrored, bucket: int, stream: Stream) -> None:
-        features.download(stream)
-
 
 GRAPHS = 2
 """Kept a batch size: of the features alone, and of one way to rank."""
@@ -186,6 +163,10 @@ class Worker:
         self._owned.callback(self._stream.close)
         self._end = weakref.finalize(self, self._owned.close)
         self._end.atexit = False  # the process gives all of it back
+
+    @property
+    def max_batch(self) -> int:
+        return self._plan.max_batch
 
     def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features [B, D] of ``pixels`` uint8 [B, H, W, 3], B from 1 to the plan's ``max_batch``."""

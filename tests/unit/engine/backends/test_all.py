@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from numpy.typing import NDArray
 
 onnx = pytest.importorskip("onnx", reason="the build side, which writes engine files, is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'coder-engine[cpu]'")
@@ -246,23 +245,3 @@ def test_closed(engine: Backend) -> None:
     engine.close()
     with pytest.raises(BackendError, match=r"engine\.onnx: this engine was closed; open it again$"):
         engine.encode(images(1))
-
-
-# batch sizes
-
-
-def test_batches_are_filled_up_and_cut_to_buckets(engine: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[int] = []
-    run = engine._run
-
-    def counted(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        ran.append(len(pixels))
-        return run(pixels)
-
-    monkeypatch.setattr(engine, "_run", counted)
-    monkeypatch.setattr(type(engine), "most", 4)
-    for count, sizes in ((1, [1]), (2, [2]), (3, [4]), (4, [4]), (5, [4, 1]), (11, [4, 4, 4])):
-        ran.clear()
-        found = engine.encode(images(count))
-        assert ran == sizes
-        assert_allclose(found, features_of(images(count)), rtol=1e-5)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import threading
+import gc
+import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from numpy.testing import assert_allclose
 
+from coder_engine import Engine
 from coder_engine.backends import Unavailable
 from coder_engine.backends import onnxruntime_cuda as module
-from coder_engine.backends.cuda_memory import alone
-from coder_engine.backends.onnxruntime_cuda import (
-    PROVIDER,
-    BoundSession,
-    OnnxRuntimeCuda,
-    graphs_are_right,
-    out_of_memory,
-)
+from coder_engine.backends.bound_session import BoundSession
+from coder_engine.backends.onnxruntime_cuda import PROVIDER, OnnxRuntimeCuda, graphs_are_right
 from coder_engine.errors import BackendError, EngineError
 from coder_engine.machine import cuda_driver
 from coder_engine.machine.cuda_driver import first_gpu, require_gpu
@@ -29,7 +24,9 @@ from coder_engine.machine.cuda_driver import first_gpu, require_gpu
 ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'coder-engine[cpu]'")
 
 from coder_engine.backends.onnxruntime import open_session  # noqa: E402
-from helpers_engine import HEIGHT, WIDTH, D, features_of, images, write  # noqa: E402
+from helpers_engine import features_of, images, write  # noqa: E402
+from helpers_gpu import AskedSession, FakeCuda, fake_cuda_head  # noqa: E402
+from helpers_plans import write_weights  # noqa: E402
 
 CPU = "CPUExecutionProvider"
 
@@ -97,7 +94,7 @@ def test_the_cpu_build(path: Path, driver: Callable[..., None], monkeypatch: pyt
 
 
 @pytest.fixture
-def gpu_build(driver: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def gpu_build(cuda: FakeCuda, driver: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose driver and package are right, as far as one can see before a session opens."""
     driver(version=12040)
     monkeypatch.setattr(ort, "get_available_providers", lambda: [PROVIDER, CPU])
@@ -144,56 +141,96 @@ def test_sessions_that_do_not_open(
         OnnxRuntimeCuda(path, threads=1)
 
 
+class Asked:
+    """Stands for the runtime: gives sessions on the CPU that are asked through a stream, and keeps what was wanted."""
+
+    def __init__(self, cuda: FakeCuda) -> None:
+        self.cuda = cuda
+        self.options: list[dict[str, str]] = []
+        self.refused = 0  # sessions that cannot have graphs
+        self.sessions: list[AskedSession] = []
+
+    def __call__(self, ort: Any, path: Path, providers: list[Any], *, threads: int) -> AskedSession:
+        ((name, options),) = providers
+        assert name == PROVIDER
+        self.options.append(options)
+        if len(self.options) <= self.refused:
+            raise RuntimeError("This session cannot use the graph capture feature as requested by the user ")
+        self.sessions.append(AskedSession(open_session(path, threads=threads), self.cuda, options))
+        return self.sessions[-1]
+
+
 @pytest.fixture
-def borrowed(gpu_build: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def asked(cuda: FakeCuda, gpu_build: None, monkeypatch: pytest.MonkeyPatch) -> Asked:
     """The CPU in place of the GPU."""
-    bound = BoundSession
-    monkeypatch.setattr(module, "BoundSession", lambda *args, size, device: bound(*args, size=size, device="cpu"))
+    found = Asked(cuda)
+    monkeypatch.setattr(module, "new_session", found)
+    monkeypatch.setattr(module, "BoundSession", partial(BoundSession, device="cpu"))
+    return found
 
 
-@pytest.mark.usefixtures("borrowed")
-def test_the_whole_backend_on_a_borrowed_device(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-
-    def session(ort: Any, path: Path, providers: list[Any], *, threads: int) -> Any:
-        asked.extend(providers)
-        opened = open_session(path, threads=threads)
-        monkeypatch.setattr(opened, "get_providers", lambda: [PROVIDER, CPU])
-        return opened
-
-    monkeypatch.setattr(module, "new_session", session)
+def test_the_whole_backend_on_a_borrowed_device(path: Path, asked: Asked) -> None:
     found = OnnxRuntimeCuda(path, threads=1)
-    ((name, options),) = asked
-    assert (name, options["device_id"], options["use_tf32"]) == (PROVIDER, "0", "0")
-    assert options["enable_cuda_graph"] == "1"
+    (options,) = asked.options
+    assert (options["device_id"], options["use_tf32"], options["enable_cuda_graph"]) == ("0", "0", "1")
+    assert asked.cuda.held[int(options["user_compute_stream"])] == "stream"
     assert found.description == f"ONNX Runtime {ort.__version__}, CUDA, fp32, CUDA graphs"
     assert_allclose(found.encode(images(3)), features_of(images(3)), rtol=1e-5)
-    assert_allclose(found.encode(images(70)), features_of(images(70)), rtol=1e-5)
-    assert found._bound is not None
-    assert sorted(found._bound._bound) == [4, 8, 32]  # 3, and 32 + 32 + 6
+    assert_allclose(found.encode(images(134)), features_of(images(134)), rtol=1e-5)
+    assert sorted(asked.sessions[0].bound) == [4, 8, 64]  # 3, and 64 + 64 + 6
     run = found._run
     found.close()
+    assert asked.cuda.held == {}
     with pytest.raises(BackendError, match="this engine was closed; open it again"):
         found.encode(images(1))
     with pytest.raises(BackendError, match="this engine was closed; open it again"):
         run(images(1))  # closed by another thread after the check
 
 
-@pytest.mark.usefixtures("borrowed")
-def test_a_graph_that_cannot_be_captured_runs_without(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[dict[str, str]] = []
+def test_one_that_is_dropped_frees_all(path: Path, asked: Asked) -> None:
+    found = OnnxRuntimeCuda(path, threads=1)
+    found.encode(images(3))
+    asked.sessions.clear()
+    del found
+    gc.collect()
+    assert asked.cuda.held == {}
 
-    def session(ort: Any, path: Path, providers: list[Any], *, threads: int) -> Any:
-        asked.append(providers[0][1])
-        if len(asked) == 1:
-            raise RuntimeError("This session cannot use the graph capture feature as requested by the user ")
-        opened = open_session(path, threads=threads)
-        monkeypatch.setattr(opened, "get_providers", lambda: [PROVIDER, CPU])
-        return opened
 
-    monkeypatch.setattr(module, "new_session", session)
+def test_an_engine_that_is_not_ours_leaves_nothing(tmp_path: Path, asked: Asked) -> None:
+    with pytest.raises(EngineError, match="not an engine of coder-export"):
+        OnnxRuntimeCuda(write(tmp_path / "other.onnx", outputs=("features", "more")), threads=1)
+    assert asked.cuda.held == {}
+
+
+def test_another_library_has_chosen_another_gpu(path: Path, asked: Asked) -> None:
+    asked.cuda.cudaSetDevice(1)
+    OnnxRuntimeCuda(path, threads=1).encode(images(2))
+    assert asked.cuda.used == {0}
+
+
+def test_a_graph_that_cannot_be_captured_runs_without(path: Path, asked: Asked) -> None:
+    asked.refused = 1
     assert OnnxRuntimeCuda(path, threads=1).description.endswith("CUDA, fp32, no CUDA graphs")
-    assert ["enable_cuda_graph" in options for options in asked] == [True, False]
+    assert ["enable_cuda_graph" in options for options in asked.options] == [True, False]
+
+
+def test_encoder_and_head_on_the_gpu(tmp_path: Path, path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "coder_engine._cuda", fake_cuda_head(asked.cuda))
+    write_weights(path.with_suffix(".safetensors"), path)
+    engine = Engine(path, backend="onnxruntime", device="cuda")
+    ranker = engine._active.ranker
+    assert ranker is not None
+    ranker.wait()
+    assert "head on the GPU" in engine.description
+    wanted = engine.predict_features(engine.embed(images(70)))
+    for _ in range(2):
+        for got, other in zip(engine.predict(images(70)), wanted, strict=True):
+            assert [item.label for item in got.top] == [item.label for item in other.top]
+            assert_allclose([item.gap for item in got.top], [item.gap for item in other.top], atol=1e-5)
+    engine.close()
+    del engine, ranker
+    gc.collect()
+    assert asked.cuda.held == {}
 
 
 @pytest.mark.parametrize(
@@ -204,158 +241,8 @@ def test_versions_whose_graphs_are_right(version: str, right: bool) -> None:
     assert graphs_are_right(version) == right
 
 
-@pytest.mark.usefixtures("borrowed")
-def test_no_graphs_where_they_would_be_wrong(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[dict[str, str]] = []
-
-    def session(ort: Any, path: Path, providers: list[Any], *, threads: int) -> Any:
-        asked.append(providers[0][1])
-        opened = open_session(path, threads=threads)
-        monkeypatch.setattr(opened, "get_providers", lambda: [PROVIDER, CPU])
-        return opened
-
-    monkeypatch.setattr(module, "new_session", session)
+def test_no_graphs_where_they_would_be_wrong(path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "__version__", "1.29.2")
     found = OnnxRuntimeCuda(path, threads=1)
     assert found.description == "ONNX Runtime 1.29.2, CUDA, fp32, no CUDA graphs (they need ONNX Runtime 1.30)"
-    assert ["enable_cuda_graph" in options for options in asked] == [False]
-
-
-# the binding
-
-
-@pytest.fixture
-def bound(path: Path) -> BoundSession:
-    bank = images(1).reshape(1, D).astype("float32")
-    return BoundSession(ort, open_session(path, threads=1), bank, size=(HEIGHT, WIDTH), device="cpu")
-
-
-@pytest.mark.parametrize("count", [1, 3, 64])
-def test_bound_runs(bound: BoundSession, count: int) -> None:
-    first = bound.run(images(count))
-    assert_allclose(first, features_of(images(count)), rtol=1e-5)
-    bound.run(images(count)[::-1].copy())
-    assert_allclose(first, features_of(images(count)), rtol=1e-5)
-
-
-def test_only_the_pixels_travel_and_addresses_stay(bound: BoundSession) -> None:
-    calls: list[tuple[Any, ...]] = []
-    session = bound._session
-
-    class Binding:
-        def __init__(self) -> None:
-            self.real = session.io_binding()
-
-        def __getattr__(self, name: str) -> Callable[..., Any]:
-            return lambda name_of, value: (
-                calls.append((name, name_of, value.data_ptr())) or getattr(self.real, name)(name_of, value)
-            )
-
-    def run(binding: Binding, options: Any) -> None:
-        calls.append(("run", options.get_run_config_entry("gpu_graph_id")))
-        session.run_with_iobinding(binding.real, options)
-
-    bound._session = SimpleNamespace(io_binding=Binding, run_with_iobinding=run)
-    for count in (2, 2, 1, 2):
-        assert_allclose(bound.run(images(count)), features_of(images(count)), rtol=1e-5)
-    two, one = bound._bound[2], bound._bound[1]
-
-    def binds(kept: Any) -> list[tuple[Any, ...]]:
-        return [
-            ("bind_ortvalue_input", "pixels", kept.pixels.data_ptr()),
-            ("bind_ortvalue_input", "bank", bound._bank.data_ptr()),
-            ("bind_ortvalue_output", "features", kept.features.data_ptr()),
-        ]
-
-    assert calls == [*binds(two), ("run", "1"), ("run", "1"), *binds(one), ("run", "2"), ("run", "1")]
-
-
-def test_threads_take_turns(bound: BoundSession) -> None:
-    batches = [images(3)[i : i + 1] for i in range(3)] * 20
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(bound.run, batches))
-    for pixels, features in zip(batches, found, strict=True):
-        assert_allclose(features, features_of(pixels), rtol=1e-5)
-
-
-def test_the_runtime_sees_one_thread(bound: BoundSession) -> None:
-    """As it keeps a graph of each size for every thread that it sees."""
-    session, seen = bound._session, []
-
-    def run(*args: Any) -> None:
-        assert alone._is_owned()  # type: ignore[attr-defined]  # it may capture, and copies
-        seen.append(threading.get_ident())
-        session.run_with_iobinding(*args)
-
-    bound._session = SimpleNamespace(io_binding=session.io_binding, run_with_iobinding=run)
-    for _ in range(2):
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(bound.run, [images(1)] * 4))
-    assert len(seen) == 8
-    assert len(set(seen)) == 1
-
-
-def test_what_failed_is_bound_anew(bound: BoundSession) -> None:
-    bound.run(images(2))
-    before, session = bound._bound[2], bound._session
-
-    def fail(*_: object) -> None:
-        raise RuntimeError("CUDA failure 700")
-
-    bound._session = SimpleNamespace(run_with_iobinding=fail)
-    with pytest.raises(BackendError, match="failed on 2 images"):
-        bound.run(images(2))
-    bound._session = session
-    assert_allclose(bound.run(images(2)), features_of(images(2)), rtol=1e-5)
-    after = bound._bound[2]
-    assert after is not before
-    ids = [kept.options.get_run_config_entry("gpu_graph_id") for kept in (before, after)]
-    assert ids[0] != ids[1]  # else the graph of the old tensors' addresses would run
-
-
-def test_a_device_that_cannot_hold_the_bank(path: Path) -> None:
-    def refuse(*_: object) -> None:
-        raise RuntimeError("no device\nmore")
-
-    fake: Any = SimpleNamespace(OrtValue=SimpleNamespace(ortvalue_from_numpy=refuse))
-    with pytest.raises(BackendError, match=r"^ONNX Runtime cannot use cuda \(no device\); use --device cpu$"):
-        BoundSession(fake, None, images(1).reshape(1, D).astype("float32"), size=(HEIGHT, WIDTH), device="cuda")
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "Failed to allocate memory for requested buffer of size 4294967296",
-        "CUDA failure 2: out of memory ; GPU=0",
-        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
-        "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED: ALLOC_FAILED",
-    ],
-)
-@pytest.mark.parametrize(
-    ("count", "cure"),
-    [(64, r"a smaller batch \(--batch-size 32\)"), (1, r"a GPU with more free memory \(nvidia-smi\)")],
-)
-def test_out_of_memory(bound: BoundSession, said: str, count: int, cure: str) -> None:
-    def fail() -> None:
-        raise RuntimeError(f"{said}\nat line 3")
-
-    bound._session = SimpleNamespace(io_binding=fail)
-    wanted = rf"^the device has not enough memory for {count} images? \(.*\); use {cure}$"
-    with pytest.raises(BackendError, match=wanted):
-        bound.run(images(count))
-
-
-def test_other_failures(bound: BoundSession) -> None:
-    def fail() -> None:
-        raise RuntimeError("CUDA failure 700: illegal access")
-
-    bound._session = SimpleNamespace(io_binding=fail)
-    with pytest.raises(
-        BackendError, match=r"^ONNX Runtime failed on 2 images \(CUDA failure 700: illegal access\); try"
-    ):
-        bound.run(images(2))
-
-
-def test_out_of_memory_of_the_host_counts() -> None:
-    assert out_of_memory(MemoryError())
-    assert not out_of_memory(RuntimeError("CUDA failure 201: invalid device context"))
+    assert ["enable_cuda_graph" in options for options in asked.options] == [False]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coder_engine.backends import cuda_memory
 from coder_engine.weights import update_weights
 
 if TYPE_CHECKING:
@@ -40,18 +38,6 @@ def plan(tmp_path: Path) -> Path:
 
 def record(path: Path, **changes: Any) -> None:
     update_weights(path.with_suffix(".safetensors"), plans={path.name: {**RECORD, **changes}})
-
-
-@pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch, driver: Callable[..., None]) -> FakeCuda:
-    """CUDA on host memory, and no CUDA head."""
-    from helpers_gpu import FakeCuda
-
-    driver()
-    fake = FakeCuda()
-    monkeypatch.setattr(cuda_memory, "import_runtime", lambda *_: fake)
-    monkeypatch.setitem(sys.modules, "coder_engine._cuda", None)
-    return fake
 
 
 @pytest.fixture

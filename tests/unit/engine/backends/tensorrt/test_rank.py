@@ -153,7 +153,9 @@ def test_a_gpu_that_the_head_cannot_use(plan: Path, engine: FakeEngine, head: An
 def test_features_that_are_not_finite(plan: Path, engine: FakeEngine, head: Any) -> None:
     found = Engine(plan)
     engine.length = float("nan")
-    with pytest.raises(EngineError, match=r"a NaN or an infinity.*; the plan is damaged or overflows in its precision"):
+    with pytest.raises(
+        EngineError, match=r"a NaN or an infinity.*; the engine file is damaged or overflows in its precision"
+    ):
         found.predict(images(1))
     with pytest.raises(EngineError, match="the engine gave a feature of length nan"):
         found.embed(images(1))

@@ -1,4 +1,4 @@
-"""A plan's encoder and the CUDA head in one go: a batch is one graph launch, and only the answers come back.
+"""An encoder on the GPU and the CUDA head in one go: features stay there, and only the answers come back.
 
 The head is a compiled module of its own, ``coder_engine._cuda``, which need not be there: then the features come back
 and the CPU ranks them.
@@ -11,16 +11,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends.buckets import chunks
 from coder_engine.backends.cuda_memory import Mirrored, Stream, alone
-from coder_engine.backends.pool import Pool
-from coder_engine.backends.tensorrt_plan import OpenPlan
-from coder_engine.backends.tensorrt_worker import Worker, borrowed
+from coder_engine.backends.cuda_tail import Tail
 from coder_engine.errors import BackendError
 from coder_engine.head import Ranking, columns, empty_ranking, joined, ranking_error
 from coder_engine.machine.available import first_line
@@ -33,8 +32,31 @@ MOST = 32
 _numbers = count()
 
 
+class Runner(Protocol):
+    """What encodes on the GPU, for one thread at a time.
+
+    Attributes:
+        max_batch: the most images of one run.
+        beside: what others keep for this runner alone, for as long as they live themselves.
+    """
+
+    @property
+    def max_batch(self) -> int: ...
+
+    @property
+    def beside(self) -> WeakKeyDictionary[object, Any]: ...
+
+    def run(self, pixels: NDArray[np.uint8], tail: Tail) -> object:
+        """Encode up to ``max_batch`` images, then what ``tail`` says; ends when all of it is done."""
+
+
+Work = Callable[[Runner], Ranking | None]
+Using = Callable[[int, Work], Ranking | None]
+"""Has some work done with a runner, for so many images; raises where the engine was closed."""
+
+
 class DeviceHead:
-    """The head's buffers for one worker, over the one copy of the label set; numbered, as no two share a graph."""
+    """The head's buffers for one runner, over the one copy of the label set; numbered, as no two share a graph."""
 
     def __init__(self, module: Any, weights: Any, max_batch: int) -> None:
         self.kernel = module.Head(weights, max_batch=max_batch)
@@ -70,7 +92,7 @@ class Rank:
             raise BackendError(f"the CUDA head failed ({first_line(err)}); start the program again") from err
 
     def read(self, images: int, out: Ranking) -> None:
-        """The answers of the run before, whose logits stay on the GPU.
+        """The answers of the run before, without logits.
 
         Raises:
             EngineError: a feature is not finite or not of unit length.
@@ -79,22 +101,22 @@ class Rank:
         try:
             self.head.kernel.results(images, self.top, **arrays)
         except RuntimeError as err:
-            raise ranking_error(err, "plan") from err
+            raise ranking_error(err, "engine file") from err
 
 
-class TensorRtRanker:
+class CudaRanker:
     """Encoder and head of one label set on the GPU, whereto :meth:`start` has its texts copied beside all else.
 
     Args:
-        running: gives the plan and its workers, or raises where the engine was closed.
+        using: lends the encoder.
         weights: the label set.
 
     Attributes:
         fault: why the CPU ranks instead, for good; None where the GPU does, or will.
     """
 
-    def __init__(self, running: Callable[[], tuple[OpenPlan, Pool[Worker]]], weights: Weights) -> None:
-        self._running = running
+    def __init__(self, using: Using, weights: Weights) -> None:
+        self._using = using
         self._scale, self._temperature = weights.meta.logit_scale, weights.meta.text_temperature
         self._classes = len(weights.meta.labels)
         self.fault: str | None = None
@@ -145,9 +167,9 @@ class TensorRtRanker:
         copied = self._done
         if top > MOST or copied is None or self.fault is not None:
             return None
-        plan, workers = self._running()
-        with borrowed(plan, workers, images=len(pixels)) as worker:
-            head = self._head_of(worker, copied.result(), plan.max_batch)
+
+        def work(runner: Runner) -> Ranking | None:
+            head = self._head_of(runner, copied.result())
             if head is None:
                 return None
             tail = Rank(
@@ -158,11 +180,13 @@ class TensorRtRanker:
                 rerank=rerank,
                 top=columns(self._classes, top),
             )
-            return joined([self._ranked(worker, part, tail) for part in chunks(pixels, plan.max_batch)])
+            return joined([self._ranked(runner, part, tail) for part in chunks(pixels, runner.max_batch)])
 
-    def _ranked(self, worker: Worker, pixels: NDArray[np.uint8], tail: Rank) -> Ranking:
+        return self._using(len(pixels), work)
+
+    def _ranked(self, runner: Runner, pixels: NDArray[np.uint8], tail: Rank) -> Ranking:
         out = empty_ranking(len(pixels), self._classes, tail.top, logits=False)
-        worker.run(pixels, tail)
+        runner.run(pixels, tail)
         tail.read(len(pixels), out)
         return out
 
@@ -183,14 +207,14 @@ class TensorRtRanker:
             release(weights.pair_rows)
         return None
 
-    def _head_of(self, worker: Worker, texts: Any, max_batch: int) -> DeviceHead | None:
-        """This label set's head for a worker, made when first asked for; None with ``fault`` set where it cannot be."""
-        if self not in worker.beside:
+    def _head_of(self, runner: Runner, texts: Any) -> DeviceHead | None:
+        """This label set's head for a runner, made when first asked for; None with ``fault`` set where it cannot be."""
+        if self not in runner.beside:
             try:
                 with alone:
-                    worker.beside[self] = DeviceHead(self._module, texts, max_batch)
+                    runner.beside[self] = DeviceHead(self._module, texts, runner.max_batch)
             except RuntimeError as err:
                 self.fault = first_line(err)
                 return None
-        found: DeviceHead = worker.beside[self]
+        found: DeviceHead = runner.beside[self]
         return found

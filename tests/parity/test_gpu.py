@@ -1,9 +1,11 @@
-"""Plans on a real GPU against ONNX Runtime on the CPU. They skip where there is none, and say so."""
+"""Engines on a real GPU against ONNX Runtime on the CPU. They skip where there is none, and say so."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,8 @@ from numpy.typing import NDArray
 from coder_engine import Engine
 from coder_engine.backends import Unavailable
 from coder_engine.backends.buckets import bucket_of, chunks
+from coder_engine.backends.onnxruntime_cuda import OnnxRuntimeCuda
 from coder_engine.backends.tensorrt import TensorRt
-from coder_engine.engine import CHUNK
 from coder_engine.errors import CoderError
 from coder_engine.images import read_rgb
 from coder_engine.machine.cuda_driver import first_gpu
@@ -27,40 +29,51 @@ RTX_RUNS = ("8.6", "8.9", "12.")
 COSINE = {"fp32": 1 - 1e-5, "fp16": 0.999}
 
 
-def missing() -> str:
-    """What plans need and this machine does not have; nothing where all is there."""
-    try:
-        TensorRt.require()
-    except Unavailable as err:
-        return f"plans run on NVIDIA GPUs only: {err}"
-    return ""
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """An engine file for the GPU, and the same encoder in fp32 on the CPU; ``least`` is the cosine between them."""
 
+    path: Path
+    reference: Engine
+    least: float
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+    def opened(self) -> Engine:
+        return Engine(self.path, device="cuda")
 
 
 @pytest.fixture(scope="module")
-def reference(tiny: Path) -> Engine:
+def tiny_reference(tiny: Path) -> Engine:
     return Engine(tiny, backend="onnxruntime", device="cpu")
 
 
-@pytest.fixture(scope="module", params=COSINE)
-def plan(
+@pytest.fixture(scope="module", params=["plan-fp32", "plan-fp16", "onnx-fp32", "cuda-fp16"])
+def case(
     request: pytest.FixtureRequest, tiny: Path, labels_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, float]:
-    """A plan of each precision and its least cosine: fp32 rebuilt from an .onnx, fp16 as coder-export makes it."""
-    path = tmp_path_factory.mktemp("plans") / "tiny.plan"
+) -> Case:
+    """Each kind of engine and precision: the plan in fp32 rebuilt from an .onnx, others as coder-export makes them."""
+    kind, precision = request.param.split("-")
     try:
-        if request.param == "fp32":
-            rebuilt(tiny, path)
-        else:
-            exported(labels_file, path)
+        (TensorRt if kind == "plan" else OnnxRuntimeCuda).require()
+    except Unavailable as err:
+        pytest.skip(f"{kind} engines run on NVIDIA GPUs: {err}")
+    folder = tmp_path_factory.mktemp("engines")
+    if kind == "cuda":
+        return a_vit(folder, labels_file)
+    path = tiny
+    if kind == "plan":
+        path = folder / "tiny.plan"
+        a_plan(path, (lambda: rebuilt(tiny, path)) if precision == "fp32" else (lambda: exported(labels_file, path)))
+    return Case(path=path, reference=request.getfixturevalue("tiny_reference"), least=COSINE[precision])
+
+
+def a_plan(path: Path, make: Callable[[], None]) -> None:
+    try:
+        make()
         Engine(path)
     except CoderError as err:
         if open_library().__name__ == "tensorrt" or first_gpu().capability.startswith(RTX_RUNS):
             raise
         pytest.skip(f"TensorRT-RTX is not made for this machine's {first_gpu()}: {err}")
-    return path, COSINE[request.param]
 
 
 def rebuilt(tiny: Path, path: Path) -> None:
@@ -80,8 +93,30 @@ def exported(labels_file: Path, path: Path) -> None:
     export(config, Report(quiet=True))
 
 
+def a_vit(folder: Path, labels_file: Path) -> Case:
+    from coder_export.config import ExportConfig
+    from coder_export.pipeline import export
+    from coder_export.report import Report
+
+    made = []
+    for kind, precision in (("onnx", "fp32"), ("cuda", "fp16")):
+        config = ExportConfig(
+            model="ViT-B/32",
+            pretrained="random",
+            labels=labels_file,
+            texts="cifar10",
+            out=folder / kind,
+            format=kind,
+            precision=precision,
+        )
+        export(config, Report(quiet=True))
+        made.append(config.engine_path)
+    reference = Engine(made[0], backend="onnxruntime", device="cpu")
+    return Case(path=made[1], reference=reference, least=COSINE["fp16"])
+
+
 @pytest.fixture(scope="module")
-def crops(reference: Engine, photographs: list[Path]) -> NDArray[np.uint8]:
+def crops(case: Case, photographs: list[Path]) -> NDArray[np.uint8]:
     """150 different views of the photographs, more than two of the largest batches: uint8 [150, H, W, 3]."""
     rng = np.random.default_rng(0)
     pictures = [read_rgb(path) for path in photographs]
@@ -90,7 +125,7 @@ def crops(reference: Engine, photographs: list[Path]) -> NDArray[np.uint8]:
         picture = pictures[i % len(pictures)]
         side = min(picture.size) * rng.uniform(0.4, 1)
         left, upper = (rng.uniform(0, length - side) for length in picture.size)
-        views.append(reference.preprocess(picture.crop((left, upper, left + side, upper + side))))
+        views.append(case.reference.preprocess(picture.crop((left, upper, left + side, upper + side))))
     return np.stack(views)
 
 
@@ -100,25 +135,24 @@ def buckets(count: int) -> NDArray[np.int64]:
 
 
 @pytest.mark.parametrize("count", [1, 3, MOST, 150])
-def test_features(plan: tuple[Path, float], reference: Engine, crops: NDArray[np.uint8], count: int) -> None:
-    path, least = plan
-    wanted = reference._backend.encode(crops[:count])
-    backend = Engine(path)._backend
+def test_features(case: Case, crops: NDArray[np.uint8], count: int) -> None:
+    wanted = case.reference._backend.encode(crops[:count])
+    backend = case.opened()._backend
     first, replayed = backend.encode(crops[:count]), backend.encode(crops[:count])
-    assert (wanted.astype(np.float64) * first).sum(axis=1).min() >= least
+    assert (wanted.astype(np.float64) * first).sum(axis=1).min() >= case.least
     np.testing.assert_array_equal(replayed, first)  # the first run of a size is plain, the second a graph's
     shifted = np.roll(backend.encode(np.roll(crops[:count], 1, axis=0)), -1, axis=0)
     alike = buckets(count) == np.roll(buckets(count), -1)  # in other batch sizes other kernels sum
     np.testing.assert_allclose(shifted[alike], first[alike], atol=1e-6)
-    assert (shifted.astype(np.float64) * first).sum(axis=1).min() >= least
+    assert (shifted.astype(np.float64) * first).sum(axis=1).min() >= case.least
 
 
-def test_the_graphs_are_there(plan: tuple[Path, float]) -> None:
-    assert "no CUDA graphs" not in Engine(plan[0]).description
+def test_the_graphs_are_there(case: Case) -> None:
+    assert "no CUDA graphs" not in case.opened().description
 
 
-def test_two_threads_at_once(plan: tuple[Path, float], crops: NDArray[np.uint8]) -> None:
-    engine = Engine(plan[0])
+def test_two_threads_at_once(case: Case, crops: NDArray[np.uint8]) -> None:
+    engine = case.opened()
     counts = [1, 3, 64, 2, 9, 150] * 4
     alone = {count: engine._backend.encode(crops[:count]) for count in set(counts)}
     with ThreadPoolExecutor(2) as threads:
@@ -127,12 +161,14 @@ def test_two_threads_at_once(plan: tuple[Path, float], crops: NDArray[np.uint8])
 
 
 @pytest.mark.parametrize("count", [1, 3, MOST, 150])
-def test_the_head_on_the_gpu_ranks_as_the_cpu(plan: tuple[Path, float], crops: NDArray[np.uint8], count: int) -> None:
+def test_the_head_on_the_gpu_ranks_as_the_cpu(case: Case, crops: NDArray[np.uint8], count: int) -> None:
     """Of the same features: both ways sum in fp32, so only classes that are as good as equal may change places."""
-    engine = Engine(plan[0])
+    engine = case.opened()
     if "head on the GPU" not in engine.description:
         pytest.skip(f"the GPU does not rank here: {engine.description}")
-    parts = chunks(crops[:count], CHUNK)  # as predict has them encoded: in other batch sizes other kernels sum
+    parts = chunks(
+        crops[:count], engine._backend.chunk
+    )  # as predict has them encoded: in other batch sizes other kernels sum
     by_cpu = engine.predict_features(np.concatenate([engine._backend.encode(part) for part in parts]))
     for _ in range(2):
         for got, wanted in zip(engine.predict(crops[:count]), by_cpu, strict=True):

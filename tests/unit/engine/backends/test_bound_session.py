@@ -1,0 +1,140 @@
+"""A session on memory and a stream of ours, on the stand-in: what is bound when, threads, faults, memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from numpy.testing import assert_allclose
+
+from coder_engine.backends.bound_session import BoundSession, out_of_memory
+from coder_engine.backends.cuda_memory import Cuda, Stream, alone
+from coder_engine.errors import BackendError
+
+ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'coder-engine[cpu]'")
+
+from coder_engine.backends.onnxruntime import open_session  # noqa: E402
+from helpers_engine import HEIGHT, WIDTH, D, features_of, images, write  # noqa: E402
+from helpers_gpu import AskedSession, FakeCuda  # noqa: E402
+
+
+@pytest.fixture
+def stream(cuda: FakeCuda) -> Stream:
+    with alone:
+        return Stream(Cuda())
+
+
+@pytest.fixture
+def session(tmp_path: Path, cuda: FakeCuda, stream: Stream) -> AskedSession:
+    real = open_session(write(tmp_path / "engine.onnx"), threads=1)
+    return AskedSession(real, cuda, {"user_compute_stream": str(stream.handle)})
+
+
+@pytest.fixture
+def bound(session: AskedSession, stream: Stream, cuda: FakeCuda) -> Iterator[BoundSession]:
+    found = opened(session, stream)
+    yield found
+    found.close()
+    assert cuda.held == {}
+
+
+def opened(session: AskedSession, stream: Stream) -> BoundSession:
+    return BoundSession(ort, session, Cuda(), stream, size=(HEIGHT, WIDTH), width=D, device="cpu")
+
+
+@pytest.mark.parametrize("count", [1, 3, 64, 130])
+def test_runs(bound: BoundSession, count: int) -> None:
+    first = bound.encode(images(count))
+    assert_allclose(first, features_of(images(count)), rtol=1e-5)
+    bound.encode(images(count)[::-1].copy())
+    assert_allclose(first, features_of(images(count)), rtol=1e-5)
+
+
+def test_a_size_is_bound_once(bound: BoundSession, session: AskedSession, cuda: FakeCuda) -> None:
+    for count in (2, 2, 1, 2):
+        assert_allclose(bound.encode(images(count)), features_of(images(count)), rtol=1e-5)
+    assert session.bound == {2: 1, 1: 1}
+    assert session.ran == ["1", "1", "2", "1"]
+    cuda.calls.clear()
+    bound.encode(images(2))
+    copies = ["cudaMemcpyAsync"] * 2  # pixels there, features back
+    assert cuda.calls == ["cudaGetDevice", *copies, "cudaStreamSynchronize"]
+
+
+def test_threads_take_turns(bound: BoundSession) -> None:
+    batches = [images(3)[i : i + 1] for i in range(3)] * 20
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(bound.encode, batches))
+    for pixels, features in zip(batches, found, strict=True):
+        assert_allclose(features, features_of(pixels), rtol=1e-5)
+
+
+def test_the_runtime_sees_one_thread(bound: BoundSession, session: AskedSession) -> None:
+    """As it keeps a graph of each size for every thread that it sees."""
+    run, seen = session.run_with_iobinding, []
+
+    def watched(*args: Any) -> None:
+        seen.append(threading.get_ident())
+        run(*args)
+
+    session.run_with_iobinding = watched  # type: ignore[method-assign]
+    for _ in range(2):
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(bound.encode, [images(1)] * 4))
+    assert len(seen) == 8
+    assert len(set(seen)) == 1
+
+
+def test_what_failed_is_bound_anew(bound: BoundSession, session: AskedSession) -> None:
+    bound.encode(images(2))
+    session.fault = "CUDA failure 700: illegal access"
+    wanted = r"^ONNX Runtime failed on 2 images \(CUDA failure 700: illegal access\); try"
+    with pytest.raises(BackendError, match=wanted):
+        bound.encode(images(2))
+    session.fault = None
+    assert_allclose(bound.encode(images(2)), features_of(images(2)), rtol=1e-5)
+    assert session.bound == {2: 2}
+    assert session.ran == ["1", "2"]  # else the graph of the old tensors' addresses would run
+
+
+def test_a_device_without_room(session: AskedSession, stream: Stream, cuda: FakeCuda) -> None:
+    cuda.room = 4 * D - 1
+    with pytest.raises(BackendError, match="out of memory"):
+        opened(session, stream)
+    assert cuda.held == {}
+
+
+def test_a_batch_without_room(bound: BoundSession, cuda: FakeCuda) -> None:
+    cuda.room = 64 * D
+    with pytest.raises(BackendError, match=r"not enough memory for 64 images .*a smaller batch \(--batch-size 32\)"):
+        bound.encode(images(64))
+    assert_allclose(bound.encode(images(2)), features_of(images(2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Failed to allocate memory for requested buffer of size 4294967296",
+        "CUDA failure 2: out of memory ; GPU=0",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED: ALLOC_FAILED",
+    ],
+)
+@pytest.mark.parametrize(
+    ("count", "cure"),
+    [(64, r"a smaller batch \(--batch-size 32\)"), (1, r"a GPU with more free memory \(nvidia-smi\)")],
+)
+def test_out_of_memory(bound: BoundSession, session: AskedSession, said: str, count: int, cure: str) -> None:
+    session.fault = f"{said}\nat line 3"
+    wanted = rf"^the device has not enough memory for {count} images? \(.*\); use {cure}$"
+    with pytest.raises(BackendError, match=wanted):
+        bound.encode(images(count))
+
+
+def test_out_of_memory_of_the_host_counts() -> None:
+    assert out_of_memory(MemoryError())
+    assert not out_of_memory(RuntimeError("CUDA failure 201: invalid device context"))
