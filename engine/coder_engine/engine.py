@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from itertools import count
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,11 @@ from coder_engine.preprocess import Preprocess
 from coder_engine.stream import batches, decode_ahead
 from coder_engine.weights import Weights, check_belongs, load_weights
 
+CHUNK = 32
+"""Images run at once by ``predict`` and ``embed``, while the next ones are decoded: bounds memory for long lists."""
+
 Pixels = NDArray[np.uint8]
+T = TypeVar("T")
 
 
 class Engine:
@@ -163,11 +167,11 @@ class Engine:
             TypeError, ValueError: the batch is no sequence of images, or an argument is out of range.
         """
         check_options(top, unknown_below)
-        images, size = as_images(batch), self._backend.chunk
+        images = as_images(batch)
         if (ready := self._ready(images)) is not None:
-            parts = chunks(ready, size)
-            return [found for part in parts for found in self._classify(part, part, top, unknown_below)]
-        return list(self._stream(images, size, self._threads, top, unknown_below))
+            parts = self._each_part(ready, lambda part: self._classify(part, part, top, unknown_below))
+            return [found for part in parts for found in part]
+        return list(self._stream(images, CHUNK, self._threads, top, unknown_below))
 
     def predict_stream(
         self,
@@ -215,13 +219,12 @@ class Engine:
         Raises:
             ImageError: an image cannot be read.
         """
-        images, size = as_images(batch), self._backend.chunk
+        images = as_images(batch)
         parts = [np.empty((0, self._backend.width), np.float32)]
         if (ready := self._ready(images)) is not None:
-            parts += map(self._backend.encode, chunks(ready, size))
-            return np.concatenate(parts)
-        with closing(decode_ahead(images, self._pixels, workers=self._threads, ahead=2 * size)) as decoded:
-            for chunk in batches(decoded, size):
+            return np.concatenate(parts + self._each_part(ready, self._backend.encode))
+        with closing(decode_ahead(images, self._pixels, workers=self._threads, ahead=2 * CHUNK)) as decoded:
+            for chunk in batches(decoded, CHUNK):
                 parts.append(self._backend.encode(np.stack([pixels for _, pixels in chunk])))
         return np.concatenate(parts)
 
@@ -392,6 +395,14 @@ class Engine:
         if isinstance(images, np.ndarray) and images.shape[1:] == (*self._backend.size, 3):
             return images
         return None
+
+    def _each_part(self, pixels: Pixels, work: Callable[[Pixels], T]) -> list[T]:
+        """What ``work`` gives for each part of a batch, two at once where the backend gains by it."""
+        parts = chunks(pixels, CHUNK)
+        if not self._backend.overlaps or len(pixels) <= CHUNK:
+            return [work(part) for part in parts]
+        with ThreadPoolExecutor(2, "coder-engine batches") as pool:
+            return list(pool.map(work, parts))
 
     def _pixels(self, image: Any) -> Pixels:
         if isinstance(image, np.ndarray) and image.shape == (*self._backend.size, 3) and image.dtype == np.uint8:

@@ -54,24 +54,17 @@ class SelfAttention(nn.Module):
         """
         if key is not query or value is not query or need_weights or attn_mask is not None:
             raise ValueError("only self-attention without a mask is exported")
-        q, k, v = self._projected(query, slice(None))
-        return self._attended(q, k, v), None
+        q, k, v = (part.squeeze(0) for part in self.heads_of(query, self.weight, self.bias).chunk(3))
+        return self.attended(q, k, v), None
 
-    def of_the_class_token(self, x: torch.Tensor) -> torch.Tensor:
-        """What :meth:`forward` gives for the first of N tokens: [B, N, width] -> [B, 1, width]."""
-        width = x.shape[-1]
-        (q,) = self._projected(x[:, :1], slice(width))
-        k, v = self._projected(x, slice(width, None))
-        return self._attended(q, k, v)
-
-    def _projected(self, x: torch.Tensor, rows: slice) -> list[torch.Tensor]:
-        """By these rows of the weights, some whole ones of query, key and value: each [B, heads, N, head width]."""
+    def heads_of(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """By n of the projections query, key and value: [n, B, heads, N, head width]."""
         count, places, _ = x.shape
-        projected = nn.functional.linear(x, self.weight[rows], self.bias[rows])
-        heads = projected.view(count, places, -1, self.heads, self.head_width).permute(2, 0, 3, 1, 4)
-        return [part.squeeze(0) for part in heads.chunk(heads.shape[0])]
+        projected = nn.functional.linear(x, weight, bias)
+        return projected.view(count, places, -1, self.heads, self.head_width).permute(2, 0, 3, 1, 4)
 
-    def _attended(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def attended(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attention and output projection of q [B, heads, M, head width] to k and v of N places: [B, M, width]."""
         attended = (q @ k.transpose(-2, -1)).softmax(-1) @ v
         found: torch.Tensor = self.out_proj(attended.permute(0, 2, 1, 3).flatten(2))
         return found
@@ -80,21 +73,22 @@ class SelfAttention(nn.Module):
 class LastBlock(nn.Module):
     """The last block of a tower whose feature is the class token's: [B, N, width] -> [B, 1, width]."""
 
-    def __init__(self, block: ResidualAttentionBlock) -> None:
+    def __init__(self, block: Any) -> None:
         super().__init__()
-        self.block = block
+        attention = self.attention = block.attn
+        self.ln_1, self.ln_2, self.mlp, self.ls_1, self.ls_2 = block.ln_1, block.ln_2, block.mlp, block.ls_1, block.ls_2
+        # Weights of their own: parts of one would be cut anew in every run, and are none to what makes int8 of them.
+        sizes = [attention.heads * attention.head_width, 2 * attention.heads * attention.head_width]
+        self.query, self.keys = (nn.Parameter(part.clone()) for part in attention.weight.detach().split(sizes))
+        self.query_bias, self.keys_bias = (nn.Parameter(part.clone()) for part in attention.bias.detach().split(sizes))
 
     def forward(self, x: torch.Tensor, attn_mask: None = None) -> torch.Tensor:
-        block = self.block
-        first = x[:, :1] + block.ls_1(block.attn.of_the_class_token(block.ln_1(x)))
-        found: torch.Tensor = first + block.ls_2(block.mlp(block.ln_2(first)))
+        normed, attention = self.ln_1(x), self.attention
+        q = attention.heads_of(normed[:, :1], self.query, self.query_bias).squeeze(0)
+        k, v = (part.squeeze(0) for part in attention.heads_of(normed, self.keys, self.keys_bias).chunk(2))
+        first = x[:, :1] + self.ls_1(attention.attended(q, k, v))
+        found: torch.Tensor = first + self.ls_2(self.mlp(self.ln_2(first)))
         return found
-
-
-def copied(module: Module) -> Module:
-    """A copy whose modules may be replaced; the weights are shared."""
-    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
-    return copy.deepcopy(module, shared)
 
 
 def rewritten(module: Module) -> Module:
@@ -102,7 +96,8 @@ def rewritten(module: Module) -> Module:
 
     Whatever is built in another way (ResNets, timm's towers) stays as it is.
     """
-    found = copied(module)
+    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    found = copy.deepcopy(module, shared)
     modules: list[Any] = list(found.modules())
     for block in filter(is_plain, modules):
         block.attn = SelfAttention(block.attn)

@@ -20,7 +20,8 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import nn
 
 from coder_engine.errors import ModelError
-from coder_export.attention import Module, copied, is_plain, reads_the_class_token
+from coder_export.attention import is_plain, reads_the_class_token
+from coder_export.engine_graph import EngineGraph, unit
 
 DOMAIN = "com.microsoft"
 _UNUSED_OUTPUTS = {"SkipLayerNormalization": (1, 2)}
@@ -76,20 +77,49 @@ class Transformer(nn.Module):
         return total
 
 
-def fused(module: Module, name: str) -> Module:
-    """A copy of a module that holds an image tower, its transformer in ONNX Runtime's operators; it runs only there.
+class Graph(nn.Module):
+    """All of an engine, as ``EngineGraph`` computes it.
+
+    The patches are cut from the pixels as they come, and the convolution over them is a product, which has scale and
+    mean of the pixels in it: 0 to 255 are exact in fp16.
+    """
+
+    tower: Any
+
+    def __init__(self, graph: EngineGraph) -> None:
+        super().__init__()
+        tower: Any = graph.visual
+        convolution = tower.conv1.weight.detach()
+        self.patch, self.grid = int(convolution.shape[-1]), tower.grid_size
+        scaled = convolution * graph.scale.view(1, 3, 1, 1)
+        self.patches = scaled.permute(2, 3, 1, 0).flatten(0, 2)  # [patch * patch * 3, width]
+        self.places = tower.positional_embedding.detach().clone()
+        self.places[1:] += (convolution * graph.shift.view(1, 3, 1, 1)).sum((1, 2, 3))
+        self.transformer = Transformer(list(tower.transformer.resblocks))
+        self.tower = tower
+
+    def forward(self, pixels: torch.Tensor, bank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        count, (rows, columns), patch, tower = pixels.shape[0], self.grid, self.patch, self.tower
+        cut = pixels.view(count, rows, patch, columns, patch * 3).permute(0, 1, 3, 2, 4)
+        tokens = cut.reshape(count, rows * columns, patch * patch * 3).float() @ self.patches
+        first = tower.class_embedding.expand(count, 1, -1)
+        tokens = tower.ln_pre(torch.cat([first, tokens], dim=1) + self.places)
+        pooled, _ = tower._pool(self.transformer(tokens))
+        return unit(pooled if tower.proj is None else pooled @ tower.proj, bank)
+
+
+def fused(graph: EngineGraph) -> Graph:
+    """The engine in ONNX Runtime's operators, which runs only there; the weights are shared.
 
     Raises:
-        ModelError: the tower ``name`` is no ViT of plain blocks with a class token.
+        ModelError: the tower is no ViT of plain blocks with a class token.
     """
-    found = copied(module)
-    tower: Any = getattr(found, "visual", found)
+    tower: Any = graph.visual
     if not reads_the_class_token(tower) or not all(map(_is_fusible, tower.transformer.resblocks)):
         raise ModelError(
-            f"{name}: --format cuda is for ViTs whose feature is the class token's, as OpenAI's are; leave it out"
+            f"{graph.name}: --format cuda is for ViTs whose feature is the class token's, as OpenAI's are; leave it out"
         )
-    tower.transformer = Transformer(list(tower.transformer.resblocks))
-    return found
+    return Graph(graph)
 
 
 def drop_unused_outputs(model: onnx.ModelProto) -> None:

@@ -18,41 +18,15 @@ import torch
 from coder_engine.errors import EngineError, ModelError
 from coder_engine.machine.available import first_line
 from coder_export.attention import rewritten
+from coder_export.engine_graph import EngineGraph
 from coder_export.fused import drop_unused_outputs, fused
 from coder_export.hub import quiet
-from coder_export.model import ClipModel
 
 OPSET = 18
 """LayerNormalization is one operator from 17 on, so that fp16 backends can keep it in fp32; 18 is what torch writes."""
 
 _EXTERNAL_BYTES = 1_800_000_000
 """Weights past protobuf's 2 GB go to a file of their own, beside the graph; this leaves room for the graph."""
-
-
-class EngineGraph(torch.nn.Module):
-    """What the engine file computes, as a torch module; the reference of the fidelity check."""
-
-    scale: torch.Tensor
-    shift: torch.Tensor
-
-    def __init__(self, clip: ClipModel) -> None:
-        super().__init__()
-        self.name = clip.name
-        self.visual = clip.visual
-        std = torch.tensor(clip.std).view(1, 3, 1, 1)
-        self.register_buffer("scale", 1 / (255 * std))
-        self.register_buffer("shift", -torch.tensor(clip.mean).view(1, 3, 1, 1) / std)
-        self.size = clip.preprocess.size
-
-    def forward(self, pixels: torch.Tensor, bank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # Cast before the transpose: TensorRT transposes no uint8.
-        images = pixels.float().permute(0, 3, 1, 2) * self.scale + self.shift
-        features = self.visual(images)
-        features = features[0] if isinstance(features, tuple) else features  # CoCa's tower gives its tokens, too
-        # F.normalize exports an Expand to the features' own shape: OpenVINO gives wrong features from that once a graph
-        # with int8 layers has a batch size left open. Division broadcasts without it.
-        features = features / torch.linalg.vector_norm(features, dim=-1, keepdim=True).clamp_min(1e-12)
-        return features, features @ bank.T
 
 
 def export_onnx(graph: EngineGraph, path: Path, *, width: int, tower: str, cuda: bool = False) -> list[Path]:
@@ -68,7 +42,7 @@ def export_onnx(graph: EngineGraph, path: Path, *, width: int, tower: str, cuda:
         EngineError: the file cannot be written.
     """
     # Either is what the fidelity check holds against ``graph``, which is the tower as open_clip has it.
-    model = _traced(graph, fused(graph, graph.name) if cuda else rewritten(graph), width)
+    model = _traced(graph, fused(graph) if cuda else rewritten(graph), width)
     _strip(model)
     drop_unused_outputs(model)
     onnx.helper.set_model_props(
@@ -77,7 +51,7 @@ def export_onnx(graph: EngineGraph, path: Path, *, width: int, tower: str, cuda:
     return save_graph(model, path)
 
 
-def _traced(graph: EngineGraph, written: EngineGraph, width: int) -> onnx.ModelProto:
+def _traced(graph: EngineGraph, written: torch.nn.Module, width: int) -> onnx.ModelProto:
     batch, rows = torch.export.Dim("batch"), torch.export.Dim("rows")
     # Traced at B = 2: a dimension of 1 would be taken for a constant.
     example = (torch.zeros(2, *graph.size, 3, dtype=torch.uint8), torch.zeros(3, width))

@@ -20,13 +20,14 @@ from coder_engine.plans.build import find_builder
 from coder_engine.weightfile.metadata import Metadata
 from coder_engine.weights import load_weights, save_weights
 from coder_export.config import ExportConfig
+from coder_export.engine_graph import EngineGraph
 from coder_export.few_shot import fit_adapter
 from coder_export.generate.wordnet.lexicon import names_and_synonyms
 from coder_export.generic import open_generic
 from coder_export.labels import doubt, load_labels
 from coder_export.model import ClipModel, open_model
 from coder_export.narrow import narrow
-from coder_export.onnx_model import EngineGraph, export_onnx
+from coder_export.onnx_model import export_onnx
 from coder_export.photographs import image_files, photograph_pixels
 from coder_export.plan import check_on_gpu, make_plan
 from coder_export.report import Report

@@ -15,8 +15,8 @@ from coder_engine.machine.cpus import usable_cpus
 from coder_engine.plans.build import build_plan
 from coder_engine.weightfile.metadata import Metadata
 from coder_export.config import ExportConfig
+from coder_export.engine_graph import EngineGraph
 from coder_export.gate import LEAST_COSINE
-from coder_export.onnx_model import EngineGraph
 from coder_export.report import Report
 from coder_export.verify import BATCHES
 

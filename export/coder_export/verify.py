@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from coder_engine.backends.onnxruntime import open_session
 from coder_engine.errors import ModelError
-from coder_export.onnx_model import EngineGraph
+from coder_export.engine_graph import EngineGraph
 
 BATCHES = (1, 3, 8)
 """1 and two others, so that a batch size baked into the graph shows."""

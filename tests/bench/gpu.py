@@ -28,6 +28,7 @@ from table import show
 
 from coder_engine import Engine
 from coder_engine.backends.cuda_ranker import CudaRanker
+from coder_engine.engine import CHUNK
 from coder_engine.machine.cuda_driver import first_gpu
 from coder_engine.weights import load_weights, save_weights
 from coder_export.bench.machine import machine, machine_line
@@ -120,16 +121,12 @@ def bare(engine: Engine, pixels: NDArray[np.uint8]) -> Call:
     """The encoder without its features: pixels to the GPU, and wait."""
     ranker = engine._active.ranker
     assert isinstance(ranker, CudaRanker)
-    size = engine._backend.chunk
+    nothing = Nothing()
 
-    def call() -> object:
-        def work(runner: Any) -> None:
-            for start in range(0, len(pixels), size):
-                runner.run(pixels[start : start + size], Nothing())
+    def encode(part: NDArray[np.uint8]) -> object:
+        return ranker._using(part, lambda runner, some: runner.run(some, nothing))
 
-        return ranker._using(len(pixels), work)
-
-    return call
+    return lambda: engine._each_part(pixels, encode)
 
 
 def raw_session(path: Path, pixels: NDArray[np.uint8], width: int) -> Call:
@@ -162,7 +159,7 @@ def measure(files: Files, model: str, batches: list[int], seconds: float) -> Non
             rng = np.random.default_rng(batch)
             pixels = rng.integers(0, 256, (batch, *clip.preprocess.size, 3), np.uint8)
             for one in (engine, plain):
-                one.warm_up([min(batch, engine._backend.chunk)])
+                one.warm_up([min(batch, CHUNK)])
             calls: dict[str, Call] = {
                 OURS: lambda pixels=pixels: engine.predict(pixels),
                 CLIP: lambda pixels=pixels: plain.predict(pixels),

@@ -17,6 +17,7 @@ from coder_engine.backends import Unavailable
 from coder_engine.backends.buckets import bucket_of, chunks
 from coder_engine.backends.onnxruntime_cuda import OnnxRuntimeCuda
 from coder_engine.backends.tensorrt import TensorRt
+from coder_engine.engine import CHUNK
 from coder_engine.errors import CoderError
 from coder_engine.images import read_rgb
 from coder_engine.machine.cuda_driver import first_gpu
@@ -166,9 +167,7 @@ def test_the_head_on_the_gpu_ranks_as_the_cpu(case: Case, crops: NDArray[np.uint
     engine = case.opened()
     if "head on the GPU" not in engine.description:
         pytest.skip(f"the GPU does not rank here: {engine.description}")
-    parts = chunks(
-        crops[:count], engine._backend.chunk
-    )  # as predict has them encoded: in other batch sizes other kernels sum
+    parts = chunks(crops[:count], CHUNK)  # as predict has them encoded: in other batch sizes other kernels sum
     by_cpu = engine.predict_features(np.concatenate([engine._backend.encode(part) for part in parts]))
     for _ in range(2):
         for got, wanted in zip(engine.predict(crops[:count]), by_cpu, strict=True):

@@ -73,7 +73,8 @@ class Backend(ABC):
         precisions: what ``--precision`` may say, fastest first.
         suffixes: the engine files it reads.
         reads_fused: whether it reads those of ``coder-export --format cuda``.
-        chunk: images that are run at once where a caller leaves it open; bounds memory for long lists.
+        overlaps: whether two batches at once are faster than one after the other: the host prepares one while the
+            device computes the other.
         size: (H, W) of the pixels the engine takes.
         width: D of the features it gives.
         tower: the image tower's sha256 as recorded in the engine file, or in the weight file that belongs to a plan.
@@ -88,7 +89,7 @@ class Backend(ABC):
     precisions: ClassVar[tuple[str, ...]]
     suffixes: ClassVar[tuple[str, ...]]
     reads_fused: ClassVar[bool] = False
-    chunk: ClassVar[int] = 32
+    overlaps: ClassVar[bool] = False
 
     size: tuple[int, int]
     width: int

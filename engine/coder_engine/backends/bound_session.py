@@ -30,8 +30,9 @@ from coder_engine.backends.cuda_memory import (
     naming_the_batch,
 )
 from coder_engine.backends.cuda_tail import Download, Tail
+from coder_engine.backends.pool import Pool
 from coder_engine.counts import count_of
-from coder_engine.errors import BackendError
+from coder_engine.errors import BackendError, EngineError
 from coder_engine.machine.available import first_line, no_memory_for
 
 T = TypeVar("T")
@@ -39,6 +40,10 @@ T = TypeVar("T")
 MAX_BATCH = 64
 """The most images of one run: each size keeps memory of its own."""
 
+SETS = 2
+"""Of tensors for each batch size: one is filled while the other is run."""
+
+_CLOSED = "this engine was closed meanwhile; open it again"
 _NO_MEMORY = ("out of memory", "failed to allocate memory", "cuda failure 2:", "alloc_failed")
 
 
@@ -72,16 +77,12 @@ class BoundSession:
         device: str = "cuda",
     ) -> None:
         self.beside: weakref.WeakKeyDictionary[object, Any] = weakref.WeakKeyDictionary()
-        self._ort, self._cuda, self._stream, self._device = ort, cuda, stream, device
-        self._size, self._width = size, width
-        self._graph_ids = count(1)
+        self._cuda, self._stream = cuda, stream
         self._thread = ThreadPoolExecutor(1, "coder-engine ONNX Runtime")
-        self._held = _Held(session, stream)
+        self._held = _Held(ort, session, cuda, stream, size=size, width=width, device=device)
         self._end = weakref.finalize(self, self._held.close)
         self._end.atexit = False  # the process gives all of it back
-        with alone:
-            self._bank = self._held.owned.enter_context(closing(DeviceMemory(cuda, 4 * width)))
-        self._bank.zero(stream)
+        self._held.take_bank()
 
     def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features [B, D] of ``pixels`` uint8 [B, H, W, 3] in host memory.
@@ -89,71 +90,136 @@ class BoundSession:
         Raises:
             BackendError: the device has not enough memory, or the runtime failed.
         """
-        return self.on_its_thread(len(pixels), lambda: self._encoded(pixels))
+        parts = self.each(pixels, _features)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def on_its_thread(self, images: int, work: Callable[[], T]) -> T:
-        """The result of ``work``, which may call :meth:`run`, in the one thread that the runtime may see."""
+    def each(self, pixels: NDArray[np.uint8], work: Callable[[BoundSession, Bound], T]) -> list[T]:
+        """The results of ``work``, which may call :meth:`run`, for each part of ``pixels``.
 
-        def alone_on_the_gpu() -> T:
-            with naming_the_batch(min(images, self.max_batch)), first_gpu_current(self._cuda), alone:
-                return work()
+        It is called in the one thread that the runtime may see. Pixels go to memory that the GPU reads in the caller's,
+        beside what runs.
+        """
+        with naming_the_batch(min(len(pixels), self.max_batch)), first_gpu_current(self._cuda):
+            return [self._done(part, work) for part in chunks(pixels, self.max_batch)]
 
-        return self._thread.submit(alone_on_the_gpu).result()
-
-    def run(self, pixels: NDArray[np.uint8], tail: Tail) -> Bound:
-        """Encode up to ``max_batch`` images, then what ``tail`` says; ends when all of it is done.
+    def run(self, part: Bound, tail: Tail) -> Bound:
+        """Encode a part, then do what ``tail`` says; ends when all of it is done.
 
         What the buffers hold beyond the images is run along, and means nothing.
         """
-        images = len(pixels)
-        bucket = bucket_of(images, self.max_batch)
-        bound = self._held.bound.pop(bucket, None) or self._bind(bucket)
         try:
-            bound.pixels.host[:images] = pixels
-            bound.pixels.upload(self._stream)
-            self._run(bound, images)
-            tail.enqueue(bound.features, bucket, self._stream)
+            part.pixels.upload(self._stream)
+            self._run(part)
+            tail.enqueue(part.features, len(part.pixels.host), self._stream)
             self._stream.wait()
         except BaseException:
             self._stream.settle()
-            bound.close()
             raise
-        self._held.bound[bucket] = bound
-        return bound
+        return part
 
     def close(self) -> None:
         """Let go of the session and of its memory, once what runs has ended."""
         with alone:  # as freeing breaks captures, too
             self._end()
 
-    def _encoded(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        parts = []
-        for part in chunks(pixels, self.max_batch):
-            parts.append(self.run(part, Download()).features.host[: len(part)].copy())
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def _done(self, pixels: NDArray[np.uint8], work: Callable[[BoundSession, Bound], T]) -> T:
+        with self._held.pool_of(bucket_of(len(pixels), self.max_batch)).borrow() as part:
+            part.images = len(pixels)
+            part.pixels.host[: part.images] = pixels
+            return self._thread.submit(self._alone, work, part).result()
 
-    def _run(self, bound: Bound, images: int) -> None:
+    def _alone(self, work: Callable[[BoundSession, Bound], T], part: Bound) -> T:
+        with first_gpu_current(self._cuda), alone:
+            return work(self, part)
+
+    def _run(self, part: Bound) -> None:
+        session = self._held.session
+        if session is None:
+            raise BackendError(_CLOSED)
         try:
-            self._held.session.run_with_iobinding(bound.binding, bound.options)
+            session.run_with_iobinding(part.binding, part.options)
         except Exception as err:  # the runtime raises plain RuntimeErrors and classes of its own
-            raise BackendError(_failure(err, images)) from err
+            raise BackendError(_failure(err, part.images)) from err
+
+
+@dataclass(kw_only=True)
+class Bound:
+    """One batch size's binding and run options, and its tensors on both sides, of which the first ``images`` count."""
+
+    binding: Any
+    options: Any
+    pixels: Mirrored
+    features: Mirrored
+    owned: ExitStack
+    images: int = 0
+
+    def __len__(self) -> int:
+        return self.images
+
+    def close(self) -> None:
+        self.binding = None
+        with alone:  # as freeing breaks captures, too
+            self.owned.close()
+
+
+class _Held:
+    """All that is to be freed, in this order: bindings and their memory, the session, the bank, the stream it ran on.
+
+    It knows nothing of the BoundSession, which it may outlive.
+    """
+
+    def __init__(
+        self,
+        ort: ModuleType,
+        session: Any,
+        cuda: Cuda,
+        stream: Stream,
+        *,
+        size: tuple[int, int],
+        width: int,
+        device: str,
+    ) -> None:
+        self.session = session
+        self._ort, self._cuda, self._stream, self._device = ort, cuda, stream, device
+        self._size, self._width = size, width
+        self._graph_ids = count(1)
+        self._pools: dict[int, Pool[Bound]] = {}
+        self._owned = ExitStack()
+        self._owned.callback(stream.close)
+
+    def take_bank(self) -> None:
+        """One row of zeros, see ``Backend._no_bank``."""
+        with alone:
+            self._bank = self._owned.enter_context(closing(DeviceMemory(self._cuda, 4 * self._width)))
+        self._bank.zero(self._stream)
+
+    def pool_of(self, bucket: int) -> Pool[Bound]:
+        # Of one image's feature an EngineError tells, and what ran is as good as before.
+        made = Pool(lambda: self._bind(bucket), SETS, harmless=(EngineError,))
+        return self._pools.setdefault(bucket, made)
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
+        self.session = None
+        self._owned.close()
 
     def _bind(self, bucket: int) -> Bound:
-        owned = ExitStack()
-        try:
+        with alone, ExitStack() as owned:
             pixels = owned.enter_context(closing(Mirrored(self._cuda, (bucket, *self._size, 3), np.uint8)))
             features = owned.enter_context(closing(Mirrored(self._cuda, (bucket, self._width), np.float32)))
             pixels.host[:] = 0
             binding, options = self._bound_to(pixels, features)
-        except BaseException:
-            owned.close()
-            raise
-        return Bound(binding=binding, options=options, pixels=pixels, features=features, owned=owned)
+            kept = owned.pop_all()
+        return Bound(binding=binding, options=options, pixels=pixels, features=features, owned=kept)
 
     def _bound_to(self, pixels: Mirrored, features: Mirrored) -> tuple[Any, Any]:
         """The binding and the run options of a batch size."""
+        if self.session is None:
+            raise BackendError(_CLOSED)
         try:
-            binding, place = self._held.session.io_binding(), (self._device, 0)
+            binding, place = self.session.io_binding(), (self._device, 0)
             binding.bind_input("pixels", *place, np.uint8, pixels.host.shape, pixels.address)
             binding.bind_input("bank", *place, np.float32, (1, self._width), self._bank.address)
             binding.bind_output("features", *place, np.float32, features.host.shape, features.address)
@@ -161,39 +227,14 @@ class BoundSession:
             # A new one for new tensors: by that of tensors that were dropped, their graph would run on freed memory.
             options.add_run_config_entry("gpu_graph_id", str(next(self._graph_ids)))
             options.add_run_config_entry("disable_synchronize_execution_providers", "1")  # we wait for the stream
-        except Exception as err:  # see _run
+        except Exception as err:  # see BoundSession._run
             raise BackendError(_failure(err, len(pixels.host))) from err
         return binding, options
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bound:
-    """One batch size's binding and run options, and its tensors on both sides."""
-
-    binding: Any
-    options: Any
-    pixels: Mirrored
-    features: Mirrored
-    owned: ExitStack
-
-    def close(self) -> None:
-        self.owned.close()
-
-
-class _Held:
-    """What is freed in this order: bindings and their memory, the session, the bank, the stream it ran on."""
-
-    def __init__(self, session: Any, stream: Stream) -> None:
-        self.session = session
-        self.bound: dict[int, Bound] = {}
-        self.owned = ExitStack()
-        self.owned.callback(stream.close)
-
-    def close(self) -> None:
-        while self.bound:
-            self.bound.popitem()[1].close()
-        self.session = None
-        self.owned.close()
+def _features(session: BoundSession, part: Bound) -> NDArray[np.float32]:
+    features: NDArray[np.float32] = session.run(part, Download()).features.host[: len(part)].copy()
+    return features
 
 
 def out_of_memory(err: Exception) -> bool:

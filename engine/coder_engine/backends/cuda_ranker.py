@@ -17,7 +17,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.buckets import chunks
 from coder_engine.backends.cuda_memory import Mirrored, Stream, alone
 from coder_engine.backends.cuda_tail import Tail
 from coder_engine.errors import BackendError
@@ -46,13 +45,15 @@ class Runner(Protocol):
     @property
     def beside(self) -> WeakKeyDictionary[object, Any]: ...
 
-    def run(self, pixels: NDArray[np.uint8], tail: Tail) -> object:
-        """Encode up to ``max_batch`` images, then what ``tail`` says; ends when all of it is done."""
+    def run(self, part: Any, tail: Tail) -> object:
+        """Encode a part that this runner was lent with, then do what ``tail`` says; ends when all of it is done."""
 
 
-Work = Callable[[Runner], Ranking | None]
-Using = Callable[[int, Work], Ranking | None]
-"""Has some work done with a runner, for so many images; raises where the engine was closed."""
+Work = Callable[[Runner, Any], Ranking | None]
+"""What is done with a runner and one part of a batch, which has a length and is what the runner runs."""
+
+Using = Callable[[NDArray[np.uint8], Work], list[Ranking | None]]
+"""Has work done with a runner for each part of some pixels; raises where the engine was closed."""
 
 
 class DeviceHead:
@@ -168,7 +169,7 @@ class CudaRanker:
         if top > MOST or copied is None or self.fault is not None:
             return None
 
-        def work(runner: Runner) -> Ranking | None:
+        def work(runner: Runner, part: Any) -> Ranking | None:
             head = self._head_of(runner, copied.result())
             if head is None:
                 return None
@@ -180,15 +181,14 @@ class CudaRanker:
                 rerank=rerank,
                 top=columns(self._classes, top),
             )
-            return joined([self._ranked(runner, part, tail) for part in chunks(pixels, runner.max_batch)])
+            out = empty_ranking(len(part), self._classes, tail.top, logits=False)
+            runner.run(part, tail)
+            tail.read(len(part), out)
+            return out
 
-        return self._using(len(pixels), work)
-
-    def _ranked(self, runner: Runner, pixels: NDArray[np.uint8], tail: Rank) -> Ranking:
-        out = empty_ranking(len(pixels), self._classes, tail.top, logits=False)
-        runner.run(pixels, tail)
-        tail.read(len(pixels), out)
-        return out
+        parts = self._using(pixels, work)
+        ranked = [part for part in parts if part is not None]
+        return joined(ranked) if len(ranked) == len(parts) else None
 
     def _copied(self) -> Any:
         """The label set on the GPU; None, with ``fault`` set, where it cannot be."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends.base import EXPORT_AGAIN, Backend
-from coder_engine.backends.bound_session import MAX_BATCH, BoundSession, out_of_memory
+from coder_engine.backends.bound_session import BoundSession, out_of_memory
 from coder_engine.backends.cuda_memory import Cuda, Stream, alone, first_gpu_current
 from coder_engine.backends.cuda_ranker import CudaRanker, Work
 from coder_engine.backends.onnxruntime import import_onnxruntime, interface, new_session
@@ -44,7 +44,7 @@ class OnnxRuntimeCuda(Backend):
     precisions = ("fp32",)
     suffixes = (".onnx",)
     reads_fused = True
-    chunk = MAX_BATCH
+    overlaps = True
 
     @classmethod
     def require(cls) -> str:
@@ -119,9 +119,8 @@ class OnnxRuntimeCuda(Backend):
     def ranker(self, weights: Weights) -> CudaRanker:
         return CudaRanker(self._using_session, weights)
 
-    def _using_session(self, images: int, work: Work) -> Ranking | None:
-        bound = self._open_session()
-        return bound.on_its_thread(images, lambda: work(bound))
+    def _using_session(self, pixels: NDArray[np.uint8], work: Work) -> list[Ranking | None]:
+        return self._open_session().each(pixels, work)
 
     def _open_session(self) -> BoundSession:
         bound = self._bound

@@ -26,6 +26,7 @@ class Pool(Generic[T]):
     def __init__(self, make: Callable[[], T], limit: int, harmless: tuple[type[Exception], ...] = ()) -> None:
         self._make, self._harmless = make, harmless
         self._idle: deque[T] = deque()
+        self._closed = False
         self._free = BoundedSemaphore(limit)
 
     @contextmanager
@@ -39,9 +40,20 @@ class Pool(Generic[T]):
             try:
                 yield one
             except self._harmless:
-                self._idle.append(one)
+                self._give_back(one)
                 raise
             except BaseException:
                 one.close()
                 raise
-            self._idle.append(one)
+            self._give_back(one)
+
+    def close(self) -> None:
+        """Close all of them, those in use when they are given back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _give_back(self, one: T) -> None:
+        self._idle.append(one)
+        if self._closed:
+            self.close()

@@ -40,7 +40,7 @@ class TensorRt(Backend):
     device = "cuda"
     precisions = ("int8", "fp16", "bf16", "fp32")
     suffixes = (SUFFIX,)
-    chunk = 64
+    overlaps = True
 
     @classmethod
     def require(cls) -> str:
@@ -105,10 +105,10 @@ class TensorRt(Backend):
     def ranker(self, weights: Weights) -> CudaRanker:
         return CudaRanker(self._using_worker, weights)
 
-    def _using_worker(self, images: int, work: Work) -> Ranking | None:
+    def _using_worker(self, pixels: NDArray[np.uint8], work: Work) -> list[Ranking | None]:
         plan, workers = self._open_plan()
-        with borrowed(plan, workers, images=images) as worker:
-            return work(worker)
+        with borrowed(plan, workers, images=len(pixels)) as worker:
+            return [work(worker, part) for part in chunks(pixels, plan.max_batch)]
 
     def _open_plan(self) -> tuple[OpenPlan, Pool[Worker]]:
         running = self._running

@@ -16,8 +16,8 @@ from coder_engine.images import read_rgb
 from coder_engine.machine.cpus import usable_cpus
 from coder_engine.stream import decode_ahead
 from coder_export.collapse import GeneralRows, stage_one
+from coder_export.engine_graph import EngineGraph
 from coder_export.model import ClipModel
-from coder_export.onnx_model import EngineGraph
 from coder_export.report import Report
 
 _BATCH = 32

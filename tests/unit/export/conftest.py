@@ -19,8 +19,9 @@ def small_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The engine graph of a small ViT with random weights."""
     import open_clip
 
+    from coder_export.engine_graph import EngineGraph
     from coder_export.model import open_model
-    from coder_export.onnx_model import EngineGraph, export_onnx
+    from coder_export.onnx_model import export_onnx
 
     folder = tmp_path_factory.mktemp("vit")
     (folder / "small-vit.json").write_text(json.dumps(CONFIG))

@@ -11,9 +11,10 @@ torch = pytest.importorskip("torch", reason="the build side is not installed: pi
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("open_clip")
 
+from open_clip.transformer import ResidualAttentionBlock  # noqa: E402
 from torch import nn  # noqa: E402
 
-from coder_export.attention import SelfAttention, rewritten  # noqa: E402
+from coder_export.attention import LastBlock, SelfAttention, rewritten  # noqa: E402
 from coder_export.model import open_model  # noqa: E402
 
 
@@ -60,10 +61,33 @@ def test_the_model_itself_stays() -> None:
     assert sum(id(tensor) in before.values() for tensor in copy.parameters()) == len(before) - 2 * len(replaced)
 
 
+@pytest.mark.usefixtures("small_vit")
+@pytest.mark.parametrize(
+    ("change", "last"),
+    [
+        ({}, LastBlock),
+        ({"pool_type": "avg"}, ResidualAttentionBlock),
+        ({"output_tokens": True}, ResidualAttentionBlock),
+    ],
+    ids=str,
+)
+@torch.inference_mode()
+def test_other_tokens_are_left_out_where_nobody_reads_them(change: dict[str, object], last: type[nn.Module]) -> None:
+    visual = open_model("small-vit", "random").visual
+    for name, value in change.items():
+        setattr(visual, name, value)
+    copy = rewritten(visual)
+    assert type(copy.transformer.resblocks[-1]) is last
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(copy(images), visual(images), rtol=1e-5, atol=2e-6)
+
+
 def test_operators_a_layer(small_vit: Path) -> None:
     model = onnx.load(small_vit)
     seen = Counter(node.op_type for node in model.graph.node)
     assert seen["Softmax"] == 2
-    assert seen["MatMul"] == 2 * 6 + 2  # qkv, logits, values, out and the MLP's two; then the projection, the bank
+    # qkv, logits, values, out and the MLP's two, in the last block q and kv apart; then the projection, the bank
+    assert seen["MatMul"] == 2 * 6 + 1 + 2
     assert (seen["Split"], seen["Squeeze"], seen["Gather"]) == (2, 6, 1)  # Gather: the class token
-    assert seen["Transpose"] == 2 * 3 + 3  # pixels, patches, bank
+    assert seen["Transpose"] == 2 * 3 + 1 + 3  # in the last block q and kv apart; pixels, patches, bank
+    assert seen["Slice"] == 2  # the class token, normed and as it is

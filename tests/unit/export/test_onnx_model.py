@@ -15,8 +15,9 @@ pytest.importorskip("open_clip")
 from coder_engine import Engine, ModelError  # noqa: E402
 from coder_engine.backends.onnxruntime import open_session  # noqa: E402
 from coder_export.config import ExportConfig  # noqa: E402
+from coder_export.engine_graph import EngineGraph  # noqa: E402
 from coder_export.model import open_model  # noqa: E402
-from coder_export.onnx_model import EngineGraph, export_onnx  # noqa: E402
+from coder_export.onnx_model import export_onnx  # noqa: E402
 from coder_export.pipeline import export  # noqa: E402
 from coder_export.report import Report  # noqa: E402
 

@@ -111,7 +111,8 @@ class Ran:
 def test_a_plan_is_held_against_torch_where_it_runs(
     tmp_path: Path, labels_file: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def open_plan(path: Path, *, threads: int, meta: Metadata) -> Ran:
+    def open_plan(path: Path, *, threads: int, device: str, meta: Metadata) -> Ran:
+        assert device == "cuda"
         assert meta.engine_files[path.name] == sha256_of(path)
         assert path.name in meta.plans
         return Ran(tiny, angle)
@@ -183,7 +184,7 @@ def test_the_precision_unless_asked(options: list[str], precision: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"format": "trt"}, "^--format must be one of onnx, plan, got 'trt'"),
+        ({"format": "trt"}, "^--format must be one of onnx, cuda, plan, got 'trt'"),
         ({"max_batch": 0}, "^--max-batch must be from 1 to 4096, got 0"),
         ({"max_batch": 10**9}, "^--max-batch must be from 1 to 4096, got 1000000000"),
         ({"engine": Path("e.onnx")}, r"^--format plan builds an engine, and --engine e\.onnx reuses one; leave one"),

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 
 from coder_engine.backends.bound_session import BoundSession, out_of_memory
 from coder_engine.backends.cuda_memory import Cuda, Stream, alone
+from coder_engine.backends.cuda_tail import Download
 from coder_engine.errors import BackendError
 
 ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'coder-engine[cpu]'")
@@ -62,7 +63,37 @@ def test_a_size_is_bound_once(bound: BoundSession, session: AskedSession, cuda: 
     cuda.calls.clear()
     bound.encode(images(2))
     copies = ["cudaMemcpyAsync"] * 2  # pixels there, features back
-    assert cuda.calls == ["cudaGetDevice", *copies, "cudaStreamSynchronize"]
+    assert cuda.calls == [*["cudaGetDevice"] * 2, *copies, "cudaStreamSynchronize"]
+
+
+def test_one_is_filled_while_another_runs(bound: BoundSession, session: AskedSession) -> None:
+    run, filled = session.run_with_iobinding, threading.Event()
+    first = threading.Event()
+
+    def waits(*args: Any) -> None:
+        if not first.is_set():
+            first.set()
+            assert filled.wait(10)
+        run(*args)
+
+    sets = bound._held.pool_of(2)
+    with sets.borrow(), sets.borrow():  # both are made
+        pass
+    session.run_with_iobinding = waits  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bound.encode, images(2))
+        assert first.wait(10)
+        with sets.borrow() as other:
+            other.pixels.host[:] = 1
+        filled.set()
+        assert_allclose(running.result(), features_of(images(2)), rtol=1e-5)
+
+
+def test_closed_while_it_waits_for_its_turn(session: AskedSession, stream: Stream, cuda: FakeCuda) -> None:
+    found = opened(session, stream)
+    with pytest.raises(BackendError, match=r"^this engine was closed meanwhile; open it again$"):
+        found.each(images(2), lambda ours, part: (ours.close(), ours.run(part, Download())))
+    assert cuda.held == {}
 
 
 def test_threads_take_turns(bound: BoundSession) -> None:

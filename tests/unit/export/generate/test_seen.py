@@ -12,10 +12,10 @@ from coder_engine.errors import TextsError
 from coder_engine.images import read_rgb
 from coder_export.collapse import GeneralRows, collapse_general
 from coder_export.encode import TextEncoder
+from coder_export.engine_graph import EngineGraph
 from coder_export.generate import seen
 from coder_export.generate.seen import candidates
 from coder_export.generate.similarity import TextSpace
-from coder_export.onnx_model import EngineGraph
 from coder_export.report import Report
 from coder_export.textset import TextSet
 
