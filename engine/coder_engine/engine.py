@@ -116,7 +116,7 @@ class Engine:
                 checked.result()  # where both fail, the wrong file explains that it cannot be loaded
         self._active = self._label_set(loaded)
         self._place, self._asked["weights"] = self.path.absolute(), loaded.path.absolute()
-        self._active.start()
+        self._active.start([])
         if self._active.ranker is not None:  # its graph is made now, rather than at the first image
             self.warm_up()
 
@@ -321,14 +321,16 @@ class Engine:
     def use_labels(self, path: str | PathLike[str]) -> None:
         """Switch to another weight file of the same model, without touching the engine file.
 
-        On TensorRT its texts go to the GPU beside whatever runs; until they are there, the CPU ranks.
+        On a GPU its texts are copied there beside whatever runs; until they are there, the CPU ranks.
 
         Raises:
             WeightsError: it was made for another model; the engine then keeps its labels.
         """
-        self._active = self._label_set(load_weights(path))  # what held the labels before may go now
+        found = self._label_set(load_weights(path))
+        before = [self._active]
+        self._active = found
         self._asked["weights"] = Path(path).absolute()
-        self._active.start()
+        found.start(before)
 
     def check(self) -> None:
         """Read what opening leaves unread, pair rows and texts above all, and compare its digests.

@@ -79,10 +79,10 @@ class LabelSet:
             rerank=rerank,
         )
 
-    def start(self) -> None:
-        """Have the texts put on the device that ranks by them, if one does."""
+    def start(self, before: list[LabelSet]) -> None:
+        """Have the texts put on the device that ranks by them, if one does, in place of those ``before``."""
         if self.ranker is not None:
-            self.ranker.start()
+            self.ranker.start(before)
 
     def close(self) -> None:
         """Let go of the texts on the device that ranks by them, if one does."""

@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,12 @@ class Ranker(Protocol):
     @property
     def description(self) -> str: ...
 
-    def start(self) -> None:
-        """Begin to put the label set on the device; until it is there, ``rank`` gives None."""
+    def start(self, before: list[Any]) -> None:
+        """Begin to put the label set on the device; until it is there, ``rank`` gives None.
+
+        Args:
+            before: label sets that are let go of first; the list is emptied.
+        """
 
     def wait(self) -> None:
         """Until the label set is on the device, or known not to fit."""

@@ -132,10 +132,15 @@ class CudaRanker:
             return "head on the CPU until its texts are on the GPU"
         return "head on the GPU" if self.fault is None else f"head on the CPU ({self.fault})"
 
-    def start(self) -> None:
-        """Begin to copy the texts; not before those of other labels may go, for which there may be no room beside."""
+    def start(self, before: list[Any]) -> None:
+        """Begin to copy the texts, in a thread of their own.
+
+        Args:
+            before: what held the texts of other labels, for which there may be no room beside. It is freed there, too,
+                as that takes milliseconds; the list is emptied.
+        """
         pool = ThreadPoolExecutor(1, "coder-engine labels")
-        self._copy = pool.submit(self._copied)
+        self._copy = pool.submit(self._copied, before)
         pool.shutdown(wait=False)
 
     def wait(self) -> None:
@@ -190,7 +195,7 @@ class CudaRanker:
         ranked = [part for part in parts if part is not None]
         return joined(ranked) if len(ranked) == len(parts) else None
 
-    def _copied(self) -> Any:
+    def _copied(self, before: list[Any]) -> Any:
         """The label set on the GPU; None, with ``fault`` set, where it cannot be."""
         weights = self._weights
         arrays = (weights.bank, weights.name_offsets, weights.name_weight)
@@ -198,12 +203,14 @@ class CudaRanker:
         try:
             self._module = importlib.import_module("coder_engine._cuda")
             with alone:
+                before.clear()
                 return self._module.Weights(*arrays, *pairs)
         except ImportError:
             self.fault = "this build has no CUDA head"
         except (RuntimeError, ValueError, MemoryError) as err:
             self.fault = first_line(err)
         finally:
+            before.clear()
             release(weights.pair_rows)
         return None
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import weakref
 from pathlib import Path
-from threading import Event
+from threading import Event, current_thread, main_thread
 from typing import Any
 
 import pytest
 
 from coder_engine import BackendError, Engine
+from coder_engine.backends.cuda_memory import alone
 from coder_engine.weights import update_weights
 from helpers_engine import images
 from helpers_gpu import FakeEngine
@@ -96,3 +97,20 @@ def test_labels_make_room_before_others_come(plan: Path, other: Path, engine: Fa
     found.use_labels(other)
     found.warm_up()
     assert room == [before + 1000 + 100]  # the old texts and the buffers of their head are gone
+
+
+def test_old_labels_are_freed_beside_the_caller(plan: Path, other: Path, engine: FakeEngine, head: Any) -> None:
+    """Freeing waits for the device, and may not be while another thread captures."""
+    freed: list[tuple[bool, bool]] = []
+
+    class Watching(head.Weights):  # type: ignore[misc, name-defined]
+        def __del__(self) -> None:
+            freed.append((current_thread() is main_thread(), alone._is_owned()))  # type: ignore[attr-defined]
+            super().__del__()
+
+    head.Weights = Watching
+    found = Engine(plan)
+    found.predict(images(1))
+    found.use_labels(other)
+    found.warm_up()
+    assert freed == [(False, True)]
