@@ -283,8 +283,8 @@ class FakeEngine:
         return FakeContext(self)
 
 
-def fake_trt(engine: FakeEngine | None) -> Any:
-    """TensorRT, whose every plan is ``engine``; None is a plan that it does not load."""
+def fake_trt(engine: FakeEngine | None, fault: str = "") -> Any:
+    """TensorRT, whose every plan is ``engine``; None is a plan that it does not load, for ``fault``."""
 
     class Logger:
         ERROR = INTERNAL_ERROR = "error"
@@ -295,7 +295,7 @@ def fake_trt(engine: FakeEngine | None) -> Any:
 
         def deserialize_cuda_engine(self, content: bytes) -> FakeEngine | None:
             if engine is None:
-                self.logger.log("error", "magic tag does not match")
+                self.logger.log("error", fault)
             return engine
 
     return SimpleNamespace(
@@ -310,9 +310,11 @@ def fake_trt(engine: FakeEngine | None) -> Any:
     )
 
 
-def put_library(monkeypatch: pytest.MonkeyPatch, engine: FakeEngine | None) -> None:
+def put_library(
+    monkeypatch: pytest.MonkeyPatch, engine: FakeEngine | None, fault: str = "magic tag does not match"
+) -> None:
     """TensorRT is there and loads every plan as ``engine``, or none."""
-    monkeypatch.setattr(library, "import_runtime", lambda *_: fake_trt(engine))
+    monkeypatch.setattr(library, "import_runtime", lambda *_: fake_trt(engine, fault))
 
 
 class FakeWeights:

@@ -78,14 +78,21 @@ class TensorRt(Backend):
         with exclusive(), alone, first_gpu_current(cuda):
             engine = load_plan(trt, log, self._path.read_bytes())
         if engine is None:
-            library = title_of(trt.__name__, trt.__version__)
-            raise EngineError(f"{self._path}: {library} does not load it ({log.take()}); {rebuild_hint(self._path)}")
+            raise self._not_loaded(title_of(trt.__name__, trt.__version__), log.take())
         tower = "" if self._meta is None else self._meta.tower
         self._check_interface(*interface(trt, engine), tower)
         largest = largest_batch(engine)
         if largest is None:
             raise EngineError(f"{self._path}: wanted two profiles, B = 1 and more; {rebuild_hint(self._path)}")
         return OpenPlan(trt=trt, cuda=cuda, log=log, engine=engine, size=self.size, width=self.width, max_batch=largest)
+
+    def _not_loaded(self, library: str, said: str) -> Exception:
+        if "does not support this compute capability" in said:  # no rebuilding helps
+            return Unavailable(
+                "it does not run on this GPU",
+                f"{library} does not run on this GPU ({said}); coder-export --format cuda makes an engine that does",
+            )
+        return EngineError(f"{self._path}: {library} does not load it ({said}); {rebuild_hint(self._path)}")
 
     def _first_run(self) -> str | None:
         """Run one black image, and so have its graph made; gives why there is none."""

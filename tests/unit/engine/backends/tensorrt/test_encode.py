@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from coder_engine.backends import open_backend
+from coder_engine.backends import Unavailable, open_backend
 from coder_engine.backends.cuda_memory import alone
 from coder_engine.backends.tensorrt import TensorRt
 from coder_engine.errors import BackendError, EngineError
@@ -188,6 +188,16 @@ def test_a_damaged_plan(plan: Path, cuda: FakeCuda, monkeypatch: pytest.MonkeyPa
         EngineError, match=r"TensorRT 11\.0\.0\.1 does not load it \(magic tag does not match\); rebuild"
     ):
         opened(plan)
+
+
+def test_a_gpu_that_the_library_does_not_support(plan: Path, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the words of TensorRT-RTX on an H200."""
+    fault = "The engine cannot run on this GPU. TensorRT-RTX does not support this compute capability, so ..."
+    put_library(monkeypatch, None, fault)
+    wanted = r"^TensorRT 11\.0\.0\.1 does not run on this GPU \(.*\); coder-export --format cuda makes an engine"
+    with pytest.raises(Unavailable, match=wanted) as caught:
+        opened(plan)
+    assert caught.value.short == "it does not run on this GPU"
 
 
 @pytest.mark.parametrize(
