@@ -34,7 +34,11 @@ SERVER = dataclasses.replace(
     gpus=(Gpu(name="NVIDIA L4", capability="8.9", memory=24 << 30),),
     driver="580.65.06",
     driver_cuda="13.0",
-    packages={**{name: version for name, version in ALL.items() if name != "onnxruntime"}, "onnxruntime-gpu": "1.31.1"},
+    packages={
+        **{name: version for name, version in ALL.items() if name != "onnxruntime"},
+        "onnxruntime-gpu": "1.31.1",
+        "cuda-bindings": "13.0.3",
+    },
     ort_cuda="13.0",
     cuda_files={**CUDA_13, **CURAND},
 )

@@ -33,7 +33,7 @@ from coder_engine.stream import batches, decode_ahead
 from coder_engine.weights import Weights, check_belongs, load_weights
 
 CHUNK = 32
-"""Images run at once by ``predict`` and ``embed``, while the next ones are decoded: bounds memory for long lists."""
+"""Images of one run of ``predict`` and ``embed``, while the next ones are decoded: bounds memory for long lists."""
 
 Pixels = NDArray[np.uint8]
 T = TypeVar("T")
@@ -256,7 +256,10 @@ class Engine:
         if active.ranker is not None:
             active.ranker.wait()
         for size in batch_sizes:
-            active.encode_and_rank(self._backend, np.zeros((size, *self._backend.size, 3), np.uint8), CANDIDATES)
+            black = np.zeros((size, *self._backend.size, 3), np.uint8)
+            active.encode_and_rank(self._backend, black, CANDIDATES)
+            if size > CHUNK:  # which predict_stream runs whole, and predict in parts
+                self._each_part(black, lambda part: active.encode_and_rank(self._backend, part, CANDIDATES))
 
     def predict_features(
         self, features: NDArray[np.float32], *, top: int = CANDIDATES, unknown_below: float | None = None

@@ -80,7 +80,10 @@ class LabelSet:
         )
 
     def start(self, before: list[LabelSet]) -> None:
-        """Have the texts put on the device that ranks by them, if one does, in place of those ``before``."""
+        """Have the texts put on the device that ranks by them, if one does, in place of those ``before``.
+
+        The list is then emptied; where none does, what it holds goes with the last who uses it.
+        """
         if self.ranker is not None:
             self.ranker.start(before)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import count
@@ -37,13 +37,13 @@ from coder_engine.machine.available import first_line, no_memory_for
 
 T = TypeVar("T")
 
-MAX_BATCH = 64
-"""The most images of one run: each size keeps memory of its own."""
+MAX_BATCH = 32
+"""The most images of one run, as many as ``Engine.predict`` asks for at once: each size keeps memory of its own."""
 
 SETS = 2
 """Of tensors for each batch size: one is filled while the other is run."""
 
-_CLOSED = "this engine was closed meanwhile; open it again"
+_CLOSED = "the engine was closed meanwhile; open it again"
 _NO_MEMORY = ("out of memory", "failed to allocate memory", "cuda failure 2:", "alloc_failed")
 
 
@@ -52,6 +52,7 @@ class BoundSession:
 
     Args:
         session: on ``stream``, for good.
+        graphs: it takes CUDA graphs.
         size: (H, W) of the pixels.
         width: D of the features.
         device: ``cuda``, or ``cpu`` to see the same calls on a machine without a GPU.
@@ -72,17 +73,22 @@ class BoundSession:
         cuda: Cuda,
         stream: Stream,
         *,
+        graphs: bool,
         size: tuple[int, int],
         width: int,
         device: str = "cuda",
     ) -> None:
         self.beside: weakref.WeakKeyDictionary[object, Any] = weakref.WeakKeyDictionary()
-        self._cuda, self._stream = cuda, stream
+        self._cuda, self._stream, self._graphs = cuda, stream, graphs
         self._thread = ThreadPoolExecutor(1, "coder-engine ONNX Runtime")
         self._held = _Held(ort, session, cuda, stream, size=size, width=width, device=device)
         self._end = weakref.finalize(self, self._held.close)
         self._end.atexit = False  # the process gives all of it back
-        self._held.take_bank()
+        try:
+            self._held.take_bank()
+        except BaseException:
+            self._end()
+            raise
 
     def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features [B, D] of ``pixels`` uint8 [B, H, W, 3] in host memory.
@@ -107,44 +113,55 @@ class BoundSession:
 
         What the buffers hold beyond the images is run along, and means nothing.
         """
+        session = self._held.session
+        if session is None:
+            raise BackendError(_CLOSED)
         try:
             part.pixels.upload(self._stream)
-            self._run(part)
+            _run(session, part)
             tail.enqueue(part.features, len(part.pixels.host), self._stream)
             self._stream.wait()
         except BaseException:
             self._stream.settle()
             raise
+        part.recorded = self._graphs
         return part
 
     def close(self) -> None:
-        """Let go of the session and of its memory, once what runs has ended."""
-        with alone:  # as freeing breaks captures, too
+        """Let go of the session and of its memory, once what was asked for before has ended."""
+        self._thread.submit(self._closed).result()
+
+    def _closed(self) -> None:
+        with first_gpu_current(self._cuda), alone:  # as freeing breaks captures, too
+            self.beside.clear()
             self._end()
 
     def _done(self, pixels: NDArray[np.uint8], work: Callable[[BoundSession, Bound], T]) -> T:
         with self._held.pool_of(bucket_of(len(pixels), self.max_batch)).borrow() as part:
             part.images = len(pixels)
             part.pixels.host[: part.images] = pixels
-            return self._thread.submit(self._alone, work, part).result()
+            running = self._thread.submit(self._turn, work, part)
+            try:
+                return running.result()
+            finally:  # whoever is interrupted gives back what is still run otherwise
+                if not running.cancel():
+                    wait([running])
 
-    def _alone(self, work: Callable[[BoundSession, Bound], T], part: Bound) -> T:
-        with first_gpu_current(self._cuda), alone:
-            return work(self, part)
-
-    def _run(self, part: Bound) -> None:
-        session = self._held.session
-        if session is None:
-            raise BackendError(_CLOSED)
-        try:
-            session.run_with_iobinding(part.binding, part.options)
-        except Exception as err:  # the runtime raises plain RuntimeErrors and classes of its own
-            raise BackendError(_failure(err, part.images)) from err
+    def _turn(self, work: Callable[[BoundSession, Bound], T], part: Bound) -> T:
+        with first_gpu_current(self._cuda):
+            if part.recorded:
+                return work(self, part)
+            with alone:  # it captures, or allocates
+                return work(self, part)
 
 
 @dataclass(kw_only=True)
 class Bound:
-    """One batch size's binding and run options, and its tensors on both sides, of which the first ``images`` count."""
+    """One batch size's binding and run options, and its tensors on both sides, of which the first ``images`` count.
+
+    Attributes:
+        recorded: its CUDA graph is there, so that a run launches it and nothing else.
+    """
 
     binding: Any
     options: Any
@@ -152,20 +169,20 @@ class Bound:
     features: Mirrored
     owned: ExitStack
     images: int = 0
+    recorded: bool = False
 
     def __len__(self) -> int:
         return self.images
 
     def close(self) -> None:
         self.binding = None
-        with alone:  # as freeing breaks captures, too
-            self.owned.close()
+        self.owned.close()
 
 
 class _Held:
-    """All that is to be freed, in this order: bindings and their memory, the session, the bank, the stream it ran on.
+    """All that is to be freed: bindings and their memory, then the session, the bank, the stream it ran on.
 
-    It knows nothing of the BoundSession, which it may outlive.
+    A binding in use is freed when it is given back. This knows nothing of the BoundSession, which it may outlive.
     """
 
     def __init__(
@@ -194,19 +211,24 @@ class _Held:
         self._bank.zero(self._stream)
 
     def pool_of(self, bucket: int) -> Pool[Bound]:
-        # Of one image's feature an EngineError tells, and what ran is as good as before.
-        made = Pool(lambda: self._bind(bucket), SETS, harmless=(EngineError,))
-        return self._pools.setdefault(bucket, made)
+        found = self._pools.get(bucket)
+        if found is None:
+            # Of one image's feature an EngineError tells, and what ran is as good as before.
+            made = Pool(lambda: self._bind(bucket), SETS, harmless=(EngineError,))
+            found = self._pools.setdefault(bucket, made)
+        return found
 
     def close(self) -> None:
-        for pool in self._pools.values():
+        self.session = None  # nothing is bound from here on
+        pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
             pool.close()
-        self._pools.clear()
-        self.session = None
         self._owned.close()
 
     def _bind(self, bucket: int) -> Bound:
         with alone, ExitStack() as owned:
+            if self.session is None:
+                raise BackendError(_CLOSED)
             pixels = owned.enter_context(closing(Mirrored(self._cuda, (bucket, *self._size, 3), np.uint8)))
             features = owned.enter_context(closing(Mirrored(self._cuda, (bucket, self._width), np.float32)))
             pixels.host[:] = 0
@@ -216,8 +238,6 @@ class _Held:
 
     def _bound_to(self, pixels: Mirrored, features: Mirrored) -> tuple[Any, Any]:
         """The binding and the run options of a batch size."""
-        if self.session is None:
-            raise BackendError(_CLOSED)
         try:
             binding, place = self.session.io_binding(), (self._device, 0)
             binding.bind_input("pixels", *place, np.uint8, pixels.host.shape, pixels.address)
@@ -227,9 +247,16 @@ class _Held:
             # A new one for new tensors: by that of tensors that were dropped, their graph would run on freed memory.
             options.add_run_config_entry("gpu_graph_id", str(next(self._graph_ids)))
             options.add_run_config_entry("disable_synchronize_execution_providers", "1")  # we wait for the stream
-        except Exception as err:  # see BoundSession._run
+        except Exception as err:  # see _run
             raise BackendError(_failure(err, len(pixels.host))) from err
         return binding, options
+
+
+def _run(session: Any, part: Bound) -> None:
+    try:
+        session.run_with_iobinding(part.binding, part.options)
+    except Exception as err:  # the runtime raises plain RuntimeErrors and classes of its own
+        raise BackendError(_failure(err, part.images)) from err
 
 
 def _features(session: BoundSession, part: Bound) -> NDArray[np.float32]:

@@ -29,9 +29,9 @@ _NO_DRIVER = (
 alone = RLock()
 """Held by what breaks captures of other threads, and by captures: first runs of a batch size, allocations, uploads.
 
-While ONNX Runtime captures, whatever allocates, or copies and waits, fails in any thread and spoils the capture; each
-of its own runs copies so. Graphs of ours are launched without it, and what is dropped is freed without: that happens
-anywhere. Where ``plans.library.exclusive`` is held too, it comes first.
+While ONNX Runtime captures, whatever allocates, or copies and waits, fails in any thread and spoils the capture. Graphs
+are launched without it, and what is dropped is freed without: that happens anywhere. Where ``plans.library.exclusive``
+is held too, it comes first.
 """
 
 

@@ -197,20 +197,20 @@ class CudaRanker:
 
     def _copied(self, before: list[Any]) -> Any:
         """The label set on the GPU; None, with ``fault`` set, where it cannot be."""
+        with alone:  # as freeing breaks captures, too
+            before.clear()
         weights = self._weights
         arrays = (weights.bank, weights.name_offsets, weights.name_weight)
         pairs = (weights.pair_rows, weights.pair_starts, weights.pair_others)
         try:
             self._module = importlib.import_module("coder_engine._cuda")
             with alone:
-                before.clear()
                 return self._module.Weights(*arrays, *pairs)
         except ImportError:
             self.fault = "this build has no CUDA head"
         except (RuntimeError, ValueError, MemoryError) as err:
             self.fault = first_line(err)
         finally:
-            before.clear()
             release(weights.pair_rows)
         return None
 

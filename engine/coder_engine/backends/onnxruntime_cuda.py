@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.backends.base import EXPORT_AGAIN, Backend
+from coder_engine.backends.base import EXPORT_AGAIN, Backend, is_fused
 from coder_engine.backends.bound_session import BoundSession, out_of_memory
-from coder_engine.backends.cuda_memory import Cuda, Stream, alone, first_gpu_current
+from coder_engine.backends.cuda_memory import Cuda, OutOfDeviceMemory, Stream, alone, first_gpu_current
 from coder_engine.backends.cuda_ranker import CudaRanker, Work
 from coder_engine.backends.onnxruntime import import_onnxruntime, interface, new_session
 from coder_engine.errors import EngineError
@@ -30,7 +30,7 @@ _OPTIONS = {
     # Sums of LayerNormalization in fp32; later versions know no other (microsoft/onnxruntime, pull request 28682).
     "enable_skip_layer_norm_strict_mode": "1",
 }
-_GRAPHS = {"enable_cuda_graph": "1"}
+_GRAPHS, _WITH_GRAPHS = {"enable_cuda_graph": "1"}, "CUDA graphs"
 _GRAPHS_SINCE = (1, 30)
 """Before, a replayed Concat reads its inputs' addresses where a run of another batch size has since put its own. Then
 features are wrong and nothing is said (microsoft/onnxruntime, pull request 32121); ours joins the class token so."""
@@ -54,20 +54,37 @@ class OnnxRuntimeCuda(Backend):
         return f"ONNX Runtime {_import_cuda().__version__}"
 
     def _open(self, threads: int, precision: str) -> None:
+        try:
+            self._open_on_gpu(threads)
+        except Unavailable as err:
+            if not is_fused(self._path):
+                raise
+            cure = str(err).replace("use --device cpu", "export it again without --format, for a CPU")
+            raise Unavailable(err.short, cure) from err
+
+    def _open_on_gpu(self, threads: int) -> None:
         driver = require_gpu()
         ort, cuda = _import_cuda(), Cuda("gpu")
         with alone, first_gpu_current(cuda):
-            stream = Stream(cuda)
             try:
-                session, graphs = self._session(ort, threads, driver, stream)
-                self._check_interface(*interface(session))
-            except BaseException:
-                stream.close()
-                raise
-            bound = BoundSession(ort, session, cuda, stream, size=self.size, width=self.width)
-        self._bound: BoundSession | None = bound
+                self._bound: BoundSession | None = self._bound_session(ort, cuda, threads, driver)
+            except OutOfDeviceMemory as err:
+                raise self._not_opened(err) from err
+
+    def _bound_session(self, ort: ModuleType, cuda: Cuda, threads: int, driver: str) -> BoundSession:
+        stream = Stream(cuda)
+        session = None
+        try:
+            session, graphs = self._session(ort, threads, driver, stream)
+            self._check_interface(*interface(session))
+        except BaseException:
+            session = None  # before its stream
+            stream.close()
+            raise
         chosen = self.stored if self.stored in ("fp16", "bf16") else "fp32"  # it dequantizes int8
         self.description = f"ONNX Runtime {ort.__version__}, CUDA, {self._computes_in(chosen)}, {graphs}"
+        size, width = self.size, self.width
+        return BoundSession(ort, session, cuda, stream, graphs=graphs == _WITH_GRAPHS, size=size, width=width)
 
     def _session(self, ort: ModuleType, threads: int, driver: str, stream: Stream) -> tuple[Any, str]:
         """The session, and in words whether it takes CUDA graphs."""
@@ -91,7 +108,7 @@ class OnnxRuntimeCuda(Backend):
         """With CUDA graphs where they are right and the runtime takes them: not where it leaves a node to the CPU."""
         if graphs_are_right(ort.__version__):
             try:
-                return new_session(ort, self._path, [(PROVIDER, options | _GRAPHS)], threads=threads), "CUDA graphs"
+                return new_session(ort, self._path, [(PROVIDER, options | _GRAPHS)], threads=threads), _WITH_GRAPHS
             except Exception as err:  # see open_session
                 if "graph capture" not in str(err):
                     raise

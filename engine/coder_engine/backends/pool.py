@@ -50,8 +50,12 @@ class Pool(Generic[T]):
     def close(self) -> None:
         """Close all of them, those in use when they are given back."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        while True:
+            try:
+                one = self._idle.pop()
+            except IndexError:  # perhaps another thread, which gave one back, took the last
+                return
+            one.close()
 
     def _give_back(self, one: T) -> None:
         self._idle.append(one)

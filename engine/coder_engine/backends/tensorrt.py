@@ -40,7 +40,6 @@ class TensorRt(Backend):
     device = "cuda"
     precisions = ("int8", "fp16", "bf16", "fp32")
     suffixes = (SUFFIX,)
-    overlaps = True
 
     @classmethod
     def require(cls) -> str:

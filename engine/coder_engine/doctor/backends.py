@@ -11,7 +11,9 @@ CPU, OPENVINO, CUDA, TENSORRT, RTX = "ONNX Runtime", "OpenVINO", "ONNX Runtime C
 NEWEST_CUDA = 13
 """What pip's newest onnxruntime-gpu is built for; drivers may serve less."""
 _CUDA_13_CAPABILITY = 7.5
-RTX_CAPABILITIES = ("7.5", "8.6", "8.9", "12.")
+RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.")
+"""That TensorRT-RTX 1.7 runs plans on, of those it can build ours for."""
+LACKS_BINDINGS = "lacks cuda-bindings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,9 @@ def cuda_problem(facts: Facts) -> str | None:
         return f"the driver serves CUDA {facts.driver_cuda} at most, wanted {wants}"
     if (wants or 0) >= 13 and facts.gpus and all(_too_old(gpu.capability) for gpu in facts.gpus):
         return f"compute capability under {_CUDA_13_CAPABILITY}, too old for CUDA {wants}"
-    return f"{', '.join(lacks)} not found" if (lacks := cuda_missing(facts)) else None
+    if lacks := cuda_missing(facts):
+        return f"{', '.join(lacks)} not found"
+    return _missing(facts, "cuda-bindings") and LACKS_BINDINGS
 
 
 def _plan_problem(facts: Facts, name: str) -> str | None:
@@ -108,7 +112,7 @@ def _plan_problem(facts: Facts, name: str) -> str | None:
         return core
     if ".plan" not in facts.suffixes:
         return "this coder-engine does not run .plan files"
-    return gpu_problem(facts) or (_missing(facts, "cuda-bindings") and "lacks cuda-bindings")
+    return gpu_problem(facts) or (_missing(facts, "cuda-bindings") and LACKS_BINDINGS)
 
 
 def _rtx_problem(facts: Facts) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coder_engine.doctor.backends import (
+    LACKS_BINDINGS,
     NEWEST_CUDA,
     RTX_CAPABILITIES,
     cuda_problem,
@@ -117,7 +118,9 @@ def _cuda(facts: Facts) -> Iterator[Todo]:
     if gpu_problem(facts):
         text = "onnxruntime-gpu runs on the CPU here; the smaller onnxruntime does the same."
         yield Todo(level="option", text=text, commands=("pip uninstall -y onnxruntime-gpu", *_extra("cpu")))
-    elif problem := cuda_problem(facts):
+    elif (problem := cuda_problem(facts)) == LACKS_BINDINGS:
+        yield _bindings(facts, "onnxruntime-gpu cannot run engines on the GPU")
+    elif problem:
         lacks = "not found" in problem
         mend = "pip packages bring the libraries" if lacks else _newer(facts)
         yield Todo(
@@ -125,6 +128,11 @@ def _cuda(facts: Facts) -> Iterator[Todo]:
             text=f"onnxruntime-gpu cannot use the GPU: {problem}; {mend}.",
             commands=("pip install 'onnxruntime-gpu[cuda,cudnn]'",) if lacks else (),
         )
+
+
+def _bindings(facts: Facts, what: str) -> Todo:
+    command = _pip(f"'cuda-bindings=={major(facts.driver_cuda)}.*'")
+    return Todo(level="warning", text=f"{what} without NVIDIA's cuda-bindings.", commands=command)
 
 
 def _newer(facts: Facts) -> str:
@@ -154,9 +162,7 @@ def _plans(facts: Facts) -> Iterator[Todo]:
         return
     has = [name for name in ("tensorrt", "tensorrt-rtx") if name in facts.packages]
     if has and not gpu_problem(facts) and "cuda-bindings" not in facts.packages:
-        text = f"{' and '.join(has)} cannot run .plan engines without NVIDIA's cuda-bindings."
-        command = _pip(f"'cuda-bindings=={major(facts.driver_cuda)}.*'")
-        yield Todo(level="warning", text=text, commands=command)
+        yield _bindings(facts, f"{' and '.join(has)} cannot run .plan engines")
     elif facts.jetson and "tensorrt" not in has:
         text = "TensorRT: runs .plan engines; on a Jetson it comes with JetPack, and a virtual environment "
         text += "sees it if made with --system-site-packages."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from numpy.testing import assert_allclose
 
 from coder_engine.backends.bound_session import BoundSession, out_of_memory
 from coder_engine.backends.cuda_memory import Cuda, Stream, alone
-from coder_engine.backends.cuda_tail import Download
 from coder_engine.errors import BackendError
 
 ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'coder-engine[cpu]'")
@@ -44,10 +43,10 @@ def bound(session: AskedSession, stream: Stream, cuda: FakeCuda) -> Iterator[Bou
 
 
 def opened(session: AskedSession, stream: Stream) -> BoundSession:
-    return BoundSession(ort, session, Cuda(), stream, size=(HEIGHT, WIDTH), width=D, device="cpu")
+    return BoundSession(ort, session, Cuda(), stream, graphs=True, size=(HEIGHT, WIDTH), width=D, device="cpu")
 
 
-@pytest.mark.parametrize("count", [1, 3, 64, 130])
+@pytest.mark.parametrize("count", [1, 3, 32, 70])
 def test_runs(bound: BoundSession, count: int) -> None:
     first = bound.encode(images(count))
     assert_allclose(first, features_of(images(count)), rtol=1e-5)
@@ -67,33 +66,84 @@ def test_a_size_is_bound_once(bound: BoundSession, session: AskedSession, cuda: 
 
 
 def test_one_is_filled_while_another_runs(bound: BoundSession, session: AskedSession) -> None:
-    run, filled = session.run_with_iobinding, threading.Event()
-    first = threading.Event()
-
-    def waits(*args: Any) -> None:
-        if not first.is_set():
-            first.set()
-            assert filled.wait(10)
-        run(*args)
-
     sets = bound._held.pool_of(2)
     with sets.borrow(), sets.borrow():  # both are made
         pass
-    session.run_with_iobinding = waits  # type: ignore[method-assign]
+    begun, go = held_up(session)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(bound.encode, images(2))
-        assert first.wait(10)
+        assert begun.wait(10)
         with sets.borrow() as other:
             other.pixels.host[:] = 1
-        filled.set()
+        go.set()
         assert_allclose(running.result(), features_of(images(2)), rtol=1e-5)
 
 
-def test_closed_while_it_waits_for_its_turn(session: AskedSession, stream: Stream, cuda: FakeCuda) -> None:
+def held_up(session: AskedSession) -> tuple[threading.Event, threading.Event]:
+    """The next run says that it has begun, and waits to be told to go on."""
+    begun, go, run = threading.Event(), threading.Event(), session.run_with_iobinding
+
+    def waits(*args: Any) -> None:
+        if not begun.is_set():
+            begun.set()
+            assert go.wait(10)
+        run(*args)
+
+    session.run_with_iobinding = waits  # type: ignore[method-assign]
+    return begun, go
+
+
+def test_closing_waits_for_what_runs_and_refuses_what_comes(
+    session: AskedSession, stream: Stream, cuda: FakeCuda
+) -> None:
     found = opened(session, stream)
-    with pytest.raises(BackendError, match=r"^this engine was closed meanwhile; open it again$"):
-        found.each(images(2), lambda ours, part: (ours.close(), ours.run(part, Download())))
+    begun, go = held_up(session)
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(found.encode, images(2))
+        assert begun.wait(10)
+        closing = pool.submit(found.close)
+        go.set()
+        assert_allclose(running.result(), features_of(images(2)), rtol=1e-5)
+        closing.result()
+    for count in (1, 2):
+        with pytest.raises(BackendError, match=r"^the engine was closed meanwhile; open it again$"):
+            found.encode(images(count))
     assert cuda.held == {}
+
+
+def test_whoever_is_interrupted_frees_nothing_that_is_run(
+    bound: BoundSession, session: AskedSession, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound.encode(images(2))
+    held = len(cuda.held)
+    begun, go = held_up(session)
+    interrupted = Future.result
+
+    def result(self: Future[Any], timeout: float | None = None) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            assert begun.wait(10)
+            threading.Timer(0.05, lambda: (seen.append(len(cuda.held)), go.set())).start()
+            raise KeyboardInterrupt
+        return interrupted(self, timeout)
+
+    seen: list[int] = []
+    monkeypatch.setattr(Future, "result", result)
+    with pytest.raises(KeyboardInterrupt):
+        bound.encode(images(2))
+    monkeypatch.undo()
+    assert seen == [held]  # while it ran
+    assert len(cuda.held) == held - 4  # both sides of pixels and features
+
+
+def test_only_a_first_run_keeps_others_out(bound: BoundSession, session: AskedSession) -> None:
+    bound.encode(images(2))
+    with alone, ThreadPoolExecutor(1) as pool:  # as an upload of labels does
+        assert_allclose(pool.submit(bound.encode, images(2)).result(10), features_of(images(2)), rtol=1e-5)
+
+
+def test_what_an_earlier_batch_left_is_not_seen(bound: BoundSession) -> None:
+    bound.encode(images(4))
+    assert_allclose(bound.encode(images(3)[::-1]), features_of(images(3)[::-1]), rtol=1e-5)
 
 
 def test_threads_take_turns(bound: BoundSession) -> None:
@@ -140,9 +190,9 @@ def test_a_device_without_room(session: AskedSession, stream: Stream, cuda: Fake
 
 
 def test_a_batch_without_room(bound: BoundSession, cuda: FakeCuda) -> None:
-    cuda.room = 64 * D
-    with pytest.raises(BackendError, match=r"not enough memory for 64 images .*a smaller batch \(--batch-size 32\)"):
-        bound.encode(images(64))
+    cuda.room = 32 * D
+    with pytest.raises(BackendError, match=r"not enough memory for 32 images .*a smaller batch \(--batch-size 16\)"):
+        bound.encode(images(32))
     assert_allclose(bound.encode(images(2)), features_of(images(2)), rtol=1e-5)
 
 
@@ -157,7 +207,7 @@ def test_a_batch_without_room(bound: BoundSession, cuda: FakeCuda) -> None:
 )
 @pytest.mark.parametrize(
     ("count", "cure"),
-    [(64, r"a smaller batch \(--batch-size 32\)"), (1, r"a GPU with more free memory \(nvidia-smi\)")],
+    [(32, r"a smaller batch \(--batch-size 16\)"), (1, r"a GPU with more free memory \(nvidia-smi\)")],
 )
 def test_out_of_memory(bound: BoundSession, session: AskedSession, said: str, count: int, cure: str) -> None:
     session.fault = f"{said}\nat line 3"

@@ -24,7 +24,7 @@ from coder_engine.machine.cuda_driver import first_gpu, require_gpu
 ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'coder-engine[cpu]'")
 
 from coder_engine.backends.onnxruntime import open_session  # noqa: E402
-from helpers_engine import features_of, images, write  # noqa: E402
+from helpers_engine import PROPS, features_of, images, write  # noqa: E402
 from helpers_gpu import AskedSession, FakeCuda, fake_cuda_head  # noqa: E402
 from helpers_plans import write_weights  # noqa: E402
 
@@ -169,6 +169,35 @@ def asked(cuda: FakeCuda, gpu_build: None, monkeypatch: pytest.MonkeyPatch) -> A
     return found
 
 
+def test_no_room_for_the_bank(path: Path, asked: Asked) -> None:
+    asked.cuda.room = 1
+    with pytest.raises(Unavailable, match=r"the GPU has not enough memory for its weights \(out of memory") as caught:
+        OnnxRuntimeCuda(path, threads=1)
+    assert caught.value.short == "not enough GPU memory"
+    assert asked.cuda.held == {}
+
+
+def test_a_file_for_gpus_alone_is_not_sent_to_the_cpu(tmp_path: Path, driver: Callable[..., None]) -> None:
+    driver(gpus=0)
+    fused = write(tmp_path / "fused.onnx", props={**PROPS, "coder.runtime": "cuda"})
+    wanted = r"^the NVIDIA driver sees no GPU: .*, or export it again without --format, for a CPU$"
+    with pytest.raises(Unavailable, match=wanted):
+        OnnxRuntimeCuda(fused, threads=1)
+
+
+def test_what_is_warm_is_what_predict_runs(
+    tmp_path: Path, path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "coder_engine._cuda", fake_cuda_head(asked.cuda))
+    write_weights(path.with_suffix(".safetensors"), path)
+    engine = Engine(path, backend="onnxruntime", device="cuda")
+    engine.warm_up([64])
+    before = set(asked.sessions[0].bound)
+    assert before == {1, 32}  # 1 as the engine opened
+    engine.predict(images(64))
+    assert set(asked.sessions[0].bound) == before
+
+
 def test_the_whole_backend_on_a_borrowed_device(path: Path, asked: Asked) -> None:
     found = OnnxRuntimeCuda(path, threads=1)
     (options,) = asked.options
@@ -177,7 +206,7 @@ def test_the_whole_backend_on_a_borrowed_device(path: Path, asked: Asked) -> Non
     assert found.description == f"ONNX Runtime {ort.__version__}, CUDA, fp32, CUDA graphs"
     assert_allclose(found.encode(images(3)), features_of(images(3)), rtol=1e-5)
     assert_allclose(found.encode(images(134)), features_of(images(134)), rtol=1e-5)
-    assert sorted(asked.sessions[0].bound) == [4, 8, 64]  # 3, and 64 + 64 + 6
+    assert sorted(asked.sessions[0].bound) == [4, 8, 32]  # 3, and four times 32 + 6
     run = found._run
     found.close()
     assert asked.cuda.held == {}

@@ -95,6 +95,13 @@ def test_a_jetson() -> None:
     assert todos(thor)[0].commands == ("pip install 'coder-engine[cpu]'",)  # pip's GPU wheel is for servers
 
 
+def test_onnx_runtime_on_a_gpu_needs_the_bindings() -> None:
+    bare = without(SERVER, "cuda-bindings")
+    assert problem(bare, "ONNX Runtime CUDA") == "lacks cuda-bindings"
+    assert (only(bare).level, only(bare).commands) == ("warning", ("pip install 'cuda-bindings==13.*'",))
+    assert "onnxruntime-gpu cannot run engines on the GPU without NVIDIA's cuda-bindings." in only(bare).text
+
+
 def test_plans_need_a_backend_for_them() -> None:
     rtx = having(SERVER, tensorrt="11.0", tensorrt_rtx="1.7", cuda_bindings="13.0")
     assert problem(rtx, "TensorRT") == problem(rtx, "TensorRT-RTX") == "this coder-engine does not run .plan files"
@@ -105,7 +112,10 @@ def test_plans_need_a_backend_for_them() -> None:
     assert problem(but(plans, gpus=()), "TensorRT") == "no NVIDIA GPU"
 
 
-@pytest.mark.parametrize(("capability", "extra"), [("8.9", "tensorrt-rtx"), ("9.0", "tensorrt"), (None, "tensorrt")])
+@pytest.mark.parametrize(
+    ("capability", "extra"),
+    [("8.9", "tensorrt-rtx"), ("8.0", "tensorrt-rtx"), ("9.0", "tensorrt"), ("7.5", "tensorrt"), (None, "tensorrt")],
+)
 def test_a_gpu_without_tensorrt(capability: str | None, extra: str) -> None:
     plans = but(SERVER, suffixes=(".onnx", ".plan"), gpus=(Gpu(name="some GPU", capability=capability),))
     assert only(plans).commands == (f"pip install 'coder-engine[{extra}]'",)
