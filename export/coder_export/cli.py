@@ -24,6 +24,8 @@ examples:
       no network: the weights of --pretrained, openai by default, from a file
   coder-export --model ViT-B/16 --labels labels.txt --precision int8 --calibrate photos/
       int8, scaled on images of yours; refused where it costs too much or is no faster here
+  coder-export --model ViT-B/16 --labels labels.txt --format cuda
+      model.onnx in fp16 for ONNX Runtime on NVIDIA GPUs alone, in its fused operators
   coder-export --model ViT-B/16 --labels labels.txt --format plan
       model.plan in fp16 as well, for TensorRT; see also coder-infer --rebuild
   coder-export --model ViT-B/16 --labels labels.txt --support photos/ --general-texts generic
@@ -140,7 +142,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_precision_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    low = "fp16, bf16: for GPUs and plans; int8: for CPUs; each checked against fp32 (default: fp32, of plans fp16)"
+    low = "fp16, bf16: for GPUs, plans; int8: for CPUs; each checked against fp32 (default: fp32, with --format fp16)"
     add("--precision", choices=PRECISIONS, help=low)
     add("--calibrate", type=Path, metavar="DIR", help="your own images, sub-folders too, that int8 is calibrated on")
     most = "how many of them at the most (default: %(default)s)"

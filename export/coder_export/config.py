@@ -65,12 +65,12 @@ class ExportConfig:
             raise ValueError(f"--margin must be a difference of probabilities, 0 to 1, got {self.margin}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"--precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        self._check_format()
         self._check_standalone()
         for name, least in (("--min-cosine", self.min_cosine), ("--min-agreement", self.min_agreement)):
             if least is not None and not 0 < least <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {least}")
         self._check_calibration()
-        self._check_format()
         self._check_reuse()
         if not 0 < self.tolerance < 1:
             raise ValueError(f"--tolerance must be between 0 and 1, got {self.tolerance}")
@@ -116,7 +116,8 @@ class ExportConfig:
             )
         if self.format == "cuda" and self.precision not in FUSED_PRECISIONS:
             raise ValueError(
-                f"--format cuda is in {' or '.join(FUSED_PRECISIONS)}, got --precision {self.precision}; leave one out"
+                f"--format cuda is in {' or '.join(FUSED_PRECISIONS)}, got --precision {self.precision} with it; "
+                "leave one of them out"
             )
         if self.format == "cuda" and self.standalone:
             raise ValueError(

@@ -112,14 +112,23 @@ def fused(graph: EngineGraph) -> Graph:
     """The engine in ONNX Runtime's operators, which runs only there; the weights are shared.
 
     Raises:
-        ModelError: the tower is no ViT of plain blocks with a class token.
+        ModelError: see :func:`check_fusible`.
     """
-    tower: Any = graph.visual
+    check_fusible(graph.visual, graph.name)
+    return Graph(graph)
+
+
+def check_fusible(tower: Any, name: str) -> None:
+    """Refuse what is not written in these operators.
+
+    Raises:
+        ModelError: the tower of the model ``name`` is no ViT of plain blocks with a class token.
+    """
     if not reads_the_class_token(tower) or not all(map(_is_fusible, tower.transformer.resblocks)):
         raise ModelError(
-            f"{graph.name}: --format cuda is for ViTs whose feature is the class token's, as OpenAI's are; leave it out"
+            f"{name}: --format cuda is for ViTs of plain blocks, without LayerScale, whose feature is the class "
+            "token's, as OpenAI's are; leave it out"
         )
-    return Graph(graph)
 
 
 def drop_unused_outputs(model: onnx.ModelProto) -> None:

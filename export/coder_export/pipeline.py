@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from coder_engine.backends.base import is_fused
+from coder_engine.backends.onnxruntime_cuda import OnnxRuntimeCuda
 from coder_engine.errors import EngineError, ModelError
 from coder_engine.files import sha256_of
 from coder_engine.labelled_images import find_images
@@ -22,6 +24,7 @@ from coder_engine.weights import load_weights, save_weights
 from coder_export.config import ExportConfig
 from coder_export.engine_graph import EngineGraph
 from coder_export.few_shot import fit_adapter
+from coder_export.fused import check_fusible
 from coder_export.generate.wordnet.lexicon import names_and_synonyms
 from coder_export.generic import open_generic
 from coder_export.labels import doubt, load_labels
@@ -59,6 +62,8 @@ def export(config: ExportConfig, report: Report) -> None:
     tower = clip.tower()
     if known is not None:
         _check_tower(config.engine_path, known, clip, tower)
+    if config.format == "cuda":
+        check_fusible(clip.visual, clip.name)
     if textset is None:
         textset = names_and_synonyms(labels, clip, report)
         report.say(
@@ -154,8 +159,15 @@ def _check_paths(config: ExportConfig, labels: tuple[str, ...]) -> None:
             raise ModelError(f"{folder}: no image in it; give a folder of photographs (sub-folders count)")
     if config.format == "plan":
         find_builder(config.engine_path, config.trt)
+    if config.standalone and is_fused(config.engine_path):
+        raise EngineError(
+            f"{config.engine_path}: made for NVIDIA GPUs (--format cuda), and a standalone graph runs anywhere; "
+            "give an engine that was exported without --format"
+        )
     if config.support is not None:
         find_images(config.support, labels)
+        if config.format == "cuda":
+            OnnxRuntimeCuda.require()  # the adapter is fitted to what the engine gives
 
 
 def _check_writable(folder: Path) -> None:

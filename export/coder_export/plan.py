@@ -54,10 +54,10 @@ def check_on_gpu(
     Raises:
         ModelError: the cosine is below ``min_cosine``, or what its precision may cost.
     """
-    what = "plan" if config.format == "plan" else "engine"
+    what, not_here = ("plan", (BackendError, EngineError)) if config.format == "plan" else ("engine", (BackendError,))
     try:
         backend = open_backend(engine, threads=usable_cpus(), device="cuda", meta=meta)
-    except (BackendError, EngineError) as err:
+    except not_here as err:
         report.say(f"the {what} was built, but not run: {err.short if isinstance(err, Unavailable) else err}")
         return None
     cosine = _least_cosine(backend, graph, pixels)

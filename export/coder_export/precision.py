@@ -1,14 +1,15 @@
 """Typed copies of an engine graph: fp16 or bf16 where the time goes, fp32 where the accuracy is lost.
 
-TensorRT from 11 on takes a graph's types as they stand, so precision is decided here. Three rules:
+TensorRT from 11 on takes a graph's types as they stand, so precision is decided here. The rules:
 
 - matrix products and convolutions run in the low type;
 - LayerNormalization, Softmax, reductions, powers and all that touches the bank run in fp32, and so does what ONNX does
   not define for the low type at the graph's opset (Conv in bf16: a ViT has one);
+- ONNX Runtime's own operators run low: what they sum, they sum in fp32;
 - every other operator stays low while all of its activations are low, and goes to fp32 where one of them is fp32.
 
-So the residual stream, which begins with a LayerNormalization, stays in fp32 throughout, as do the final norm and the
-bank matmul; pixels are scaled in fp32. Inputs and outputs keep their types.
+So the residual stream, which begins with a LayerNormalization, stays in fp32 throughout (but within such operators), as
+do the final norm and the bank matmul; pixels are scaled in fp32. Inputs and outputs keep their types.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _NUMPY: dict[int, np.dtype[Any]] = {
     TensorProto.FLOAT16: np.dtype(np.float16),
     TensorProto.BFLOAT16: np.dtype(ml_dtypes.bfloat16),
 }
+_LARGE = 1 << 16
+"""Bytes of a weight that no shape depends on."""
 _FAST = {"Conv", "Gemm", "MatMul"}
 _EXACT = {
     "LayerNormalization", "Softmax", "LogSoftmax", "ReduceL2", "ReduceMean", "ReduceSum", "ReduceSumSquare", "Pow",
@@ -58,7 +61,7 @@ def typed_copy(model: onnx.ModelProto, precision: str, *, emulate: bool = False)
         raise ValueError(f"precision must be one of {', '.join(LOW)}, got {precision!r}")
     found = onnx.ModelProto()
     found.CopyFrom(model)
-    graph = onnx.shape_inference.infer_shapes(found).graph
+    graph = onnx.shape_inference.infer_shapes(_skeleton(found)).graph
     types = {item.name: item.type.tensor_type.elem_type for item in (*graph.value_info, *graph.input, *graph.output)}
     types.update({item.name: item.data_type for item in graph.initializer})
     caster = _Caster(
@@ -76,8 +79,25 @@ def typed_copy(model: onnx.ModelProto, precision: str, *, emulate: bool = False)
     del found.graph.value_info[:]  # types have changed
     if not emulate:
         mark(found, precision)
-    onnx.checker.check_model(found, full_check=True)
+    onnx.checker.check_model(_skeleton(found), full_check=True)
     return found
+
+
+def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its large weights as inputs: what checks it serialises it, which no weights past 2 GB survive."""
+    graph = model.graph
+    large = [item for item in graph.initializer if len(item.raw_data) > _LARGE]
+    inputs = [helper.make_tensor_value_info(item.name, item.data_type, item.dims) for item in large]
+    names = {item.name for item in large}
+    bare = helper.make_graph(
+        graph.node,
+        graph.name,
+        [*graph.input, *inputs],
+        graph.output,
+        [item for item in graph.initializer if item.name not in names],
+        value_info=graph.value_info,
+    )
+    return helper.make_model(bare, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
 def mark(model: onnx.ModelProto, precision: str) -> None:
@@ -153,7 +173,7 @@ class _Caster:
     def _runs_low(self, node: onnx.NodeProto) -> bool:
         if not self.of_bank.isdisjoint(node.output) or node.op_type in _EXACT:
             return False
-        if node.domain == FUSED:  # sums and powers in these are taken in fp32, whatever they read and write
+        if node.domain == FUSED:
             return True
         if not _defined(node.op_type, self.opset, self.low):
             return False

@@ -4,7 +4,7 @@
 
 From uint8 pixels in host memory to answers in host memory, with random weights and in fp16 all of them: two-stage CODER
 over 1,000 classes with all 499,500 pairs; plain CLIP over 1,000 names by torch, eager and compiled; and ONNX Runtime on
-the encoder alone, as its own documentation has it. What it needs is made in the folder first, 2.5 GB in some three
+the encoder alone, as its own documentation has it. What it needs is made in the folder first, 2.8 GB in some three
 minutes. Calls are taken in turn, figures are medians. ``--format plan`` measures a plan instead.
 """
 
@@ -66,7 +66,7 @@ def make(folder: Path, model: str, kind: str, max_batch: int) -> Files:
     for config in (ours, standard):
         if not config.weights_path.is_file():
             export(config, Report())
-    coder = folder / f"{name}-coder.safetensors"
+    coder = folder / f"{name}-{kind}-coder.safetensors"
     if not coder.is_file():
         plain = load_weights(ours.weights_path)
         save_weights(coder, plain.meta, synthetic_tensors(plain.width))

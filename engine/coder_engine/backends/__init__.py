@@ -109,8 +109,8 @@ def _of_fused(path: Path, kinds: list[type[Backend]]) -> list[type[Backend]]:
     found = [kind for kind in kinds if kind.reads_fused]
     if not found:
         raise EngineError(
-            f"{path}: made for ONNX Runtime on NVIDIA GPUs (coder-export --format cuda); leave --backend and --device "
-            "out, or export it again without --format"
+            f"{path}: made for ONNX Runtime on NVIDIA GPUs (coder-export --format cuda); leave --backend, "
+            "--device and --precision out, or export it again without --format"
         )
     return found
 

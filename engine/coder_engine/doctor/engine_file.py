@@ -65,6 +65,7 @@ def examine(path: Path, weights: Path | None = None, *, attempt: Try | None = No
     try:
         described = _check(path, weights := weights or path.with_suffix(".safetensors"))
         from coder_engine.backends import BACKENDS
+        from coder_engine.backends.base import is_fused
     except (CoderError, OSError) as err:
         return EngineFile(path=str(path), belongs=False, weights=str(err))
     except ImportError as err:
@@ -72,7 +73,7 @@ def examine(path: Path, weights: Path | None = None, *, attempt: Try | None = No
     results = (
         (kind.title, (attempt or partial(in_own_process, weights=weights))(kind.name, kind.device, path))
         for kind in BACKENDS
-        if path.suffix in kind.suffixes
+        if path.suffix in kind.suffixes and (kind.reads_fused or not is_fused(path))
     )
     trials = tuple(Trial(title=title, runs=runs, text=text) for title, (runs, text) in results)
     return EngineFile(path=str(path), belongs=True, weights=described, trials=trials)

@@ -41,7 +41,7 @@ def build_plan(
 
     The bank has one row in both: the head does that matmul in fp32, whatever the plan's precision. TensorRT times its
     kernels on the GPU it builds for, and keeps the times in the user's cache folder for the next build; TensorRT-RTX
-    needs no GPU, and its plans run on every one from compute capability 8.0 on.
+    needs no GPU, and its plans run on compute capability 8.0, 8.6, 8.9 and from 12 on.
 
     Args:
         graph: an engine's .onnx, fp32 or a typed copy.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from coder_engine.backends.base import is_fused
 from coder_engine.errors import EngineError
 from coder_engine.files import replacing, sha256_of
 from coder_engine.plans.build import MAX_BATCH, build_plan
@@ -42,6 +43,8 @@ def rebuild_plan(
         )
     if not graph.is_file():
         raise EngineError(f"{graph}: no such file; a plan is rebuilt from the .onnx that coder-export wrote with it")
+    if is_fused(graph):
+        raise EngineError(f"{graph}: made for ONNX Runtime (--format cuda), no plan can be; export with --format plan")
     files = dict.fromkeys([Path(weights or beside), *([beside] if beside.is_file() else [])])
     loaded = [load_weights(file) for file in files]
     for one in loaded:

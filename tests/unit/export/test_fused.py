@@ -95,7 +95,7 @@ def test_it_is_known_by_its_file(fused: Path, small_vit: Path, tmp_path: Path) -
     (low,) = save_graph(typed_copy(onnx.load(fused), "fp16"), tmp_path / "low.onnx")
     assert is_fused(low)
     assert stored_precision(low) == "fp16"
-    wanted = r"made for ONNX Runtime on NVIDIA GPUs \(coder-export --format cuda\); leave --backend and --device out"
+    wanted = r"made for ONNX Runtime on NVIDIA GPUs \(coder-export --format cuda\); leave --backend, --device and"
     for backend, device in (("auto", "cpu"), ("openvino", "auto")):
         with pytest.raises(EngineError, match=wanted):
             open_backend(low, threads=1, backend=backend, device=device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from coder_engine.backends.onnxruntime import open_session
+from coder_export import precision as precision_module
 from coder_export.collapse import GeneralRows
 from coder_export.gate import WIDER, measure_loss
 from coder_export.precision import LOW, PRECISION_KEY, typed_copy
@@ -135,3 +137,21 @@ def test_the_gate_sees_an_overflow_that_bf16_has_not(tmp_path: Path) -> None:
     bf16 = measure_loss(path, model, WIDER["fp16"][1], images, rows)
     assert bf16.fault(cosine=0.999, agreement=0.99) is None
     assert (bf16.agreement, bf16.images) == (1.0, 2)
+
+
+def test_weights_past_two_gigabytes(small_vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What infers shapes and checks a graph serialises it, which protobuf does up to 2 GB: it may not get weights."""
+    wanted = typed_copy(onnx.load(small_vit), "fp16")
+    given: list[int] = []
+    for place, name in ((onnx.shape_inference, "infer_shapes"), (onnx.checker, "check_model")):
+        real = getattr(place, name)
+
+        def watched(model: onnx.ModelProto, real: Any = real, **options: Any) -> Any:
+            given.append(sum(len(item.raw_data) for item in model.graph.initializer))
+            return real(model, **options)
+
+        monkeypatch.setattr(place, name, watched)
+    monkeypatch.setattr(precision_module, "_LARGE", 1000)
+    assert typed_copy(onnx.load(small_vit), "fp16") == wanted
+    assert len(given) == 2
+    assert max(given) < 20_000 < sum(len(item.raw_data) for item in wanted.graph.initializer)
