@@ -81,8 +81,8 @@ void check_image(int64_t image, const Header& header) {
   if (header.fault != Fault::feature || !std::isfinite(header.length)) fail_image(image, header.fault);
   char length[32];  // by printf: iostreams crash where two modules each carry a C++ library of their own
   std::snprintf(length, sizeof length, "%g", static_cast<double>(header.length));
-  fail_image(image, "its feature has length " + std::string(length) +
-                        ", wanted 1; check the image tower's output");
+  fail_image(image,
+             "its feature has length " + std::string(length) + ", wanted 1; check the image tower's output");
 }
 
 }  // namespace

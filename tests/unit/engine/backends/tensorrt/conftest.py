@@ -1,4 +1,4 @@
-"""A plan, and the stand-in of tests/helpers_gpu.py that runs it; imported late, as it skips where onnx is lacking."""
+"""A plan, and the stand-in of tests/helpers_trt.py that runs it; imported late, as it skips where onnx is lacking."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from coder_engine.weights import update_weights
 
 if TYPE_CHECKING:
-    from helpers_gpu import FakeCuda, FakeEngine
+    from helpers_gpu import FakeCuda
+    from helpers_trt import FakeEngine
 
 RECORD = {
     "library": "tensorrt",
@@ -43,7 +44,7 @@ def record(path: Path, **changes: Any) -> None:
 @pytest.fixture
 def engine(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """What TensorRT makes of every plan."""
-    from helpers_gpu import FakeEngine, put_library
+    from helpers_trt import FakeEngine, put_library
 
     fake = FakeEngine(cuda, max_batch=8)
     put_library(monkeypatch, fake)

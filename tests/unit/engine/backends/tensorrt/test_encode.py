@@ -18,7 +18,8 @@ from coder_engine.errors import BackendError, EngineError
 from coder_engine.plans import library
 from coder_engine.weights import load_weights, update_weights
 from helpers_engine import HEIGHT, TOWER, WIDTH, features_of, images
-from helpers_gpu import REPLAY, FakeCuda, FakeEngine, fake_trt, put_library
+from helpers_gpu import REPLAY, FakeCuda
+from helpers_trt import FakeEngine, fake_trt, put_library
 
 
 def opened(plan: Path, **options: Any) -> TensorRt:

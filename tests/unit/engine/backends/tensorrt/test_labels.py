@@ -14,7 +14,7 @@ from coder_engine import BackendError, Engine
 from coder_engine.backends.cuda_memory import alone
 from coder_engine.weights import update_weights
 from helpers_engine import images
-from helpers_gpu import FakeEngine
+from helpers_trt import FakeEngine
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from coder_engine import Engine
 from coder_engine.errors import BackendError, EngineError
 from helpers_engine import images
-from helpers_gpu import REPLAY, FakeEngine
+from helpers_gpu import REPLAY
+from helpers_trt import FakeEngine
 
 
 def test_without_the_cuda_head_the_cpu_ranks(plan: Path, engine: FakeEngine) -> None:
