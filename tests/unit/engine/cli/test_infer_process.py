@@ -103,7 +103,7 @@ def test_ctrl_c_in_a_process(command: list[str]) -> None:
         process.stdin.write("photos/a.png\n")
         process.stdin.flush()
         process.stdout.readline()
-        time.sleep(0.05)
+        time.sleep(0.5)  # until it waits for more: where Python cleans up, an interrupt is only written about
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert process.stderr.read().endswith("coder-infer: interrupted\n")
