@@ -1,4 +1,4 @@
-"""A weight file for the small graphs of ``helpers_engine``, which lists them as its engine."""
+"""For engines that GPUs run: a weight file of the small graphs of ``helpers_engine``, and a stand-in for what runs them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from coder_engine.backends.onnxruntime import open_session
 from coder_engine.files import sha256_of
 from coder_engine.weights import save_weights
 from helpers_engine import HEIGHT, TOWER, WIDTH, D
@@ -28,3 +30,24 @@ def write_weights(path: Path, *engines: Path) -> Path:
     )
     save_weights(path, meta, tensors)
     return path
+
+
+class Turned:
+    """Stands for an engine on a GPU: ONNX Runtime's features of an .onnx on the CPU, turned by ``angle``."""
+
+    description = "a GPU"
+
+    def __init__(self, path: Path, angle: float) -> None:
+        self._session, self._angle = open_session(path, threads=2), angle
+        self.width = int(self._session.get_inputs()[1].shape[1])
+
+    def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        feeds = {"pixels": pixels, "bank": np.zeros((1, self.width), np.float32)}
+        features: NDArray[np.float32] = self._session.run(["features"], feeds)[0]
+        across = np.roll(features, 1, axis=1)
+        across -= (across * features).sum(axis=1, keepdims=True) * features
+        across /= np.linalg.norm(across, axis=1, keepdims=True)
+        return features * np.float32(np.cos(self._angle)) + across * np.float32(np.sin(self._angle))
+
+    def close(self) -> None:
+        pass

@@ -5,7 +5,7 @@ TensorRT from 11 on takes a graph's types as they stand, so precision is decided
 - matrix products and convolutions run in the low type;
 - LayerNormalization, Softmax, reductions, powers and all that touches the bank run in fp32, and so does what ONNX does
   not define for the low type at the graph's opset (Conv in bf16: a ViT has one);
-- ONNX Runtime's own operators run low: what they sum, they sum in fp32;
+- ONNX Runtime's own operators run low; those of attention and LayerNormalization sum in fp32;
 - every other operator stays low while all of its activations are low, and goes to fp32 where one of them is fp32.
 
 So the residual stream, which begins with a LayerNormalization, stays in fp32 throughout (but within such operators), as

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends.base import EXPORT_AGAIN, Backend, is_fused
-from coder_engine.backends.bound_session import BoundSession, out_of_memory
+from coder_engine.backends.bound_session import BoundSession
 from coder_engine.backends.cuda_memory import Cuda, OutOfDeviceMemory, Stream, alone, first_gpu_current
 from coder_engine.backends.cuda_ranker import CudaRanker, Work
 from coder_engine.backends.onnxruntime import import_onnxruntime, interface, new_session
+from coder_engine.backends.session_memory import SessionMemory, out_of_memory
 from coder_engine.errors import EngineError
 from coder_engine.head import Ranking
 from coder_engine.machine.available import Unavailable, first_line
@@ -83,8 +84,8 @@ class OnnxRuntimeCuda(Backend):
             raise
         chosen = self.stored if self.stored in ("fp16", "bf16") else "fp32"  # it dequantizes int8
         self.description = f"ONNX Runtime {ort.__version__}, CUDA, {self._computes_in(chosen)}, {graphs}"
-        size, width = self.size, self.width
-        return BoundSession(ort, session, cuda, stream, graphs=graphs == _WITH_GRAPHS, size=size, width=width)
+        memory = SessionMemory(ort, session, cuda, stream, size=self.size, width=self.width)
+        return BoundSession(memory, graphs=graphs == _WITH_GRAPHS)
 
     def _session(self, ort: ModuleType, threads: int, driver: str, stream: Stream) -> tuple[Any, str]:
         """The session, and in words whether it takes CUDA graphs."""

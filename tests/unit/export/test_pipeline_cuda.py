@@ -5,22 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 pytest.importorskip("open_clip")
 
 from coder_engine import EngineError, ModelError
 from coder_engine.backends import Unavailable
 from coder_engine.backends.base import is_fused, stored_precision
-from coder_engine.backends.onnxruntime import open_session
 from coder_engine.plans.rebuild import rebuild_plan
 from coder_engine.weights import load_weights
 from coder_export import pipeline, plan
 from coder_export.config import ExportConfig
 from coder_export.pipeline import export
 from coder_export.report import Report
+from helpers_plans import Turned
 
 pytestmark = pytest.mark.usefixtures("small_vit")  # which makes the model known
 
@@ -52,31 +50,11 @@ def test_it_is_told_that_it_has_not_run(tmp_path: Path, labels_file: Path, capsy
     assert "the engine was built, but not run: no NVIDIA driver" in capsys.readouterr().out
 
 
-class Ran:
-    """A GPU that gives the features of the fp32 graph, turned by an angle."""
-
-    description, width = "a GPU", 32
-
-    def __init__(self, path: Path, angle: float) -> None:
-        self._session, self._angle = open_session(path, threads=1), angle
-
-    def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        feeds = {"pixels": pixels, "bank": np.zeros((1, self.width), np.float32)}
-        features: NDArray[np.float32] = self._session.run(["features"], feeds)[0]
-        turned = np.roll(features, 1, axis=1)
-        turned -= (turned * features).sum(axis=1, keepdims=True) * features
-        turned /= np.linalg.norm(turned, axis=1, keepdims=True)
-        return np.asarray(np.cos(self._angle) * features + np.sin(self._angle) * turned, np.float32)
-
-    def close(self) -> None:
-        pass
-
-
 def test_it_is_held_against_torch_where_it_runs(
     tmp_path: Path, labels_file: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     angle = 0.1
-    monkeypatch.setattr(plan, "open_backend", lambda path, **_: Ran(exported, angle))
+    monkeypatch.setattr(plan, "open_backend", lambda path, **_: Turned(exported, angle))
     with pytest.raises(ModelError, match=r"the engine does not compute what torch does: cosine 0\.99\d+, wanted at"):
         export(config(tmp_path, labels_file), Report(quiet=True))
     assert list(tmp_path.iterdir()) == []

@@ -12,11 +12,8 @@ import pytest
 
 pytest.importorskip("open_clip")
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from coder_engine.backends import open_backend
 from coder_engine.errors import BackendError, EngineError, ModelError
 from coder_engine.files import sha256_of
 from coder_engine.plans.build import parse
@@ -29,6 +26,7 @@ from coder_export.config import ExportConfig
 from coder_export.pipeline import export
 from coder_export.precision import typed_copy
 from coder_export.report import Report
+from helpers_plans import Turned
 
 pytestmark = pytest.mark.skipif(
     not find_spec("tensorrt_rtx"), reason="tensorrt_rtx is not installed: pip install tensorrt-rtx"
@@ -87,35 +85,15 @@ def test_three_files_that_belong_together(
     check_belongs(built, other)
 
 
-class Ran:
-    """Stands for the plan on a GPU: ONNX Runtime's features, turned by ``angle``."""
-
-    description = "a GPU"
-
-    def __init__(self, tiny: Path, angle: float) -> None:
-        self._real, self._angle = open_backend(tiny, threads=2, backend="onnxruntime", device="cpu"), angle
-        self.width = self._real.width
-
-    def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        features = self._real.encode(pixels)
-        across = np.roll(features, 1, axis=1)
-        across -= (across * features).sum(axis=1, keepdims=True) * features
-        across /= np.linalg.norm(across, axis=1, keepdims=True)
-        return features * np.float32(np.cos(self._angle)) + across * np.float32(np.sin(self._angle))
-
-    def close(self) -> None:
-        self._real.close()
-
-
 @pytest.mark.usefixtures("exported")
 def test_a_plan_is_held_against_torch_where_it_runs(
     tmp_path: Path, labels_file: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def open_plan(path: Path, *, threads: int, device: str, meta: Metadata) -> Ran:
+    def open_plan(path: Path, *, threads: int, device: str, meta: Metadata) -> Turned:
         assert device == "cuda"
         assert meta.engine_files[path.name] == sha256_of(path)
         assert path.name in meta.plans
-        return Ran(tiny, angle)
+        return Turned(tiny, angle)
 
     monkeypatch.setattr(plan, "open_backend", open_plan)
     angle = 0.1  # cosine 0.995

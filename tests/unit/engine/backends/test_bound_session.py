@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from numpy.testing import assert_allclose
 
-from coder_engine.backends.bound_session import BoundSession, out_of_memory
+from coder_engine.backends.bound_session import BoundSession
 from coder_engine.backends.cuda_memory import Cuda, Stream, alone
+from coder_engine.backends.session_memory import SessionMemory, out_of_memory
 from coder_engine.errors import BackendError
 
 ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install 'coder-engine[cpu]'")
@@ -43,7 +44,8 @@ def bound(session: AskedSession, stream: Stream, cuda: FakeCuda) -> Iterator[Bou
 
 
 def opened(session: AskedSession, stream: Stream) -> BoundSession:
-    return BoundSession(ort, session, Cuda(), stream, graphs=True, size=(HEIGHT, WIDTH), width=D, device="cpu")
+    memory = SessionMemory(ort, session, Cuda(), stream, size=(HEIGHT, WIDTH), width=D, device="cpu")
+    return BoundSession(memory, graphs=True)
 
 
 @pytest.mark.parametrize("count", [1, 3, 32, 70])
@@ -66,7 +68,7 @@ def test_a_size_is_bound_once(bound: BoundSession, session: AskedSession, cuda: 
 
 
 def test_one_is_filled_while_another_runs(bound: BoundSession, session: AskedSession) -> None:
-    sets = bound._held.pool_of(2)
+    sets = bound._memory.pool_of(2)
     with sets.borrow(), sets.borrow():  # both are made
         pass
     begun, go = held_up(session)

@@ -15,8 +15,8 @@ from numpy.testing import assert_allclose
 from coder_engine import Engine
 from coder_engine.backends import Unavailable
 from coder_engine.backends import onnxruntime_cuda as module
-from coder_engine.backends.bound_session import BoundSession
 from coder_engine.backends.onnxruntime_cuda import PROVIDER, OnnxRuntimeCuda, graphs_are_right
+from coder_engine.backends.session_memory import SessionMemory
 from coder_engine.errors import BackendError, EngineError
 from coder_engine.machine import cuda_driver
 from coder_engine.machine.cuda_driver import first_gpu, require_gpu
@@ -165,7 +165,7 @@ def asked(cuda: FakeCuda, gpu_build: None, monkeypatch: pytest.MonkeyPatch) -> A
     """The CPU in place of the GPU."""
     found = Asked(cuda)
     monkeypatch.setattr(module, "new_session", found)
-    monkeypatch.setattr(module, "BoundSession", partial(BoundSession, device="cpu"))
+    monkeypatch.setattr(module, "SessionMemory", partial(SessionMemory, device="cpu"))
     return found
 
 

@@ -1,0 +1,151 @@
+"""What an ONNX Runtime session is bound to on a GPU: sets of tensors for each batch size, which graphs replay."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import count
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from coder_engine.backends.cuda_memory import Cuda, DeviceMemory, Mirrored, Stream, alone
+from coder_engine.backends.pool import Pool
+from coder_engine.counts import count_of
+from coder_engine.errors import BackendError, EngineError
+from coder_engine.machine.available import first_line, no_memory_for
+
+SETS = 2
+"""Of tensors for each batch size: one is filled while the other is run."""
+
+CLOSED = "the engine was closed meanwhile; open it again"
+_NO_MEMORY = ("out of memory", "failed to allocate memory", "cuda failure 2:", "alloc_failed")
+
+
+@dataclass(kw_only=True)
+class Bound:
+    """One batch size's binding and run options, and its tensors on both sides, of which the first ``images`` count.
+
+    Attributes:
+        recorded: its CUDA graph is there, so that a run launches it and nothing else.
+    """
+
+    binding: Any
+    options: Any
+    pixels: Mirrored
+    features: Mirrored
+    owned: ExitStack
+    images: int = 0
+    recorded: bool = False
+
+    def __len__(self) -> int:
+        return self.images
+
+    def close(self) -> None:
+        self.binding = None
+        self.owned.close()
+
+
+class SessionMemory:
+    """A session and all that is freed with it: bindings and their memory, then itself, the bank, the stream it ran on.
+
+    A binding in use is freed when it is given back.
+
+    Args:
+        session: on ``stream``, for good.
+        size: (H, W) of the pixels.
+        width: D of the features.
+        device: ``cuda``, or ``cpu`` to see the same calls on a machine without a GPU.
+
+    Attributes:
+        session: None once it is closed.
+
+    Raises:
+        BackendError: the GPU has no memory for the bank.
+    """
+
+    def __init__(
+        self,
+        ort: ModuleType,
+        session: Any,
+        cuda: Cuda,
+        stream: Stream,
+        *,
+        size: tuple[int, int],
+        width: int,
+        device: str = "cuda",
+    ) -> None:
+        self.session, self.cuda, self.stream = session, cuda, stream
+        self._ort, self._device, self._size, self._width = ort, device, size, width
+        self._graph_ids = count(1)
+        self._pools: dict[int, Pool[Bound]] = {}
+        self._owned = ExitStack()
+        self._owned.callback(stream.close)
+        try:
+            self._bank = self._zeros()
+        except BaseException:
+            self.close()
+            raise
+
+    def pool_of(self, bucket: int) -> Pool[Bound]:
+        """The sets of tensors for a batch size."""
+        found = self._pools.get(bucket)
+        if found is None:
+            # Of one image's feature an EngineError tells, and what ran is as good as before.
+            made = Pool(lambda: self._bind(bucket), SETS, harmless=(EngineError,))
+            found = self._pools.setdefault(bucket, made)
+        return found
+
+    def close(self) -> None:
+        self.session = None  # nothing is bound from here on
+        pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            pool.close()
+        self._owned.close()
+
+    def _zeros(self) -> DeviceMemory:
+        """The bank: one row of zeros, see ``Backend._no_bank``."""
+        with alone:
+            bank = self._owned.enter_context(closing(DeviceMemory(self.cuda, 4 * self._width)))
+        bank.zero(self.stream)
+        return bank
+
+    def _bind(self, bucket: int) -> Bound:
+        with alone, ExitStack() as owned:
+            if self.session is None:
+                raise BackendError(CLOSED)
+            pixels = owned.enter_context(closing(Mirrored(self.cuda, (bucket, *self._size, 3), np.uint8)))
+            features = owned.enter_context(closing(Mirrored(self.cuda, (bucket, self._width), np.float32)))
+            pixels.host[:] = 0
+            binding, options = self._bound_to(pixels, features)
+            kept = owned.pop_all()
+        return Bound(binding=binding, options=options, pixels=pixels, features=features, owned=kept)
+
+    def _bound_to(self, pixels: Mirrored, features: Mirrored) -> tuple[Any, Any]:
+        """The binding and the run options of a batch size."""
+        try:
+            binding, place = self.session.io_binding(), (self._device, 0)
+            binding.bind_input("pixels", *place, np.uint8, pixels.host.shape, pixels.address)
+            binding.bind_input("bank", *place, np.float32, (1, self._width), self._bank.address)
+            binding.bind_output("features", *place, np.float32, features.host.shape, features.address)
+            options = self._ort.RunOptions()
+            # A new one for new tensors: by that of tensors that were dropped, their graph would run on freed memory.
+            options.add_run_config_entry("gpu_graph_id", str(next(self._graph_ids)))
+            options.add_run_config_entry("disable_synchronize_execution_providers", "1")  # we wait for the stream
+        except Exception as err:  # see BoundSession
+            raise BackendError(failure(err, len(pixels.host))) from err
+        return binding, options
+
+
+def out_of_memory(err: Exception) -> bool:
+    """Whether the runtime's error means that the device has not enough memory."""
+    said = str(err).lower()
+    return isinstance(err, MemoryError) or any(sign in said for sign in _NO_MEMORY)
+
+
+def failure(err: Exception, count: int) -> str:
+    """In words, what the runtime's error on so many images means."""
+    if not out_of_memory(err):
+        return f"ONNX Runtime failed on {count_of(count, 'image')} ({first_line(err)}); try a smaller batch"
+    return no_memory_for(count, err)
