@@ -1,4 +1,4 @@
-"""For engines that GPUs run: a weight file of the small graphs of ``helpers_engine``, and a stand-in for what runs them."""
+"""For engines that GPUs run: a weight file of ``helpers_engine``'s small graphs, and a stand-in for what runs them."""
 
 from __future__ import annotations
 
