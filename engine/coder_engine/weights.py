@@ -3,8 +3,8 @@
 One safetensors file; ``coder_engine.weightfile.table`` lists its tensors.
 
 Metadata: ``format``, ``format_version``, ``coder`` (JSON, see ``coder_engine.weightfile.metadata``) and ``digest``
-(sha256 over the metadata and every tensor but the mapped ones, whose own are in the metadata so that opening never
-reads them).
+(over the metadata and every tensor but the mapped ones, whose own are in the metadata so that opening never reads
+them; ``coder_engine.weightfile.digests`` says of what).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from coder_engine.weightfile.metadata import Metadata
 from coder_engine.weightfile.table import DTYPES, MAPPED, shape_problem
 
 FORMAT = "coder-engine weights"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 _NEEDED = ("bank", "name_offsets", "name_weight")
 _GROUPS = (general_texts.TENSORS, pair_texts.TENSORS)

@@ -13,7 +13,20 @@ from safetensors.numpy import save_file
 
 from coder_engine.errors import WeightsError
 from coder_engine.weights import load_weights, save_weights
-from helpers_weights import META, PLAIN, D, damage, header_of, join, make_tensors, refusal, seal, split, with_texts
+from helpers_weights import (
+    META,
+    PLAIN,
+    D,
+    damage,
+    header_of,
+    join,
+    make_tensors,
+    refusal,
+    seal,
+    split,
+    with_large_bank,
+    with_texts,
+)
 
 # files that are none
 
@@ -37,7 +50,7 @@ def test_bytes_that_are_no_weight_file(path: Path, content: bytes) -> None:
     assert "not a whole weight file (" in refusal(path) or "but not a weight file of coder-export" in refusal(path)
 
 
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "coder-engine engine", "format_version": "2"}])
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "coder-engine engine", "format_version": "3"}])
 def test_another_safetensors_file(path: Path, metadata: dict[str, str] | None) -> None:
     save_file(make_tensors("dense"), path, metadata=metadata)
     assert "a safetensors file, but not a weight file of coder-export; pass the one beside the engine" in refusal(path)
@@ -66,6 +79,13 @@ def test_one_byte_less_or_more(saved: Path, change: int) -> None:
 def test_an_edited_tensor(path: Path, name: str, at: float) -> None:
     save_weights(path, META, with_texts(make_tensors("sparse")))
     damage(path, name, at)
+    assert "edited or damaged after export (its digest differs)" in refusal(path)
+
+
+@pytest.mark.parametrize("at", [0, 0.3, 0.7, 1], ids=["first block", "still there", "second block", "last byte"])
+def test_an_edited_block_of_a_large_tensor(path: Path, at: float) -> None:
+    save_weights(path, PLAIN, with_large_bank(make_tensors("dense")))
+    damage(path, "bank", at)
     assert "edited or damaged after export (its digest differs)" in refusal(path)
 
 

@@ -37,14 +37,14 @@ from helpers_weights import (
 # metadata
 
 
-@pytest.mark.parametrize("version", ["1", "3", "10", str(10**30), "", "new", "-1", "2.0", "02"])
+@pytest.mark.parametrize("version", ["1", "2", "4", "10", str(10**30), "", "new", "-1", "3.0", "03"])
 def test_another_format(path: Path, version: str) -> None:
     seal(path, header_of(PLAIN, format_version=version), make_tensors("dense"))
-    assert f"format {version or 'unknown'}, this coder-engine reads format 2; export it again" in refusal(path)
+    assert f"format {version or 'unknown'}, this coder-engine reads format 3; export it again" in refusal(path)
 
 
 def test_names_of_the_format() -> None:
-    assert (FORMAT, FORMAT_VERSION) == ("coder-engine weights", 2)
+    assert (FORMAT, FORMAT_VERSION) == ("coder-engine weights", 3)
 
 
 def test_a_sealed_file_opens(path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_file_from_before_a_field_opens_with_its_default(path: Path, name: str
 
 
 def test_no_metadata_object(path: Path) -> None:
-    seal(path, {"format": FORMAT, "format_version": "2"}, make_tensors("no pairs"))
+    seal(path, {"format": FORMAT, "format_version": "3"}, make_tensors("no pairs"))
     assert "its metadata is malformed (KeyError('coder'))" in refusal(path)
 
 

@@ -29,6 +29,7 @@ from helpers_weights import (
     split,
     with_all,
     with_digests,
+    with_large_bank,
     with_pair_texts,
     with_texts,
 )
@@ -115,9 +116,9 @@ def test_metadata_has_defaults(path: Path) -> None:
     assert (found.temperature, found.calibration, found.unknown_below) == (1.0, {}, None)
 
 
-@pytest.mark.parametrize("kind", ["no pairs", "sparse"])
+@pytest.mark.parametrize("kind", ["no pairs", "sparse", "large"])
 def test_the_format_is_the_documented_one(path: Path, kind: str) -> None:
-    tensors = make_tensors(kind)
+    tensors = with_large_bank(make_tensors("dense")) if kind == "large" else make_tensors(kind)
     save_weights(path, PLAIN, tensors)
     header, _ = split(path)
     told = header.pop("__metadata__")
