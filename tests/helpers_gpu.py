@@ -10,7 +10,8 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +24,13 @@ from coder_engine.backends.cuda_memory import alone
 from coder_engine.head import empty_ranking
 
 Work = Callable[[], object]
-REPLAY = ("cudaGetDevice", "cudaGraphLaunch", "cudaStreamSynchronize")
+_MODE = "cudaThreadExchangeStreamCaptureMode"
+REPLAY = ("cudaGetDevice", _MODE, "cudaGraphLaunch", "cudaStreamSynchronize", _MODE)
 """The calls that run a batch whose graph is made."""
 UNSAFE = ("cudaMalloc", "cudaHostAlloc", "cudaStreamBeginCapture")
 """The calls that spoil captures of other threads, or are spoiled by them."""
+ANYTIME = ("cudaGetErrorString", "cudaGetDevice", "cudaSetDevice", _MODE)
+"""The calls that are allowed in whatever mode a thread is."""
 
 
 class Error(IntEnum):
@@ -73,7 +77,22 @@ class FakeCuda:
         if name.startswith("cuda") and callable(getattr(type(self), name, None)):
             self.calls.append(name)
             assert name not in UNSAFE or alone._is_owned()  # type: ignore[attr-defined]
+            assert name in ANYTIME or self.mode == "thread"
         return super().__getattribute__(name)
+
+    @property
+    def mode(self) -> str:
+        """Of this thread, towards captures of others."""
+        return getattr(self._current, "mode", "global")
+
+    @contextmanager
+    def beside_captures(self) -> Iterator[None]:
+        """As the compiled head goes, too, without Python."""
+        before, self._current.mode = self.mode, "thread"
+        try:
+            yield
+        finally:
+            self._current.mode = before
 
     def ask(self, stream: int, work: Work) -> None:
         """Work for a stream: queued, or recorded where it is being captured."""
@@ -91,6 +110,10 @@ class FakeCuda:
     def cudaSetDevice(self, device: int) -> tuple[Error]:
         self._current.device = device
         return (Error.cudaSuccess,)
+
+    def cudaThreadExchangeStreamCaptureMode(self, mode: str) -> tuple[Error, str]:
+        before, self._current.mode = self.mode, mode
+        return Error.cudaSuccess, before
 
     def cudaMalloc(self, size: int) -> tuple[Any, ...]:
         if self._captured or size > self.room:
@@ -181,10 +204,12 @@ class FakeWeights:
         type(self).made += 1
         self.arrays = arrays
         self.head = _kernels.Head(*arrays, threads=1)
-        self.memory = self.cuda.cudaMalloc(1000)[1]
+        with self.cuda.beside_captures():
+            self.memory = self.cuda.cudaMalloc(1000)[1]
 
     def __del__(self) -> None:
-        self.cuda.cudaFree(self.memory)
+        with self.cuda.beside_captures():
+            self.cuda.cudaFree(self.memory)
 
 
 class FakeHead:
@@ -198,10 +223,12 @@ class FakeHead:
         self._weights, self._head = weights, weights.head
         self._rows, self._width = weights.arrays[0].shape
         self._classes, self._most = len(weights.arrays[2]), max_batch
-        self._memory = self.cuda.cudaMalloc(100)[1]
+        with self.cuda.beside_captures():
+            self._memory = self.cuda.cudaMalloc(100)[1]
 
     def __del__(self) -> None:
-        self.cuda.cudaFree(self._memory)
+        with self.cuda.beside_captures():
+            self.cuda.cudaFree(self._memory)
 
     def enqueue(self, features: int, batch: int, stream: int, *, top: int, **options: Any) -> None:
         assert batch <= self._most

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "check.h"
 #include "simd.h"
@@ -58,13 +59,14 @@ PairsOn CudaWeights::Memory::choose(PairsWish wish, int64_t bytes) {
   return pairs_on;
 }
 
-CudaWeights::CudaWeights(const Bank& bank, const Pairs& pairs, PairsWish wish)
-    : memory_(std::make_unique<Memory>()) {
+CudaWeights::CudaWeights(const Bank& bank, const Pairs& pairs, PairsWish wish) {
   check_bank(bank, kernels_for(usable_isas().front()));
   check_pairs(pairs, bank.classes);
-  check(cudaGetDevice(&memory_->device), "starting CUDA");
+  const BesideCaptures beside;
+  auto memory = std::make_unique<Memory>();  // a local: where something fails, it is still freed beside them
+  check(cudaGetDevice(&memory->device), "starting CUDA");
   check(load_kernels(), "loading the kernels");
-  Model& model = memory_->model;
+  Model& model = memory->model;
   model.classes = bank.classes;
   model.names = bank.names;
   model.width = bank.width;
@@ -72,9 +74,10 @@ CudaWeights::CudaWeights(const Bank& bank, const Pairs& pairs, PairsWish wish)
   model.candidates = static_cast<int>(std::min<int64_t>(max_candidates, bank.classes));
   // Waited for at the end, and not for the whole device, which no capture of another thread would survive.
   const Stream uploads;
-  memory_->copy_bank(bank, uploads);
-  memory_->copy_pairs(pairs, wish, uploads);
+  memory->copy_bank(bank, uploads);
+  memory->copy_pairs(pairs, wish, uploads);
   uploads.wait("copying the label set to the device");
+  memory_ = std::move(memory);
 }
 
 CudaWeights::~CudaWeights() {

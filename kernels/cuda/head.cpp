@@ -46,8 +46,9 @@ CudaHead::CudaHead(std::shared_ptr<const CudaWeights> weights, int64_t max_batch
     throw std::invalid_argument("max_batch must be from 1 to 65536, got " + std::to_string(max_batch));
   const CudaWeights::Memory& memory = *weights_->memory_;
   const OnDevice here(memory.device);
-  buffers_ = std::make_unique<Buffers>(memory.model, memory.device, max_batch);
-  buffers_->allocate();
+  auto buffers = std::make_unique<Buffers>(memory.model, memory.device, max_batch);
+  buffers->allocate();
+  buffers_ = std::move(buffers);
 }
 
 CudaHead::~CudaHead() {

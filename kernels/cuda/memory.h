@@ -85,6 +85,23 @@ PinnedArray<T> pinned(int64_t count, const char* what) {
   return PinnedArray<T>(static_cast<T*>(memory));
 }
 
+// Lets the thread do what it does while other threads capture: by default CUDA forbids whatever allocates,
+// frees or waits while any thread captures in its global mode, as ONNX Runtime does, and spoils that capture,
+// too.
+class BesideCaptures {
+ public:
+  BesideCaptures() : exchanged_(cudaThreadExchangeStreamCaptureMode(&mode_) == cudaSuccess) {}
+  ~BesideCaptures() {
+    if (exchanged_) cudaThreadExchangeStreamCaptureMode(&mode_);
+  }
+  BesideCaptures(const BesideCaptures&) = delete;
+  BesideCaptures& operator=(const BesideCaptures&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeThreadLocal;  // then what it was before
+  bool exchanged_;
+};
+
 // Makes a device the thread's own for as long as it lives.
 class OnDevice {
  public:
@@ -100,6 +117,7 @@ class OnDevice {
   OnDevice& operator=(const OnDevice&) = delete;
 
  private:
+  const BesideCaptures beside_;
   int before_ = 0;
   bool changed_ = false;
 };
@@ -117,6 +135,7 @@ class ForDestructor {
   ForDestructor& operator=(const ForDestructor&) = delete;
 
  private:
+  const BesideCaptures beside_;
   int before_ = 0;
 };
 

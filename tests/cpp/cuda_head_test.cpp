@@ -136,6 +136,36 @@ void out_of_memory() {
   emulation::device.fail_at = -1;
 }
 
+// Another thread's capture neither stops what is done here nor is spoiled by it, whether or not that
+// succeeds.
+void beside_captures() {
+  const Model model(30, 40, PairKind::dense);
+  const std::vector<float> features = unit_images(model, 2);
+  const OnDevice there(features);
+  const Answer wanted = run_on_cpu(model, features, 5, always);
+  Answer got(model, 2, 5);
+  for (PairsWish wish : {PairsWish::device, PairsWish::host}) {
+    emulation::device.captured_elsewhere = true;
+    for (int64_t i = 0; i < 8; ++i) {
+      emulation::device.fail_at = emulation::device.allocations + i;
+      CHECK(throws<std::runtime_error>("out of memory", [&] { cuda_head(model, 2, wish); }));
+    }
+    emulation::device.fail_at = -1;
+    {
+      CudaHead head = cuda_head(model, 2, wish);
+      head.enqueue(there.at(), 2, stream, always, 5);
+      emulation::device.captured_elsewhere = false;  // the stream is the caller's
+      cudaStreamSynchronize(stream);
+      emulation::device.captured_elsewhere = true;
+      read(head, got);
+    }
+    emulation::device.captured_elsewhere = false;
+    compare(got, wanted);
+  }
+  CHECK(emulation::device.spoiled == 0);
+  CHECK(emulation::device.mode == cudaStreamCaptureModeGlobal);  // as before
+}
+
 void no_device() {
   const Model model(6, 8, PairKind::none);
   CHECK(coder::cuda_devices() == 1);
@@ -155,6 +185,7 @@ int main() {
   no_images();
   refuses();
   out_of_memory();
+  beside_captures();
   no_device();
   return finish();
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -160,6 +161,32 @@ def test_two_threads_at_once(case: Case, crops: NDArray[np.uint8]) -> None:
     with ThreadPoolExecutor(2) as threads:
         for count, got in zip(counts, threads.map(lambda n: engine._backend.encode(crops[:n]), counts), strict=True):
             np.testing.assert_allclose(got, alone[count], atol=1e-6)
+
+
+def test_one_engine_runs_while_others_are_opened_and_capture(case: Case, crops: NDArray[np.uint8]) -> None:
+    engine, done = case.opened(), Event()
+    wanted = engine._backend.encode(crops[:3])
+
+    def serve() -> int:
+        runs = 0
+        while not done.is_set():
+            np.testing.assert_array_equal(engine._backend.encode(crops[:3]), wanted)
+            engine.predict(crops[:3])
+            runs += 1
+        return runs
+
+    engine.predict(crops[:3])
+    with ThreadPoolExecutor(1) as thread:
+        serving = thread.submit(serve)
+        try:
+            for count in (1, 3, 9):
+                with case.opened() as other:
+                    other.predict(crops[:count])
+                    other.use_labels(case.path.with_suffix(".safetensors"))
+                    other.warm_up((count, 2 * count))
+        finally:
+            done.set()
+        assert serving.result() > 0
 
 
 @pytest.mark.parametrize("count", [1, 3, MOST, 150])

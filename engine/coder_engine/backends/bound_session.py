@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends.buckets import bucket_of, chunks
-from coder_engine.backends.cuda_memory import alone, first_gpu_current, naming_the_batch
+from coder_engine.backends.cuda_memory import alone, naming_the_batch, on_first_gpu
 from coder_engine.backends.cuda_tail import Download, Tail
 from coder_engine.backends.session_memory import CLOSED, Bound, SessionMemory, failure
 from coder_engine.errors import BackendError
@@ -63,7 +63,7 @@ class BoundSession:
         It is called in the one thread that the runtime may see. Pixels go to memory that the GPU reads in the caller's,
         beside what runs.
         """
-        with naming_the_batch(min(len(pixels), self.max_batch)), first_gpu_current(self._cuda):
+        with naming_the_batch(min(len(pixels), self.max_batch)), on_first_gpu(self._cuda):
             return [self._done(part, work) for part in chunks(pixels, self.max_batch)]
 
     def run(self, part: Bound, tail: Tail) -> Bound:
@@ -90,7 +90,7 @@ class BoundSession:
         self._thread.submit(self._closed).result()
 
     def _closed(self) -> None:
-        with first_gpu_current(self._cuda), alone:  # as freeing breaks captures, too
+        with on_first_gpu(self._cuda), alone:  # as freeing breaks captures, too
             self.beside.clear()
             self._end()
 
@@ -106,7 +106,7 @@ class BoundSession:
                     wait([running])
 
     def _turn(self, work: Callable[[BoundSession, Bound], T], part: Bound) -> T:
-        with first_gpu_current(self._cuda):
+        with on_first_gpu(self._cuda):
             if part.recorded:
                 return work(self, part)
             with alone:  # it captures, or allocates

@@ -27,11 +27,12 @@ _NO_DRIVER = (
 
 
 alone = RLock()
-"""Held by what breaks captures of other threads, and by captures: first runs of a batch size, allocations, uploads.
+"""Held by captures and by what may spoil them: first runs of a batch size, allocations, uploads.
 
-While ONNX Runtime captures, whatever allocates, or copies and waits, fails in any thread and spoils the capture. Graphs
-are launched without it, and what is dropped is freed without: that happens anywhere. Where ``plans.library.exclusive``
-is held too, it comes first.
+While ONNX Runtime captures, whatever allocates or waits in a thread that is not :func:`beside_captures` fails, and
+spoils the capture: so are we all, and this lock is for what the runtimes do in threads of their own. Graphs are
+launched without it, and what is dropped is freed without: that happens anywhere. Where ``plans.library.exclusive`` is
+held too, it comes first.
 """
 
 
@@ -49,16 +50,35 @@ def naming_the_batch(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def first_gpu_current(cuda: Cuda) -> Iterator[None]:
-    """This thread works on the first visible GPU, whichever another library has chosen, and then on that again."""
+def on_first_gpu(cuda: Cuda) -> Iterator[None]:
+    """This thread works on the first visible GPU, whichever another library has chosen, and then on that again.
+
+    It is :func:`beside_captures` meanwhile.
+    """
     before = cuda("cudaGetDevice")
     if before:
         cuda("cudaSetDevice", 0)
     try:
-        yield
+        with beside_captures(cuda):
+            yield
     finally:
         if before:
             cuda.release("cudaSetDevice", before)
+
+
+@contextmanager
+def beside_captures(cuda: Cuda) -> Iterator[None]:
+    """What this thread does is neither forbidden by captures of other threads, nor spoils them.
+
+    By default both are so while any thread captures in CUDA's global mode, as ONNX Runtime does.
+    """
+    mode = cuda.api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+    error, before = cuda.api.cudaThreadExchangeStreamCaptureMode(mode)
+    try:
+        yield
+    finally:
+        if not int(error):
+            cuda.release("cudaThreadExchangeStreamCaptureMode", before)
 
 
 class Cuda:

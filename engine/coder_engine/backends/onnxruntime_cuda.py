@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coder_engine.backends.base import EXPORT_AGAIN, Backend, is_fused
 from coder_engine.backends.bound_session import BoundSession
-from coder_engine.backends.cuda_memory import Cuda, OutOfDeviceMemory, Stream, alone, first_gpu_current
+from coder_engine.backends.cuda_memory import Cuda, OutOfDeviceMemory, Stream, alone, on_first_gpu
 from coder_engine.backends.cuda_ranker import CudaRanker, Work
 from coder_engine.backends.onnxruntime import import_onnxruntime, interface, new_session
 from coder_engine.backends.session_memory import SessionMemory, out_of_memory
@@ -66,7 +66,7 @@ class OnnxRuntimeCuda(Backend):
     def _open_on_gpu(self, threads: int) -> None:
         driver = require_gpu()
         ort, cuda = _import_cuda(), Cuda("gpu")
-        with alone, first_gpu_current(cuda):
+        with alone, on_first_gpu(cuda):
             try:
                 self._bound: BoundSession | None = self._bound_session(ort, cuda, threads, driver)
             except OutOfDeviceMemory as err:

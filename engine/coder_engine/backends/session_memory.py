@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from coder_engine.backends.cuda_memory import Cuda, DeviceMemory, Mirrored, Stream, alone
+from coder_engine.backends.cuda_memory import Cuda, DeviceMemory, Mirrored, Stream, alone, beside_captures
 from coder_engine.backends.pool import Pool
 from coder_engine.counts import count_of
 from coder_engine.errors import BackendError, EngineError
@@ -100,9 +100,10 @@ class SessionMemory:
     def close(self) -> None:
         self.session = None  # nothing is bound from here on
         pools, self._pools = list(self._pools.values()), {}
-        for pool in pools:
-            pool.close()
-        self._owned.close()
+        with beside_captures(self.cuda):
+            for pool in pools:
+                pool.close()
+            self._owned.close()
 
     def _zeros(self) -> DeviceMemory:
         """The bank: one row of zeros, see ``Backend._no_bank``."""
@@ -146,6 +147,9 @@ def out_of_memory(err: Exception) -> bool:
 
 def failure(err: Exception, count: int) -> str:
     """In words, what the runtime's error on so many images means."""
-    if not out_of_memory(err):
-        return f"ONNX Runtime failed on {count_of(count, 'image')} ({first_line(err)}); try a smaller batch"
-    return no_memory_for(count, err)
+    if out_of_memory(err):
+        return no_memory_for(count, err)
+    said = f"ONNX Runtime failed on {count_of(count, 'image')} ({first_line(err)})"
+    if "captur" in str(err):
+        return f"{said}: other code used the GPU during a first run; open the engine and call warm_up before that does"
+    return f"{said}; try a smaller batch"

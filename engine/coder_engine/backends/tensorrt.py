@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coder_engine.backends.base import Backend
 from coder_engine.backends.buckets import chunks
-from coder_engine.backends.cuda_memory import Cuda, alone, first_gpu_current
+from coder_engine.backends.cuda_memory import Cuda, alone, on_first_gpu
 from coder_engine.backends.cuda_ranker import CudaRanker, Work
 from coder_engine.backends.cuda_tail import Download
 from coder_engine.backends.pool import Pool
@@ -74,7 +74,7 @@ class TensorRt(Backend):
             )
 
     def _deserialized(self, trt: ModuleType, log: Log, cuda: Cuda) -> OpenPlan:
-        with exclusive(), alone, first_gpu_current(cuda):
+        with exclusive(), alone, on_first_gpu(cuda):
             engine = load_plan(trt, log, self._path.read_bytes())
         if engine is None:
             raise self._not_loaded(title_of(trt.__name__, trt.__version__), log.take())

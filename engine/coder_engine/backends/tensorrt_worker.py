@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from coder_engine.backends.buckets import bucket_of
 from coder_engine.backends.cuda_memory import (
+    Cuda,
     DeviceMemory,
     Graph,
     Mirrored,
     Stream,
     alone,
-    first_gpu_current,
+    beside_captures,
     naming_the_batch,
+    on_first_gpu,
 )
 from coder_engine.backends.cuda_tail import Download, Tail
 from coder_engine.backends.pool import Pool
@@ -161,7 +163,7 @@ class Worker:
         with alone:
             self._stream = Stream(plan.cuda)
         self._owned.callback(self._stream.close)
-        self._end = weakref.finalize(self, self._owned.close)
+        self._end = weakref.finalize(self, _freed, plan.cuda, self._owned)
         self._end.atexit = False  # the process gives all of it back
 
     @property
@@ -203,6 +205,11 @@ class Worker:
         return run
 
 
+def _freed(cuda: Cuda, owned: ExitStack) -> None:
+    with beside_captures(cuda):
+        owned.close()
+
+
 @contextmanager
 def borrowed(plan: OpenPlan, workers: Pool[Worker], *, images: int) -> Iterator[Worker]:
     """A worker for this thread, which is on the plan's GPU meanwhile.
@@ -210,5 +217,5 @@ def borrowed(plan: OpenPlan, workers: Pool[Worker], *, images: int) -> Iterator[
     Raises:
         BackendError: the GPU has not enough memory for as many images as are run at once.
     """
-    with naming_the_batch(min(images, plan.max_batch)), first_gpu_current(plan.cuda), workers.borrow() as worker:
+    with naming_the_batch(min(images, plan.max_batch)), on_first_gpu(plan.cuda), workers.borrow() as worker:
         yield worker

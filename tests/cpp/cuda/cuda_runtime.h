@@ -58,9 +58,11 @@ enum cudaError_t {
   cudaErrorInsufficientDriver = 35,
   cudaErrorInvalidDeviceFunction = 98,
   cudaErrorNoDevice = 100,
-  cudaErrorNoKernelImageForDevice = 209
+  cudaErrorNoKernelImageForDevice = 209,
+  cudaErrorStreamCaptureUnsupported = 900
 };
 enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDevice };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 constexpr unsigned cudaHostAllocMapped = 2, cudaStreamNonBlocking = 1;
 
@@ -84,6 +86,7 @@ cudaError_t cudaGetLastError();
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaSetDevice(int device);
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode);
 cudaError_t cudaMemGetInfo(size_t* free, size_t* all);
 cudaError_t cudaMalloc(void** memory, size_t bytes);
 cudaError_t cudaFree(void* memory);
@@ -114,6 +117,10 @@ struct Device {
   int64_t allocations = 0;  // so far
   int64_t fail_at = -1;     // the allocation of this number fails
   int64_t enqueued = 0;     // kernels and copies so far
+  // Another thread captures in the global mode, and how often it was spoiled.
+  bool captured_elsewhere = false;
+  int64_t spoiled = 0;
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;  // of the one thread there is
 };
 inline Device device;
 

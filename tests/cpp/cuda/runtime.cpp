@@ -1,4 +1,5 @@
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "cuda_runtime.h"
@@ -9,7 +10,16 @@ std::map<const char*, size_t> known;  // device memory: begin -> bytes
 
 std::map<cudaStream_t, std::vector<std::function<void()>>> waiting, done;
 
+// What is forbidden while another thread captures fails, and the capture with it.
+cudaError_t unsafe() {
+  emulation::Device& device = emulation::device;
+  if (!device.captured_elsewhere || device.mode != cudaStreamCaptureModeGlobal) return cudaSuccess;
+  ++device.spoiled;
+  return cudaErrorStreamCaptureUnsupported;
+}
+
 cudaError_t allocate(void** memory, size_t bytes) {
+  if (const cudaError_t error = unsafe(); error != cudaSuccess) return error;
   if (emulation::device.allocations++ == emulation::device.fail_at) return cudaErrorMemoryAllocation;
   *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   std::memset(*memory, 0xff, bytes);  // NaN, if ever read before it is written
@@ -18,6 +28,7 @@ cudaError_t allocate(void** memory, size_t bytes) {
 }
 
 cudaError_t release(void* memory) {
+  if (const cudaError_t error = unsafe(); error != cudaSuccess) return error;
   if (memory != nullptr && known.erase(static_cast<char*>(memory)) != 1) std::abort();
   std::free(memory);
   return cudaSuccess;
@@ -54,6 +65,10 @@ cudaError_t cudaGetDevice(int* device) {
   return emulation::device.devices > 0 ? cudaSuccess : cudaErrorNoDevice;
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
+  std::swap(*mode, emulation::device.mode);
+  return cudaSuccess;
+}
 cudaError_t cudaMemGetInfo(size_t* free, size_t* all) {
   *free = *all = emulation::device.free;
   return cudaSuccess;
@@ -100,6 +115,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
 }
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (const cudaError_t error = unsafe(); error != cudaSuccess) return error;
   done[stream] = std::move(waiting[stream]);
   waiting[stream].clear();
   emulation::replay(stream);

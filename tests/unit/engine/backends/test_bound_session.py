@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from coder_engine.backends.bound_session import BoundSession
-from coder_engine.backends.cuda_memory import Cuda, Stream, alone
+from coder_engine.backends.cuda_memory import Cuda, Stream, alone, on_first_gpu
 from coder_engine.backends.session_memory import SessionMemory, out_of_memory
 from coder_engine.errors import BackendError
 
@@ -25,7 +25,7 @@ from helpers_gpu import AskedSession, FakeCuda  # noqa: E402
 
 @pytest.fixture
 def stream(cuda: FakeCuda) -> Stream:
-    with alone:
+    with alone, on_first_gpu(Cuda()):
         return Stream(Cuda())
 
 
@@ -44,7 +44,8 @@ def bound(session: AskedSession, stream: Stream, cuda: FakeCuda) -> Iterator[Bou
 
 
 def opened(session: AskedSession, stream: Stream) -> BoundSession:
-    memory = SessionMemory(ort, session, Cuda(), stream, size=(HEIGHT, WIDTH), width=D, device="cpu")
+    with on_first_gpu(Cuda()):
+        memory = SessionMemory(ort, session, Cuda(), stream, size=(HEIGHT, WIDTH), width=D, device="cpu")
     return BoundSession(memory, graphs=True)
 
 
@@ -64,12 +65,14 @@ def test_a_size_is_bound_once(bound: BoundSession, session: AskedSession, cuda: 
     cuda.calls.clear()
     bound.encode(images(2))
     copies = ["cudaMemcpyAsync"] * 2  # pixels there, features back
-    assert cuda.calls == [*["cudaGetDevice"] * 2, *copies, "cudaStreamSynchronize"]
+    mode = "cudaThreadExchangeStreamCaptureMode"
+    both = ["cudaGetDevice", mode]  # in the caller's thread and in the session's
+    assert cuda.calls == [*both, *both, *copies, "cudaStreamSynchronize", mode, mode]
 
 
 def test_one_is_filled_while_another_runs(bound: BoundSession, session: AskedSession) -> None:
     sets = bound._memory.pool_of(2)
-    with sets.borrow(), sets.borrow():  # both are made
+    with on_first_gpu(Cuda()), sets.borrow(), sets.borrow():  # both are made
         pass
     begun, go = held_up(session)
     with ThreadPoolExecutor(1) as pool:
@@ -221,3 +224,9 @@ def test_out_of_memory(bound: BoundSession, session: AskedSession, said: str, co
 def test_out_of_memory_of_the_host_counts() -> None:
     assert out_of_memory(MemoryError())
     assert not out_of_memory(RuntimeError("CUDA failure 201: invalid device context"))
+
+
+def test_a_spoiled_capture_is_told(bound: BoundSession, session: AskedSession) -> None:
+    session.fault = "CUDA failure 901: operation failed due to a previous error during capture"
+    with pytest.raises(BackendError, match=r"^ONNX Runtime failed on 2 images \(.+\): other code .+ call warm_up before"):
+        bound.encode(images(2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
@@ -18,20 +19,23 @@ from coder_engine.backends.cuda_memory import (
     OutOfDeviceMemory,
     Stream,
     alone,
+    beside_captures,
     failure,
     naming_the_batch,
+    on_first_gpu,
 )
 from coder_engine.errors import BackendError
 from helpers_gpu import Error, FakeCuda
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     from coder_engine.backends import cuda_memory
 
     fake = FakeCuda()
     monkeypatch.setattr(cuda_memory, "import_runtime", lambda *_: fake)
-    return fake
+    with fake.beside_captures():
+        yield fake
 
 
 def has_driver() -> bool:
@@ -98,6 +102,23 @@ def test_the_batch_is_named(count: int, cure: str) -> None:
         naming_the_batch(count),
     ):
         raise OutOfDeviceMemory("full")
+
+
+def test_a_thread_beside_captures_and_then_as_before(api: FakeCuda) -> None:
+    api.cudaThreadExchangeStreamCaptureMode("global")
+    with on_first_gpu(Cuda()):
+        with beside_captures(Cuda()), pytest.raises(BackendError, match="failed"), beside_captures(Cuda()):
+            raise BackendError("failed")
+        assert api.mode == "thread"
+    assert api.mode == "global"
+
+
+def test_a_device_that_failed_changes_no_mode(api: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = (Error.cudaErrorStreamCaptureUnsupported, None)
+    monkeypatch.setattr(FakeCuda, "cudaThreadExchangeStreamCaptureMode", lambda *_: fault)
+    with beside_captures(Cuda()):  # to free what it held
+        api.calls.clear()
+    assert api.calls == []
 
 
 def test_pinned_memory_that_fails_leaves_none_on_the_device(api: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:

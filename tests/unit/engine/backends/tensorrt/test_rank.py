@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from coder_engine import Engine
 from coder_engine.errors import BackendError, EngineError
 from helpers_engine import images
-from helpers_gpu import REPLAY
+from helpers_gpu import REPLAY, FakeCuda
 from helpers_trt import FakeEngine
 
 
@@ -126,11 +126,11 @@ def test_an_engine_that_is_dropped_frees_all(plan: Path, engine: FakeEngine, hea
 def test_a_launch_that_fails_leaves_nothing(plan: Path, engine: FakeEngine, head: Any, monkeypatch: Any) -> None:
     found = Engine(plan)
 
-    def fail(graph: int, stream: int) -> None:
+    def fail(cuda: FakeCuda, graph: int, stream: int) -> None:
         raise BackendError("launch failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine.cuda, "cudaGraphLaunch", fail)
+        patch.setattr(FakeCuda, "cudaGraphLaunch", fail)
         with pytest.raises(BackendError, match="launch failed"):
             found.predict(images(1))
     assert found.predict(images(1))[0].label is not None  # by another worker
