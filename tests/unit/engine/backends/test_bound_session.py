@@ -20,7 +20,8 @@ ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: 
 
 from coder_engine.backends.onnxruntime import open_session  # noqa: E402
 from helpers_engine import HEIGHT, WIDTH, D, features_of, images, write  # noqa: E402
-from helpers_gpu import AskedSession, FakeCuda  # noqa: E402
+from helpers_gpu import FakeCuda  # noqa: E402
+from helpers_gpu_runs import AskedSession  # noqa: E402
 
 
 @pytest.fixture
@@ -228,5 +229,6 @@ def test_out_of_memory_of_the_host_counts() -> None:
 
 def test_a_spoiled_capture_is_told(bound: BoundSession, session: AskedSession) -> None:
     session.fault = "CUDA failure 901: operation failed due to a previous error during capture"
-    with pytest.raises(BackendError, match=r"^ONNX Runtime failed on 2 images \(.+\): other code .+ call warm_up before"):
+    wanted = r"^ONNX Runtime failed on 2 images \(.+\): other code .+ call warm_up before"
+    with pytest.raises(BackendError, match=wanted):
         bound.encode(images(2))

@@ -25,7 +25,8 @@ ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: 
 
 from coder_engine.backends.onnxruntime import open_session  # noqa: E402
 from helpers_engine import PROPS, features_of, images, write  # noqa: E402
-from helpers_gpu import AskedSession, FakeCuda, fake_cuda_head  # noqa: E402
+from helpers_gpu import FakeCuda  # noqa: E402
+from helpers_gpu_runs import AskedSession, fake_cuda_head  # noqa: E402
 from helpers_plans import write_weights  # noqa: E402
 
 CPU = "CPUExecutionProvider"

@@ -54,7 +54,7 @@ def engine(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
 @pytest.fixture
 def head(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The CUDA head, on ``cuda``."""
-    from helpers_gpu import fake_cuda_head
+    from helpers_gpu_runs import fake_cuda_head
 
     fake = fake_cuda_head(engine.cuda)
     monkeypatch.setitem(sys.modules, "coder_engine._cuda", fake)
