@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from itertools import count
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,20 +21,19 @@ from coder_engine.errors import ImageError, WeightsError
 from coder_engine.explain import TEXTS, Explanation, explain
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import CANDIDATES
-from coder_engine.images import name_of, read_rgb
 from coder_engine.label_set import LabelSet
 from coder_engine.machine.cpus import check_threads
 from coder_engine.pixels.formats import MAX_PIXELS
 from coder_engine.plans.record import SUFFIX as PLAN
-from coder_engine.prediction import Prediction, failed, prediction_of
+from coder_engine.prediction import Prediction, prediction_of
 from coder_engine.preprocess import Preprocess
+from coder_engine.reader import Pixels, Reader
 from coder_engine.stream import batches, decode_ahead
 from coder_engine.weights import Weights, check_belongs, load_weights
 
 CHUNK = 32
 """Images of one run of ``predict`` and ``embed``, while the next ones are decoded: bounds memory for long lists."""
 
-Pixels = NDArray[np.uint8]
 T = TypeVar("T")
 
 
@@ -96,8 +94,6 @@ class Engine:
         self._margin = margin
         self._rerank = rerank
         self._adapter = adapter
-        self._max_pixels = max_pixels
-        self._fast_decode = fast_decode
         loaded = load_weights(weights if weights is not None else self.path.with_suffix(".safetensors"))
         with ThreadPoolExecutor(1) as pool:  # hashing overlaps with the session's own start
             checked = pool.submit(check_belongs, self.path, loaded)
@@ -114,6 +110,7 @@ class Engine:
                 )
             finally:
                 checked.result()  # where both fail, the wrong file explains that it cannot be loaded
+        self._reader = Reader(size=self._backend.size, max_pixels=max_pixels, fast_decode=fast_decode)
         self._active = self._label_set(loaded)
         self._place, self._asked["weights"] = self.path.absolute(), loaded.path.absolute()
         self._active.start([])
@@ -168,7 +165,7 @@ class Engine:
         """
         check_options(top, unknown_below)
         images = as_images(batch)
-        if (ready := self._ready(images)) is not None:
+        if (ready := self._reader.ready(images)) is not None:
             parts = self._each_part(ready, lambda part: self._classify(part, part, top, unknown_below))
             return [found for part in parts for found in part]
         return list(self._stream(images, CHUNK, self._threads, top, unknown_below))
@@ -207,11 +204,19 @@ class Engine:
         self, images: Iterable[Any], batch_size: int, workers: int, top: int, unknown_below: float | None
     ) -> Iterator[Prediction]:
         ahead = 2 * batch_size if batch_size > 1 else 1
-        with closing(decode_ahead(images, self._decode, workers=workers, ahead=ahead)) as decoded:
+        with closing(decode_ahead(images, self._tried, workers=workers, ahead=ahead)) as decoded:
             for chunk in batches(decoded, batch_size):
-                yield from self._classify(
-                    [image for image, _ in chunk], [pixels for _, pixels in chunk], top, unknown_below
-                )
+                given, pixels = zip(*chunk, strict=True)
+                yield from self._classify(given, pixels, top, unknown_below)
+
+    def _classify(
+        self,
+        images: Iterable[Any],
+        decoded: Sequence[Pixels | ImageError] | Pixels,
+        top: int,
+        unknown_below: float | None,
+    ) -> list[Prediction]:
+        return self._active.classify(self._backend, images, decoded, top=top, unknown_below=unknown_below)
 
     def embed(self, batch: Any) -> NDArray[np.float32]:
         """Image features: float32 [B, D], unit length.
@@ -221,9 +226,9 @@ class Engine:
         """
         images = as_images(batch)
         parts = [np.empty((0, self._backend.width), np.float32)]
-        if (ready := self._ready(images)) is not None:
+        if (ready := self._reader.ready(images)) is not None:
             return np.concatenate(parts + self._each_part(ready, self._backend.encode))
-        with closing(decode_ahead(images, self._pixels, workers=self._threads, ahead=2 * CHUNK)) as decoded:
+        with closing(decode_ahead(images, self._read, workers=self._threads, ahead=2 * CHUNK)) as decoded:
             for chunk in batches(decoded, CHUNK):
                 parts.append(self._backend.encode(np.stack([pixels for _, pixels in chunk])))
         return np.concatenate(parts)
@@ -277,8 +282,7 @@ class Engine:
         check_options(top, unknown_below)
         active = self._active
         ranking = active.rank(check_features(features, active.weights.width), top)
-        labels = active.weights.meta.labels
-        threshold = active.unknown_below(unknown_below)
+        labels, threshold = active.weights.meta.labels, active.unknown_below(unknown_below)
         return [prediction_of(None, ranking, row, labels, top, threshold) for row in range(len(features))]
 
     def coder(self, batch: Any) -> NDArray[np.float32]:
@@ -306,7 +310,7 @@ class Engine:
             ImageError: the image cannot be read.
         """
         active = self._active
-        features = self._backend.encode(self._pixels(image)[None])
+        features = self._backend.encode(self._read(image)[None])
         note = ""
         if active.adapter is not None:
             best = active.weights.meta.labels[int(active.rank(features, CANDIDATES).ids[0, 0])]
@@ -374,33 +378,6 @@ class Engine:
             adapter=self._adapter,
         )
 
-    def _classify(
-        self,
-        images: Iterable[Any],
-        decoded: Sequence[Pixels | ImageError] | Pixels,
-        top: int,
-        unknown_below: float | None,
-    ) -> list[Prediction]:
-        active = self._active
-        labels, threshold = active.weights.meta.labels, active.unknown_below(unknown_below)
-        good = decoded if isinstance(decoded, np.ndarray) else _stacked(decoded)
-        ranking = None if good is None else active.encode_and_rank(self._backend, good, top)
-        rows = count()
-        found = []
-        for image, pixels in zip(images, decoded, strict=True):
-            path = str(image) if isinstance(image, (str, PathLike)) else None
-            if isinstance(pixels, ImageError):
-                found.append(failed(path, pixels))
-            elif ranking is not None:
-                found.append(prediction_of(path, ranking, next(rows), labels, top, threshold))
-        return found
-
-    def _ready(self, images: Any) -> Pixels | None:
-        """A batch that is one array of the model's size, with nothing to decode or resize; None where there is."""
-        if isinstance(images, np.ndarray) and images.shape[1:] == (*self._backend.size, 3):
-            return images
-        return None
-
     def _each_part(self, pixels: Pixels, work: Callable[[Pixels], T]) -> list[T]:
         """What ``work`` gives for each part of a batch, two at once where the backend gains by it."""
         parts = chunks(pixels, CHUNK)
@@ -409,25 +386,8 @@ class Engine:
         with ThreadPoolExecutor(2, "coder-engine batches") as pool:
             return list(pool.map(work, parts))
 
-    def _pixels(self, image: Any) -> Pixels:
-        if isinstance(image, np.ndarray) and image.shape == (*self._backend.size, 3) and image.dtype == np.uint8:
-            return image
-        preprocess = self.preprocess
-        least = (2 * preprocess.size[0], 2 * preprocess.size[1]) if self._fast_decode else None
-        rgb = read_rgb(image, max_pixels=self._max_pixels, least=least)
-        try:
-            return preprocess(rgb)
-        except ImageError as err:
-            raise ImageError(err.kind, f"{name_of(image)}: {err}") from err
+    def _read(self, image: Any) -> Pixels:
+        return self._reader.read(image, self.preprocess)
 
-    def _decode(self, image: Any) -> Pixels | ImageError:
-        try:
-            return self._pixels(image)
-        except ImageError as err:
-            return err
-
-
-def _stacked(decoded: Sequence[Pixels | ImageError]) -> Pixels | None:
-    """Those that could be read, as one array; None where there are none."""
-    good = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
-    return np.stack(good) if good else None
+    def _tried(self, image: Any) -> Pixels | ImageError:
+        return self._reader.tried(image, self.preprocess)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
+from os import PathLike
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +14,11 @@ from numpy.typing import NDArray
 from coder_engine.adapter_head import AdapterHead, open_adapter
 from coder_engine.backends.base import Backend, Ranker
 from coder_engine.counts import count_of
-from coder_engine.errors import WeightsError
+from coder_engine.errors import ImageError, WeightsError
 from coder_engine.head import Head, Ranking
+from coder_engine.prediction import Prediction, failed, prediction_of
 from coder_engine.preprocess import Preprocess
+from coder_engine.reader import Pixels, stacked
 from coder_engine.weights import Weights
 
 
@@ -110,6 +116,35 @@ class LabelSet:
             if ranking is not None:
                 return ranking
         return self.rank(backend.encode(pixels), top)
+
+    def classify(
+        self,
+        backend: Backend,
+        images: Iterable[Any],
+        decoded: Sequence[Pixels | ImageError] | Pixels,
+        *,
+        top: int,
+        unknown_below: float | None,
+    ) -> list[Prediction]:
+        """One Prediction for each of ``images``.
+
+        Args:
+            images: as the caller gave them; a path is told in its prediction.
+            decoded: of each its uint8 [H, W, 3] or why it cannot be read; or uint8 [B, H, W, 3] of all.
+            top, unknown_below: as in ``Engine.predict``.
+        """
+        labels, threshold = self.weights.meta.labels, self.unknown_below(unknown_below)
+        good = stacked(decoded)
+        ranking = None if good is None else self.encode_and_rank(backend, good, top)
+        rows = count()
+        found = []
+        for image, pixels in zip(images, decoded, strict=True):
+            path = str(image) if isinstance(image, (str, PathLike)) else None
+            if isinstance(pixels, ImageError):
+                found.append(failed(path, pixels))
+            elif ranking is not None:
+                found.append(prediction_of(path, ranking, next(rows), labels, top, threshold))
+        return found
 
     def unknown_below(self, asked: float | None) -> float | None:
         """The threshold asked for, else the weight file's: on the adapter's scores where there is one."""

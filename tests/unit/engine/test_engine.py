@@ -10,12 +10,14 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from coder_engine import BackendError, Engine, EngineError, ImageError
+from coder_engine.reader import Reader
 from coder_engine.weights import update_weights
 
 
@@ -266,10 +268,13 @@ def test_a_batch_is_decoded_in_threads_and_one_image_is_not(
     engine: Engine, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[str] = []
-    pixels = engine._pixels
-    monkeypatch.setattr(
-        engine, "_pixels", lambda image: threads.append(threading.current_thread().name) or pixels(image)
-    )
+    read = Reader.read
+
+    def told(reader: Reader, *args: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return read(reader, *args)
+
+    monkeypatch.setattr(Reader, "read", told)
     engine.predict(photographs[:1])
     engine.embed(photographs[:1])
     assert threads == ["MainThread"] * 2

@@ -98,7 +98,7 @@ def test_a_least_of_nothing(least: tuple[int, int]) -> None:
 
 
 def test_the_engine_decodes_to_twice_its_size(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from coder_engine import engine as module
+    from coder_engine import reader as module
 
     seen: list[tuple[int, int] | None] = []
     monkeypatch.setattr(module, "read_rgb", lambda image, *, least, **_: seen.append(least) or PHOTO)

@@ -1,0 +1,67 @@
+"""From whatever a caller has of an image to the pixels that the encoder takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coder_engine.errors import ImageError
+from coder_engine.images import name_of, read_rgb
+from coder_engine.preprocess import Preprocess
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Reads paths, encoded bytes, PIL images and arrays.
+
+    Attributes:
+        size: (H, W) of the pixels.
+        max_pixels: images with more are refused from their header.
+        fast_decode: scaled decoding of large JPEG files, to at least twice the size.
+    """
+
+    size: tuple[int, int]
+    max_pixels: int
+    fast_decode: bool
+
+    def read(self, image: Any, preprocess: Preprocess) -> Pixels:
+        """uint8 [H, W, 3]; an array that is that already is taken as it is.
+
+        Raises:
+            ImageError: the image cannot be read.
+        """
+        if isinstance(image, np.ndarray) and image.shape == (*self.size, 3) and image.dtype == np.uint8:
+            return image
+        least = (2 * preprocess.size[0], 2 * preprocess.size[1]) if self.fast_decode else None
+        rgb = read_rgb(image, max_pixels=self.max_pixels, least=least)
+        try:
+            return preprocess(rgb)
+        except ImageError as err:
+            raise ImageError(err.kind, f"{name_of(image)}: {err}") from err
+
+    def tried(self, image: Any, preprocess: Preprocess) -> Pixels | ImageError:
+        """As :meth:`read`, with the error as the result."""
+        try:
+            return self.read(image, preprocess)
+        except ImageError as err:
+            return err
+
+    def ready(self, images: Any) -> Pixels | None:
+        """A batch that is one array with nothing to decode or resize; None where there is."""
+        if isinstance(images, np.ndarray) and images.shape[1:] == (*self.size, 3):
+            return images
+        return None
+
+
+def stacked(decoded: Sequence[Pixels | ImageError] | Pixels) -> Pixels | None:
+    """Those that could be read, as one array; None where there are none."""
+    if isinstance(decoded, np.ndarray):
+        return decoded
+    good = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
+    return np.stack(good) if good else None
