@@ -13,6 +13,9 @@ from coder_engine.head import CANDIDATES, Head, Ranking
 from coder_engine.weightfile.mapped import release
 from coder_engine.weights import Weights
 
+BLOCK = 256
+"""Images ranked at once, each of which takes some numbers for every support image meanwhile."""
+
 
 def open_adapter(weights: Weights, head: Head) -> AdapterHead | None:
     """The adapter of a weight file over its head; None where it has none.
@@ -63,18 +66,10 @@ class AdapterHead:
         Raises:
             EngineError: a feature or the adapter is NaN or infinite.
         """
-        adapter = self.adapter
         zero_shot = self._head.rank(features, top=top, rerank=False)
-        centred = adapter.centred(features)
-        products = self._head.product(self._keys, centred)
-        lengths = None
-        if adapter.factor is not None:
-            lengths = np.linalg.norm(self._head.product(adapter.factor, centred), axis=1, keepdims=True)
-        try:
-            votes = adapter.votes(adapter.normalise(products, lengths))
-        except ValueError as err:
-            raise EngineError(f"the few-shot adapter is damaged: {err}; fit it again with coder-fit") from err
-        logits = zero_shot.logits + votes / self._scale
+        logits = zero_shot.logits
+        for start in range(0, len(features), BLOCK):
+            logits[start : start + BLOCK] += self._votes(features[start : start + BLOCK]) / self._scale
         ids = np.argsort(-logits, axis=1, kind="stable")[:, : zero_shot.ids.shape[1]].astype(np.int32)
         below = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
         powers = np.exp(self._scale / self._temperature * below)
@@ -87,3 +82,15 @@ class AdapterHead:
             duels=zero_shot.duels,
             reranked=zero_shot.reranked,
         )
+
+    def _votes(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        adapter = self.adapter
+        centred = adapter.centred(features)
+        products = self._head.product(self._keys, centred)
+        lengths = None
+        if adapter.factor is not None:
+            lengths = np.linalg.norm(self._head.product(adapter.factor, centred), axis=1, keepdims=True)
+        try:
+            return adapter.votes(adapter.normalise(products, lengths))
+        except ValueError as err:
+            raise EngineError(f"the few-shot adapter is damaged: {err}; fit it again with coder-fit") from err

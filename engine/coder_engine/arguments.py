@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from os import PathLike
 from typing import Any
@@ -20,18 +21,27 @@ def check_options(top: int, unknown_below: float | None) -> None:
         raise ValueError(f"unknown_below must be a probability, 0 to 1, got {unknown_below}")
 
 
-def as_images(batch: Any) -> Iterable[Any]:
-    """The images of a batch; one array [B, H, W, 3] counts as B images."""
+def as_images(batch: Any, name: str = "batch") -> Iterable[Any]:
+    """The images of a batch; one array [B, H, W, 3] counts as B images.
+
+    Args:
+        name: of the argument, for messages.
+
+    Raises:
+        TypeError, ValueError: it is one image, or none.
+    """
     if isinstance(batch, np.ndarray):
         if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[3] != 3:
             raise ValueError(
-                f"batch must be uint8 [B, H, W, 3], got {batch.dtype} {list(batch.shape)}; "
+                f"{name} must be uint8 [B, H, W, 3], got {batch.dtype} {list(batch.shape)}; "
                 "pass images before normalisation, the engine does it (a single image goes into a list)"
             )
         return batch
+    if isinstance(batch, io.IOBase):  # whose lines are no images
+        raise TypeError(f"{name} must be a sequence of images, got an open file; pass its path or its bytes in a list")
     if isinstance(batch, (str, bytes, bytearray, memoryview, PathLike)) or not isinstance(batch, Iterable):
         raise TypeError(
-            f"batch must be a sequence of images or one uint8 array, got {type(batch).__name__}; put it into a list"
+            f"{name} must be a sequence of images or one uint8 array, got {type(batch).__name__}; put it into a list"
         )
     return batch
 
@@ -47,7 +57,7 @@ def check_features(features: Any, width: int) -> NDArray[np.float32]:
         raise ValueError(
             f"features must be float32 [B, {width}], got {found.dtype} {list(found.shape)}; Engine.embed gives them"
         )
-    lengths = np.linalg.norm(found, axis=1)
+    lengths = np.sqrt(np.einsum("bd,bd->b", found, found, dtype=np.float64))
     wrong = np.flatnonzero(np.isfinite(lengths) & (np.abs(lengths - 1) > OFF_UNIT))
     if len(wrong):
         raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from coder_engine.errors import EngineError
+from coder_engine.files import cannot_be_read
 
 SUFFIXES = (".onnx", ".plan")
 _STANDALONE = ".standalone.onnx"
@@ -14,9 +15,16 @@ def check_engine_path(path: Path) -> None:
     """Refuse what cannot be an engine file.
 
     Raises:
-        EngineError: there is no such file, or its name says that it is something else.
+        EngineError: there is no such file, it cannot be read, or its name says that it is something else.
     """
-    if problem := _problem(path):
+    try:
+        problem = _problem(path)
+        if not problem:
+            with path.open("rb"):
+                pass
+    except OSError as err:
+        raise EngineError(f"{path}: {cannot_be_read(err)}") from err
+    if problem:
         raise EngineError(f"{path}: {problem}")
 
 

@@ -15,12 +15,15 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """A scratch path in the folder of ``path`` that takes its place when the block ends well, and vanishes otherwise.
 
+    A link goes on leading to the file, and the new file has the permissions of the old.
+
     Raises:
         OSError: the folder cannot be written, or the disk is full; ``path`` is then as it was.
     """
+    path = Path(os.path.realpath(path))
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     scratch.touch(exist_ok=False)
-    mode = stat.S_IMODE(scratch.stat().st_mode)  # as any new file gets it
+    mode = stat.S_IMODE((path if path.is_file() else scratch).stat().st_mode)  # a new one's as any gets it
     try:
         yield scratch
         _sync(scratch)
@@ -37,6 +40,11 @@ def sha256_of(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def cannot_be_read(err: OSError) -> str:
+    """What is said of a file after its name."""
+    return f"cannot be read ({err.strerror}); check its path, and the permissions of the file and its folders"
 
 
 def _sync(path: Path) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from coder_engine.errors import ImageError
 from coder_engine.pixels import jpeg
-from coder_engine.pixels.colours import to_rgb
+from coder_engine.pixels.colours import to_rgb, transparent_colour
 from coder_engine.pixels.formats import MAX_PIXELS, broken, open_header
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def read_rgb(
     grey, palette, 1 bit         RGB
     CMYK, YCCK, YCbCr, HSV       RGB by Pillow's formulas
     LAB                          sRGB by LittleCMS
-    16 bits                      the high byte (value >> 8), never clipped
+    12 and 16 bits               the 8 highest, never clipped
     32-bit integers (mode I)     read as 16 bits; a value outside 0..65535 is refused
     32-bit floats (mode F)       refused: they do not say which value is white
     several frames or pages      the first
@@ -166,12 +166,13 @@ def _finish(image: Image.Image, name: str, rules: _Rules, file: IO[bytes] | None
         )
     try:
         with nullcontext() if file is not None else _LOCKS[id(image) // 16 % len(_LOCKS)]:
+            transparent = transparent_colour(image)
             _load(image, rules, file)
             turn = _turn(image) if rules.exif else None
     except Exception as err:
         raise broken(err, name, image.format) from err
     try:
-        rgb = to_rgb(image)
+        rgb = to_rgb(image, transparent)
     except ImageError as err:
         raise ImageError(err.kind, f"{name}: {err}") from err
     except Exception as err:  # a palette or a transparency that the header promised and the body lacks

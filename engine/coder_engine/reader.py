@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,35 @@ class Reader:
         if isinstance(images, np.ndarray) and images.shape[1:] == (*self.size, 3):
             return images
         return None
+
+
+def as_read(images: Iterable[Any]) -> Iterable[Any]:
+    """Each image as it is when it is read, though it is decoded later, when its source may have filled it anew.
+
+    A collection has all of its images at once, and is given as it is.
+    """
+    return images if isinstance(images, Collection) else map(_kept, images)
+
+
+def _kept(image: Any) -> Any:
+    if isinstance(image, np.ndarray):
+        return image.copy()
+    if isinstance(image, (bytearray, memoryview)):
+        return bytes(image)
+    if _may_change(image):
+        # What a frame that cannot be read raises here comes again as it is decoded, and is told then.
+        with contextlib.suppress(Exception):
+            return image.copy()
+    return image
+
+
+def _may_change(image: Any) -> bool:
+    """Whether it is a PIL image that is drawn on or goes to its next frame; a file of one frame stays what it is."""
+    from PIL import Image, ImageFile
+
+    if isinstance(image, ImageFile.ImageFile):
+        return bool(getattr(image, "is_animated", False))
+    return isinstance(image, Image.Image)
 
 
 def stacked(decoded: Sequence[Pixels | ImageError] | Pixels) -> Pixels | None:

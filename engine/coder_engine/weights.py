@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from coder_engine.errors import EngineError, WeightsError
-from coder_engine.files import replacing, sha256_of
+from coder_engine.files import cannot_be_read, replacing, sha256_of
 from coder_engine.weightfile import general_texts, pair_texts
 from coder_engine.weightfile.digests import digest_of, header_digest, sort_metadata
 from coder_engine.weightfile.general_texts import GeneralTexts
@@ -107,11 +107,7 @@ def load_weights(path: str | PathLike[str]) -> Weights:
         WeightsError: it is missing, not ours, truncated, edited, or of a newer format.
     """
     path = Path(path)
-    if not path.is_file():
-        raise WeightsError(
-            f"{path}: no such weight file; coder-export writes it beside the engine: copy both, or name it with "
-            "--weights"
-        )
+    _check_readable(path)
     try:
         with safe_open(path, framework="numpy") as file:
             header = dict(file.metadata() or {})
@@ -188,18 +184,36 @@ def check_belongs(path: Path, weights: Weights) -> None:
     """Refuse an engine file, or an .onnx file's external data, that the weight file was not made for.
 
     Raises:
-        EngineError: a hash is not among those the weight file records; the message names both files.
+        EngineError: a hash is not among those the weight file records, and the message names both files; or a file
+            cannot be read.
     """
     known = weights.meta.engine_files
     data = [path.with_name(name) for name in known if name.endswith(".data") and path.suffix == ".onnx"]
     for file in [path, *data]:
-        digest = sha256_of(file) if file.is_file() else "missing"
+        try:
+            digest = sha256_of(file) if file.is_file() else "missing"
+        except OSError as err:
+            raise EngineError(f"{file}: {cannot_be_read(err)}") from err
         if digest not in known.values():
             made_for = ", ".join(f"{name} {sha[:12]}" for name, sha in known.items()) or "no engine"
             raise EngineError(
                 f"{file} (sha256 {digest[:12]}) and {weights.path} (made for {made_for}) do not belong together: "
                 "one was edited, damaged, or is of another export; pass the files of one coder-export"
             )
+
+
+def _check_readable(path: Path) -> None:
+    """safetensors has the same words for a file that is not there and for one that may not be read."""
+    try:
+        if not path.is_file():
+            raise WeightsError(
+                f"{path}: no such weight file; coder-export writes it beside the engine: copy both, or name it with "
+                "--weights"
+            )
+        with path.open("rb"):
+            pass
+    except OSError as err:
+        raise WeightsError(f"{path}: {cannot_be_read(err)}") from err
 
 
 def _check_format(path: Path, header: Mapping[str, str]) -> None:

@@ -47,9 +47,12 @@ class OnnxRuntimeCpu(Backend):
         self.description = f"{runtime}, CPU, {self._computes_in('fp32')}, {count_of(threads, 'thread')}"
 
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        session = self._session
+        if session is None:
+            raise self._was_closed()
         try:
             feeds = {"pixels": pixels, "bank": self._bank}
-            features: NDArray[np.float32] = self._session.run(["features"], feeds)[0]
+            features: NDArray[np.float32] = session.run(["features"], feeds)[0]
         except Exception as err:  # as in open_session
             raise BackendError(
                 f"ONNX Runtime failed on {count_of(len(pixels), 'image')} ({first_line(err)}); try a smaller batch"

@@ -90,8 +90,11 @@ class OpenVinoCpu(Backend):
         return compiled
 
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        compiled = self._compiled
+        if compiled is None:
+            raise self._was_closed()
         try:
-            request = self._request()
+            request = self._request(compiled)
             request.infer({"pixels": pixels}, share_inputs=True, share_outputs=True)
             features: NDArray[np.float32] = np.array(request.get_tensor("features").data)
         except Exception as err:  # as in _read; the request is not used again
@@ -99,14 +102,16 @@ class OpenVinoCpu(Backend):
                 f"OpenVINO failed on {count_of(len(pixels), 'image')} ({last_line(err)}); try a smaller batch"
             ) from err
         self._idle.append(request)
+        if self._closed:  # meanwhile: it would keep all the others' memory
+            self._idle.clear()
         return features
 
-    def _request(self) -> Any:
+    def _request(self, compiled: Any) -> Any:
         """A request that no other thread uses, with the bank bound; there come to be as many as threads at once."""
         try:
             return self._idle.pop()
         except IndexError:
-            request = self._compiled.create_infer_request()
+            request = compiled.create_infer_request()
             request.set_tensor("bank", self._bank)
             return request
 

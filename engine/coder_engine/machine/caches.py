@@ -18,11 +18,13 @@ def cache_folder(runtime: str) -> Path | None:
     """
     try:
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        if not root.is_absolute():
+            return None
         folder = root / "coder-engine" / runtime
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # RuntimeError: the user has no home
         return None
-    return folder if root.is_absolute() and os.access(folder, os.W_OK | os.X_OK) else None
+    return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def prune(folder: Path, *, budget: int = _BUDGET) -> None:

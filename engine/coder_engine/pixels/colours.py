@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,12 +12,39 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+"""TIFF's tags, and a value of the second."""
+
+_GREY_STEPS = {"L;2": 85, "L;4": 17}
+"""What Pillow multiplies a PNG's grey values of 2 and 4 bits with, by what it calls them."""
+
+
+def transparent_colour(image: Image.Image) -> Any:
+    """The colour that a PNG calls transparent, as its pixels will have it, where Pillow leaves it as in the file.
+
+    It must be asked for before the image is decoded, which forgets how many bits the file has; None where Pillow's own
+    is right. Of 16 bits a channel only the high bytes are decoded, and so compared.
+    """
+    tile, colour = getattr(image, "tile", None), image.info.get("transparency")
+    if image.format != "PNG" or not tile or colour is None:
+        return None
+    if tile[0][3] == "RGB;16B":
+        return tuple(value >> 8 for value in colour)
+    return colour * _GREY_STEPS[tile[0][3]] if tile[0][3] in _GREY_STEPS else None
+
+
+def to_rgb(image: Image.Image, transparent: Any = None) -> Image.Image:
     """The same pixels in mode RGB, by the table of ``read_rgb``; the very object given where it is so.
+
+    Args:
+        transparent: what :func:`transparent_colour` said.
 
     Raises:
         ImageError: unsupported: nothing says what its values mean in colours.
     """
+    if transparent is not None:
+        image = image.copy()
+        image.info["transparency"] = transparent
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
@@ -52,7 +79,19 @@ def _from_high_bytes(image: Image.Image) -> Image.Image:
             "unsupported",
             f"pixels from {values.min()} to {values.max()}, wanted 0 to 65535; save it as 8 or 16 bits",
         )
-    return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    bits = _tiff_tag(image, _BITS, 16) if image.mode != "I" else 16
+    if image.mode != "I" and _tiff_tag(image, _PHOTOMETRIC, None) == _WHITE_IS_ZERO:
+        values = (1 << bits) - 1 - values
+    grey = (values >> (bits - 8)).astype(np.uint8)
+    if (transparent := image.info.get("transparency")) is not None:
+        grey[values == transparent] = 255
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _tiff_tag(image: Image.Image, tag: int, default: int | None) -> Any:
+    """A number of a TIFF's header, the first of several; the default for all other images."""
+    value = getattr(image, "tag_v2", {}).get(tag, default)
+    return value[0] if isinstance(value, tuple) else value
 
 
 def _from_lab(image: Image.Image) -> Image.Image:

@@ -31,6 +31,8 @@ _PLUGINS = {
     "QOI": "PIL.QoiImagePlugin",
     "AVIF": "PIL.AvifImagePlugin",
 }
+_NOT_PICTURES = ("unknown pixel mode", "Invalid value for samples per pixel")
+"""Pillow's words for a whole TIFF of more than 4 bands, of 64-bit numbers, and so on."""
 _WEAK_SIGNATURES = {"BMP", "PPM"}  # two letters, which a text may begin with by chance
 _FOREIGN = (
     (0, b"%PDF", "PDF"),
@@ -124,5 +126,11 @@ def broken(err: Exception, name: str, kind: str | None) -> ImageError:
         return ImageError("too-large", f"{name}: not enough memory to decode it; make it smaller")
     if isinstance(err, OSError) and err.errno is not None:
         return ImageError("unreadable", f"{name}: reading failed ({what}); check the disk")
+    if isinstance(err, SyntaxError) and words in _NOT_PICTURES:
+        return ImageError(
+            "unsupported", f"{name}: {kind} with pixels of a kind that is not read here; save it as 8-bit RGB"
+        )
+    if isinstance(err, ValueError) and words == "Operation on closed image":
+        return ImageError("unreadable", f"{name}: was closed; pass it while it is open")
     damage = f"{kind or 'image'} data cut short or damaged ({what})"
     return ImageError("truncated", f"{name}: {damage}; copy or download it again")

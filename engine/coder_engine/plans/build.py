@@ -53,6 +53,7 @@ def build_plan(
     Raises:
         Unavailable: no TensorRT, or no GPU for it.
         EngineError: it does not parse the graph or does not build it; the message has its own words.
+        OSError: the plan cannot be written.
         ValueError: ``max_batch`` is out of range.
     """
     if not 1 <= max_batch <= LARGEST_BATCH:
@@ -167,10 +168,12 @@ def _timing_cache(trt: ModuleType, config: Any, gpu: Gpu | None) -> Iterator[Non
         yield
         return
     known = folder / f"{trt.__version__}-{gpu.capability}-{gpu.name.replace(' ', '-').replace('/', '-')}.timing"
-    content = known.read_bytes() if known.is_file() else b""
+    content = b""
+    with contextlib.suppress(OSError):
+        content = known.read_bytes()
     # A file that is damaged or of another version gives no cache; an empty one always does.
     cache = config.create_timing_cache(content) or config.create_timing_cache(b"")
     config.set_timing_cache(cache, ignore_mismatch=False)
     yield
-    with replacing(known) as scratch:
+    with contextlib.suppress(OSError), replacing(known) as scratch:  # the next build measures again
         scratch.write_bytes(memoryview(config.get_timing_cache().serialize()))

@@ -31,7 +31,8 @@ def rebuild_plan(
         progress: see ``build_plan``.
 
     Raises:
-        EngineError: the .onnx is missing, or not the one the weight file was made for; or it cannot be built.
+        EngineError: the .onnx is missing, or not the one the weight file was made for; or the plan cannot be built or
+            written.
         WeightsError: a weight file cannot be read or written.
         Unavailable: no TensorRT, or no GPU for it.
     """
@@ -49,19 +50,24 @@ def rebuild_plan(
     loaded = [load_weights(file) for file in files]
     for one in loaded:
         check_belongs(graph, one)
-    with replacing(path) as scratch:
-        record = build_plan(
-            graph, scratch, precision=_precision(loaded[0]), max_batch=_max_batch(path, loaded[0]), progress=progress
-        )
-        digest = sha256_of(scratch)
-        for one in loaded:
-            update_weights(
-                one.path,
-                engine_files={**one.meta.engine_files, path.name: digest},
-                fidelity={**one.meta.fidelity, "plan": None},  # what was measured of the one before
-                plans={**one.meta.plans, path.name: record.to_json()},
-            )
+    try:
+        with replacing(path) as scratch:
+            precision, max_batch = _precision(loaded[0]), _max_batch(path, loaded[0])
+            record = build_plan(graph, scratch, precision=precision, max_batch=max_batch, progress=progress)
+            _record(loaded, path.name, record, sha256_of(scratch))
+    except OSError as err:
+        raise EngineError(f"{path}: cannot be written ({err.strerror}); free space, or mend its permissions") from err
     return record
+
+
+def _record(files: list[Weights], name: str, record: PlanRecord, digest: str) -> None:
+    for one in files:
+        update_weights(
+            one.path,
+            engine_files={**one.meta.engine_files, name: digest},
+            fidelity={**one.meta.fidelity, "plan": None},  # what was measured of the one before
+            plans={**one.meta.plans, name: record.to_json()},
+        )
 
 
 def _precision(weights: Weights) -> str:

@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
+from coder_engine import adapter_head
 from coder_engine.adapter_head import AdapterHead
 from coder_engine.errors import EngineError
 from coder_engine.fewshot import CoderAdapter
@@ -100,3 +101,14 @@ def test_a_feature_that_is_no_number(weights: Weights) -> None:
     head = AdapterHead(Head(weights), CoderAdapter.fit(SUPPORT, LABELS, TEXTS), logit_scale=30.0)
     with pytest.raises(EngineError, match="image row 1 cannot be ranked"):
         head.rank(np.array([IMAGES[0], np.full(D, np.nan)], np.float32))
+
+
+def test_many_images_are_ranked_in_blocks(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = AdapterHead(Head(weights), CoderAdapter.fit(SUPPORT, LABELS, TEXTS, norm="l2"), logit_scale=30.0)
+    together, at_once = head.rank(IMAGES), []
+    votes = head._votes
+    monkeypatch.setattr(adapter_head, "BLOCK", 4)
+    monkeypatch.setattr(head, "_votes", lambda part: at_once.append(len(part)) or votes(part))
+    assert np.array_equal(head.rank(IMAGES).logits, together.logits)
+    assert at_once == [4, 2]
+    assert head.rank(IMAGES[:0]).ids.shape == (0, 4)

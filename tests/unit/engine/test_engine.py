@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import re
 import shutil
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from operator import attrgetter
@@ -14,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from numpy.testing import assert_array_equal
+from PIL import Image, ImageSequence
 
 from coder_engine import BackendError, Engine, EngineError, ImageError
-from coder_engine.reader import Reader
+from coder_engine.reader import Reader, as_read
 from coder_engine.weights import update_weights
+from helpers_images import encode
 
 
 def test_repr_says_which_engine_it_is(tiny: Path) -> None:
@@ -221,6 +225,9 @@ def test_features_of_another_shape_or_length_are_refused(tiny: Path) -> None:
         with pytest.raises(ValueError, match="features must have length 1, got 10 in row 2; divide each row"):
             call(long)
         assert len(call(long[:2])) == 2
+        long[2, 0] = 1e30  # whose square no float32 holds
+        with pytest.raises(ValueError, match=r"features must have length 1, got 1e\+30 in row 2"):
+            call(long)
         for value in (np.nan, np.inf):
             with pytest.raises(EngineError, match="NaN"):
                 call(np.full_like(long, value))
@@ -256,6 +263,65 @@ def test_one_image_at_a_time_is_answered_before_the_next_is_read(engine: Engine,
     for done, _ in enumerate(stream, start=1):
         assert len(read) == done
     assert len(read) == len(photographs)
+
+
+FRAMES = np.random.default_rng(5).integers(0, 256, (9, 20, 20, 3), np.uint8)
+
+
+def one_array() -> Iterator[np.ndarray[Any, Any]]:
+    buffer = np.empty_like(FRAMES[0])
+    for frame in FRAMES:
+        buffer[:] = frame
+        yield buffer
+
+
+def one_bytearray() -> Iterator[bytearray]:
+    buffer = bytearray()
+    for frame in FRAMES:
+        buffer[:] = encode(Image.fromarray(frame))
+        yield buffer
+
+
+def one_picture() -> Iterator[Image.Image]:
+    picture = Image.new("RGB", (20, 20))
+    for frame in FRAMES:
+        picture.paste(Image.fromarray(frame))
+        yield picture
+
+
+def one_file() -> Iterator[Image.Image]:
+    frames = [Image.fromarray(frame) for frame in FRAMES]
+    return iter(
+        ImageSequence.Iterator(
+            Image.open(io.BytesIO(encode(frames[0], "TIFF", save_all=True, append_images=frames[1:])))
+        )
+    )
+
+
+@pytest.mark.parametrize("source", [one_array, one_bytearray, one_picture, one_file])
+def test_a_source_may_give_one_object_filled_anew(tiny: Path, source: Callable[[], Iterator[Any]]) -> None:
+    engine = Engine(tiny, threads=3)
+    wanted = engine.embed(list(FRAMES))
+    assert_array_equal(engine.embed(source()), wanted)
+    labels = [found.top for found in engine.predict_features(wanted)]
+    assert [found.top for found in engine.predict(source())] == labels
+    assert [found.top for found in engine.predict_stream(source(), batch_size=4)] == labels
+
+
+def test_a_file_of_one_frame_is_decoded_in_threads(engine: Engine, photographs: list[Path]) -> None:
+    given = [Image.open(io.BytesIO(path.read_bytes())) for path in photographs]
+    assert all(one is other for one, other in zip(as_read(iter(given)), given, strict=True))
+    assert as_read(given) is given
+
+
+@pytest.mark.parametrize("images", ["cat.jpg", b"bytes", Path("cat.jpg")])
+def test_one_image_is_no_stream(engine: Engine, images: Any) -> None:
+    with pytest.raises(TypeError, match=r"images must be a sequence of images or one uint8 array, got .*; put it"):
+        engine.predict_stream(images)
+    with pytest.raises(ValueError, match=r"images must be uint8 \[B, H, W, 3\], got uint8 \[20, 20, 3\]"):
+        engine.predict_stream(FRAMES[0])
+    with pytest.raises(TypeError, match="batch must be a sequence of images, got an open file; pass its path"):
+        engine.predict(io.BytesIO(b"lines"))
 
 
 @pytest.mark.parametrize("workers", [0, -1])

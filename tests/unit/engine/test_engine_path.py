@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,3 +59,30 @@ def test_an_engine_file_that_came_alone() -> None:
     Path("lone.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"beside the engine: copy both, or name it with --weights$"):
         Engine("lone.onnx")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".safetensors"])
+def test_what_cannot_be_looked_at(tiny: Path, suffix: str) -> None:
+    path, engine = Path("x" * 300 + suffix), suffix == ".onnx"
+    with pytest.raises(
+        EngineError if engine else WeightsError, match=r"x+\.\w+: cannot be read \(File name too long\);"
+    ):
+        Engine(path) if engine else Engine(tiny, weights=path)
+
+
+def test_what_may_not_be_read(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tiny.with_suffix(".safetensors")
+    refused = [tiny]
+    opened = Path.open
+
+    def denied(path: Path, *args: Any, **options: Any) -> Any:  # root may read everything
+        if path in refused:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", denied)
+    for refused[0], kind in ((tiny, EngineError), (weights, WeightsError)):
+        with pytest.raises(
+            kind, match=rf"{refused[0].name}: cannot be read \(Permission denied\); check its path, and"
+        ):
+            Engine(tiny)

@@ -121,3 +121,22 @@ def test_sha256_of_a_known_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"abc")  # the first example of FIPS 180-2
     assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_link_goes_on_leading_to_the_file(tmp_path: Path) -> None:
+    real, link = tmp_path / "there" / "a.bin", tmp_path / "link.bin"
+    real.parent.mkdir()
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    with replacing(link) as scratch:
+        scratch.write_bytes(b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+
+
+def test_permissions_of_what_is_replaced_stay(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.touch(mode=0o600)
+    with replacing(path) as scratch:
+        scratch.write_bytes(b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -245,3 +245,10 @@ def test_closed(engine: Backend) -> None:
     engine.close()
     with pytest.raises(BackendError, match=r"engine\.onnx: this engine was closed; open it again$"):
         engine.encode(images(1))
+
+
+def test_closed_while_it_runs(kind: type[Backend], path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = kind(write(path), threads=1)
+    monkeypatch.setattr(late, "check_pixels", lambda pixels: late.close())  # right after it
+    with pytest.raises(BackendError, match=r"engine\.onnx: this engine was closed; open it again$"):
+        late.encode(images(1))

@@ -246,3 +246,17 @@ def test_telemetry_that_the_program_loaded_itself_stays(monkeypatch: pytest.Monk
     with module._no_telemetry():
         assert sys.modules["openvino_telemetry"] is sys
     assert sys.modules["openvino_telemetry"] is sys
+
+
+def test_closing_frees_what_still_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = OpenVinoCpu(write(path), threads=1)
+    made = found._request
+
+    def closing(compiled: Any) -> Any:
+        request = made(compiled)
+        found.close()
+        return request
+
+    monkeypatch.setattr(found, "_request", closing)
+    found.encode(images(1))
+    assert not found._idle

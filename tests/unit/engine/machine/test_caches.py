@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from coder_engine.machine.caches import prune
+import pytest
+
+from coder_engine.machine.caches import cache_folder, prune
 
 
 def kept(folder: Path, name: str, size: int, *, made: int, used: int) -> None:
@@ -38,3 +40,10 @@ def test_folders_in_it_are_left(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     prune(tmp_path / "gone")
+
+
+def test_a_relative_place_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    assert cache_folder("openvino") is None
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import io
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -102,3 +105,73 @@ def test_lab_without_littlecms_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(ImageCms, "profileToProfile", lambda *_, **__: None)
     with pytest.raises(ImageError, match="LAB pixels could not be turned into sRGB; save it as RGB"):
         read_rgb(Image.new("LAB", (2, 2)))
+
+
+def tiff(bits: int, photometric: int, values: list[int], bands: int = 1) -> bytes:
+    """A TIFF of one row, which Pillow does not write with 12 bits, with white as zero or with many bands."""
+    if bits == 16:
+        data = struct.pack(f"<{len(values)}H", *values)
+    else:
+        data = int("".join(f"{value:0{bits}b}" for value in values), 2).to_bytes(len(values) * bits // 8, "big")
+    short, long = 3, 4
+    tags = [
+        (256, short, len(values) // bands), (257, short, 1), (258, short, bits), (259, short, 1),
+        (262, short, photometric), (273, long, 8), (277, short, bands), (278, short, 1), (279, long, len(data)),
+    ]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_tiffs_of_any_depth_keep_the_highest_bits(bits: int) -> None:
+    most = (1 << bits) - 1
+    data = tiff(bits, 1, [0, most // 3, most // 2, most])
+    assert np.asarray(read_rgb(data))[0, :, 0].tolist() == [0, 85, 127, 255]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_tiffs_where_white_is_zero(bits: int) -> None:
+    most = (1 << bits) - 1
+    assert np.asarray(read_rgb(tiff(bits, 0, [0, most // 3, most])))[0, :, 0].tolist() == [255, 170, 0]
+
+
+@pytest.mark.parametrize(("bits", "bands"), [(16, 13), (8, 5)])
+def test_tiffs_of_many_bands_are_refused_and_not_called_damaged(bits: int, bands: int) -> None:
+    with pytest.raises(
+        ImageError, match="TIFF with pixels of a kind that is not read here; save it as 8-bit"
+    ) as caught:
+        read_rgb(tiff(bits, 1, [1] * 4 * bands, bands))
+    assert caught.value.kind == "unsupported"
+
+
+def png(bits: int, colour: int, row: bytes, transparent: list[int]) -> bytes:
+    """One row of grey (colour 0) or RGB (2) with a transparent colour, of the bits that Pillow does not write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    width = len(row) * 8 // bits // (3 if colour else 1)
+    header = struct.pack(">IIBBBBB", width, 1, bits, colour, 0, 0, 0)
+    keys = struct.pack(f">{len(transparent)}H", *transparent)
+    body = chunk(b"IHDR", header) + chunk(b"tRNS", keys) + chunk(b"IDAT", zlib.compress(b"\0" + row))
+    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("bits", "colour", "row", "transparent", "found"),
+    [
+        (1, 0, b"\x7f", [0], [255] * 8),
+        (2, 0, b"\x6c", [1], [255, 170, 255, 0]),
+        (4, 0, b"\x5c", [5], [255, 204]),
+        (8, 0, b"\x05\xc8", [5], [255, 200]),
+        (16, 0, b"\x12\x34\x12\x35\xc8\0", [0x1234], [255, 0x12, 0xC8]),
+        (16, 2, b"\x12\x34" * 3 + b"\xc8\0" * 3, [0x1234] * 3, [255, 0xC8]),
+    ],
+)
+def test_transparent_colours_of_any_depth_go_on_white(
+    bits: int, colour: int, row: bytes, transparent: list[int], found: list[int]
+) -> None:
+    data = png(bits, colour, row, transparent)
+    assert np.asarray(read_rgb(data))[0, :, 0].tolist() == found
+    lazy = Image.open(io.BytesIO(data))
+    assert np.asarray(read_rgb(lazy))[0, :, 0].tolist() == found

@@ -319,6 +319,17 @@ def test_times_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         assert kept.read_bytes() == b"times"
 
 
+def test_a_build_outlives_times_that_cannot_be_read_or_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    trt: Any = SimpleNamespace(__version__="1.7")
+    kept = tmp_path / "coder-engine/tensorrt/1.7-8.0-g.timing"
+    kept.mkdir(parents=True)
+    config = Times()
+    with module._timing_cache(trt, config, Gpu(name="g", capability="8.0")):
+        assert config.given == [b""]
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
+
+
 def test_no_times_of_a_build_that_failed_or_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     trt: Any = SimpleNamespace(__version__="1.7")

@@ -104,3 +104,15 @@ def test_a_build_or_an_update_that_fails_changes_nothing(plan: Path, monkeypatch
             with pytest.raises(WeightsError, match="disk full"):
                 rebuild_plan(plan)
         assert {file.name: file.read_bytes() for file in plan.parent.iterdir()} == before
+
+
+def test_a_full_disk(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "build_plan", full)
+    with pytest.raises(
+        EngineError, match=r"m\.plan: cannot be written \(No space left on device\); free space, or mend"
+    ):
+        rebuild_plan(plan)
+    assert files(plan.parent) == {"m.onnx", "m.safetensors"}
