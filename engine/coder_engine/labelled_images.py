@@ -72,6 +72,8 @@ def find_images(source: Path, labels: Sequence[str], *, by_order: bool = False) 
         if source.is_dir():
             named = _folders(source)
             ids = _by_order(source, list(named), labels) if by_order else match_labels(list(named), labels)
+        elif source.is_file() and by_order:
+            raise DataError(f"{source}: --by-order numbers folders, and this is a file; name the labels in it")
         elif source.is_file():
             named = _csv(source)
             ids = match_labels(list(named), labels)
@@ -81,10 +83,8 @@ def find_images(source: Path, labels: Sequence[str], *, by_order: bool = False) 
     near = _near([name for name in named if name not in ids], labels)
     if not rows:
         tried = _names(named, near) or "no folder with images"
-        raise DataError(
-            f"{source}: no images of these labels; found {tried}; wanted names like {_names(labels)} "
-            "(coder-eval and coder-fit --by-order take folders in sorted order instead)"
-        )
+        by = " (coder-eval and coder-fit --by-order take folders in sorted order instead)" if source.is_dir() else ""
+        raise DataError(f"{source}: no images of these labels; found {tried}; wanted names like {_names(labels)}{by}")
     seen = {label for _, label in rows}
     return LabelledPaths(
         paths=tuple(path for path, _ in rows),

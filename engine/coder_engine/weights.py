@@ -39,10 +39,14 @@ _GROUPS = (general_texts.TENSORS, pair_texts.TENSORS)
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """An open weight file. Large tensors are mapped, not read; ``pair_file`` is where to read single pair rows."""
+    """An open weight file. Large tensors are mapped, not read; ``pair_file`` is where to read single pair rows.
+
+    ``digest`` is the file's own, empty where there is none.
+    """
 
     path: Path
     meta: Metadata
+    digest: str = ""
     bank: NDArray[np.float32]
     name_offsets: NDArray[np.int32]
     name_weight: NDArray[np.float32]
@@ -125,7 +129,7 @@ def load_weights(path: str | PathLike[str]) -> Weights:
     _check_whole(path, names, meta)
     mapped = open_mapped(path, [name for name in MAPPED if name in names], digest=header["digest"])
     tensors: dict[str, Any] = {**arrays, **mapped}
-    return Weights(path=path, meta=meta, **tensors)
+    return Weights(path=path, meta=meta, digest=header["digest"], **tensors)
 
 
 def save_weights(path: Path, meta: Metadata, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -157,6 +161,7 @@ def update_weights(
     path: str | PathLike[str],
     *,
     out: str | PathLike[str] | None = None,
+    since: Weights | None = None,
     tensors: Mapping[str, NDArray[Any] | None] | None = None,
     **changes: Any,
 ) -> Weights:
@@ -165,6 +170,7 @@ def update_weights(
     Args:
         path: a weight file; engines that have it open keep what they loaded.
         out: write the changed file there, and leave ``path`` as it is.
+        since: what the changes were computed from: refuse if the file is another by now.
         tensors: tensors of ``coder_engine.weightfile.table`` to add or replace; None takes one out.
         changes: fields of ``Metadata`` and their new values.
 
@@ -172,6 +178,8 @@ def update_weights(
         WeightsError: the file cannot be opened or written, or does not fit together after the change.
     """
     found = load_weights(path)
+    if since is not None and found.digest != since.digest:
+        raise WeightsError(f"{path}: was changed meanwhile by another program; nothing is written, do it once more")
     found.check()
     kept = {name: getattr(found, name) for name in DTYPES if getattr(found, name) is not None}
     merged = {name: array for name, array in {**kept, **(tensors or {})}.items() if array is not None}

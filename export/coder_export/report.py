@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from coder_engine.cli.output import open_output
+from coder_engine.cli.output import open_output, tell
 from coder_engine.counts import count_of
 from coder_engine.plans.progress import OnProgress
 from coder_export.textset import TextSet
@@ -37,7 +37,7 @@ class Report:
 
     def warn(self, line: str) -> None:
         """What a user must not miss, told with ``quiet``, too: on standard error."""
-        print(f"warning: {line}", file=sys.stderr, flush=True)
+        tell(f"warning: {line}")
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], object]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import warnings
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import NoReturn
 
 from coder_engine import __version__
+from coder_engine.cli.output import open_closed, tell
 from coder_engine.errors import CoderError
 
 OK, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
@@ -29,7 +29,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser_of(name: str, description: str, *, epilog: str) -> Parser:
-    """The parser of a command, with --version: its epilog stays as it is written, and no option is abbreviated."""
+    """The parser of a command, with --version: its epilog stays as it is written, and no option is abbreviated.
+
+    Every command begins with it, so standard streams that were closed before are seen to here.
+    """
+    open_closed()
     parser = Parser(
         prog=name,
         description=description,
@@ -45,7 +49,7 @@ def parser_of(name: str, description: str, *, epilog: str) -> Parser:
 
 def say(name: str, text: str) -> None:
     """A line for people: standard output is for data."""
-    print(f"{name}: {text}", file=sys.stderr, flush=True)
+    tell(f"{name}: {text}")
 
 
 def guarded(name: str, run: Callable[[], int], *, interrupted: str = "interrupted") -> int:

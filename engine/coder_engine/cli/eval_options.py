@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from coder_engine.cli.command import fraction, parser_of, seed, whole
@@ -69,7 +69,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--support needs --shots, such as --shots 1,2,4,8,16")
     if args.shots and not args.features_only and args.support is None:
         parser.error("--shots on images needs --support FOLDER of labelled images that are not in DATA")
+    if not args.features_only and not args.shots and (named := _named(args, FEW_SHOT)):
+        parser.error(f"--methods {named} is few-shot: it needs --support and --shots, such as --shots 1,2,4,8,16")
+    if args.engine is None and args.weights is None:
+        if named := _named(args, [name for name in ZERO_SHOT if name != "clip"]):
+            parser.error(f"--methods {named} measures a weight file's texts: give --engine or --weights")
+        if args.texts_ablation:
+            parser.error("--texts-ablation measures a weight file's texts: give --engine or --weights")
     return args
+
+
+def _named(args: argparse.Namespace, among: Collection[str]) -> str:
+    """The first of some methods that --methods asks for."""
+    return next((name for name in args.methods or () if name in among), "")
 
 
 def _parser() -> argparse.ArgumentParser:

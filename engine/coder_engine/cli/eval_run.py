@@ -18,7 +18,7 @@ from coder_engine.counts import count_of
 from coder_engine.errors import DataError
 from coder_engine.evaluate import few_shot, zero_shot
 from coder_engine.evaluate.answers import answers_of, measure
-from coder_engine.evaluate.evaluation import Evaluation, duplicate_notes, evaluate_zero_shot
+from coder_engine.evaluate.evaluation import Evaluation, apart, duplicate_notes, evaluate_zero_shot
 from coder_engine.evaluate.few_shot import FewShot
 from coder_engine.evaluate.fitting import fit
 from coder_engine.evaluate.methods import FEW_SHOT, ZERO_SHOT
@@ -58,13 +58,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace, opened: Opened) -> Evaluation:
-    task = opened.task
+    task, separated = apart(opened.task)
+    opened = replace(opened, task=task)
     found = Evaluation(
         source=str(args.data),
         engine=opened.engine,
         labels=opened.labels,
         test=task.test,
-        notes=(*opened.notes, *duplicate_notes(task)),
+        notes=(*opened.notes, *separated, *duplicate_notes(task)),
         failed=tuple(opened.failed),
         weights=opened.weights,
         texts=task.texts,
@@ -99,7 +100,10 @@ def _with_zero_shot(args: argparse.Namespace, opened: Opened, found: Evaluation)
     task, weights = opened.task, found.weights
     common = {"rounds": args.bootstrap, "seed": args.seed}
     if weights is None:
-        if opened.class_features is None or "clip" not in (args.methods or ("clip",)):
+        asked = args.methods is not None and "clip" in args.methods
+        if opened.class_features is None and asked:
+            raise DataError(f"{args.data}: no array 'class_features' for --methods clip; or give --engine or --weights")
+        if opened.class_features is None or not (asked or args.methods is None):
             return found
         logits = task.test.features @ opened.class_features.T
         answers = [answers_of(ZERO_SHOT["clip"], logits, ZERO_SHOT_SCALE)]
@@ -133,6 +137,10 @@ def _with_zero_shot(args: argparse.Namespace, opened: Opened, found: Evaluation)
 
 def _few_shot(args: argparse.Namespace, opened: Opened) -> list[FewShot]:
     if not opened.task.supports:
+        if named := [name for name in args.methods or () if name in FEW_SHOT]:
+            raise DataError(
+                f"{args.data}: no support for --methods {named[0]}; give --shots, and --support where it has none"
+            )
         return []
     names = [name for name in args.methods or FEW_SHOT if name in FEW_SHOT]
     if args.methods is None and opened.task.texts is None:
@@ -158,7 +166,7 @@ def _with_fits(args: argparse.Namespace, opened: Opened, weights: Weights, found
     )
     if not fitted.changes:
         return found
-    updated = update_weights(weights.path, **fitted.changes)
+    updated = update_weights(weights.path, since=weights, **fitted.changes)
     lines, notes = (*fitted.lines, f"stored in {weights.path}"), (*found.notes, *fitted.notes)
     return replace(found, weights=updated, fitted=lines, notes=notes)
 

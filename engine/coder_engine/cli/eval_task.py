@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,9 @@ def _images(args: argparse.Namespace, threads: int, say: Callable[[str], object]
     engine, weights = open_engine(args), load_weights(weights_path(args))
     say(engine.description)
     source = _image_source(args, engine, weights, threads, advance)
+    texts = _texts(args, weights)
+    if texts is not None and args.texts is not None:
+        check_width(texts, weights.width, where=str(args.texts), other=str(weights.path))
     test = source.labelled(args.data)
     val = source.labelled(args.val) if args.val is not None else None
     supports = source.supports(args.support, list(args.shots), args.seeds) if args.shots else {}
@@ -82,7 +86,7 @@ def _images(args: argparse.Namespace, threads: int, say: Callable[[str], object]
             test=test,
             val=val,
             supports=supports,
-            texts=_texts(args, weights),
+            texts=texts,
             zero_shot=None if args.no_zero_shot else _stage_one(weights, threads),
             classes=len(engine.labels),
         ),
@@ -105,12 +109,13 @@ def _features(args: argparse.Namespace, threads: int, advance: Advance) -> Opene
         outside, notes, failed = source.unlabelled(args.unknown_from), source.notes, source.failed
     elif args.weights is not None or args.engine is not None:
         weights = load_weights(weights_path(args))
-    classes = file.classes
     if weights is not None:
         check_width(file.test.features, weights.width, where=str(args.data), other=str(weights.path))
-        classes = len(weights.meta.labels)
-        check_classes(file.test, classes, where=str(args.data))
-    supports, val = _supports_of(args, file, classes)
+    others = {path: load_features(path).test for path in (args.val, args.support) if path is not None}
+    classes = _classes(args, file, weights, others)
+    supports, val = _supports_of(args, file, others, classes)
+    if args.seeds > 1 and args.support is None and file.supports:
+        notes.append(f"{args.data}: has one support set a number of shots; --seeds draws more from --support alone")
     zero_shot = _stage_one(weights, threads) if weights is not None else _cosines(file.class_features)
     texts = _texts(args, weights)
     if texts is not None and args.texts is not None:
@@ -135,18 +140,37 @@ def _features(args: argparse.Namespace, threads: int, advance: Advance) -> Opene
     )
 
 
+def _classes(args: argparse.Namespace, file: FeatureFile, weights: Weights | None, others: dict[Path, Labelled]) -> int:
+    """C: of the weight file, or of the data's own text features; else all that any of the files has images of.
+
+    Raises:
+        DataError: a file is of another width, or has a class that is none of them.
+    """
+    if weights is not None:
+        classes = len(weights.meta.labels)
+    elif file.class_features is not None:
+        classes = file.classes
+    else:
+        classes = max([file.classes, *(int(one.labels.max()) + 1 for one in others.values())])
+    check_classes(file.test, classes, where=str(args.data))
+    for path, one in others.items():
+        check_width(one.features, file.test.features.shape[1], where=str(path), other=str(args.data))
+        check_classes(one, classes, where=str(path))
+    return classes
+
+
 def _supports_of(
-    args: argparse.Namespace, file: FeatureFile, classes: int
+    args: argparse.Namespace, file: FeatureFile, others: dict[Path, Labelled], classes: int
 ) -> tuple[dict[int, list[Labelled]], Labelled | None]:
     """Support sets and validation images: the file's own, else drawn from --support, else from the file's val split."""
-    val = file.val if args.val is None else load_features(args.val).test
+    val = file.val if args.val is None else others[args.val]
     if args.support is None and (file.supports or not args.shots):
         if missing := [m for m in args.shots if m not in file.supports]:
             has = ", ".join(map(str, file.supports))
             raise DataError(f"{args.data}: no array support{missing[0]}_features; it has supports of {has} shots")
         return {m: [file.supports[m]] for m in args.shots or file.supports}, val
     names = [str(i) for i in range(classes)]
-    pool = file.val if args.support is None else load_features(args.support).test
+    pool = file.val if args.support is None else others[args.support]
     if pool is None:
         raise DataError(f"{args.data}: no support{{M}} arrays and no val split to draw from; give --support FILE.npz")
     drawn = {m: [sample_support(pool.labels, names, m, seed=seed) for seed in range(args.seeds)] for m in args.shots}

@@ -149,13 +149,24 @@ class Inputs:
         """(path, whether it is a folder) of what is wanted in one folder, without asking about each file."""
         try:
             with os.scandir(folder) as entries:
-                pairs = [(entry.path, self._keep(entry)) for entry in entries]
+                pairs = [(entry.path, self._kept(entry)) for entry in entries]
         except OSError as err:
             message = f"{folder}: the folder cannot be read ({err.strerror}); make it readable for this user"
             return [(_failed(folder, message), False)]
         # with its slash a folder sorts where its files belong
         pairs.sort(key=lambda pair: os.fsencode(pair[0]) + b"/" * bool(pair[1]))
         return [(path, is_folder) for path, is_folder in pairs if is_folder is not None]
+
+    def _kept(self, entry: os.DirEntry[str]) -> bool | None:
+        """As :meth:`_keep`; what cannot be looked at counts by its suffix, and fails as an image where it has one's."""
+        try:
+            return self._keep(entry)
+        except OSError:
+            suffix = _suffix(entry.name)
+            if suffix in SUFFIXES:
+                return False
+            self.skipped[suffix] += 1
+            return None
 
     def _keep(self, entry: os.DirEntry[str]) -> bool | None:
         """True for a folder to enter, False for an image, None for what is skipped, which is counted."""

@@ -46,7 +46,7 @@ class Output:
             silence(self._stream)
             if isinstance(err, BrokenPipeError):
                 raise OutputClosed from err
-            why = f"cannot write to standard output ({err.strerror})"
+            why = f"cannot write to standard output ({err.strerror or err})"
             raise CoderError(f"{why}; make room, or redirect it") from err
 
 
@@ -93,6 +93,25 @@ class FileOutput(Output):
         if not folder.exists():
             return CoderError(f"cannot write {self._name}: no folder {folder}; make it, or choose another place")
         return CoderError(f"cannot write {self._name} ({err.strerror}); make room, or choose another place")
+
+
+def tell(line: str) -> None:
+    """A line on standard error. Where nobody reads that any more, the work goes on without."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        silence(sys.stderr)
+
+
+def open_closed() -> None:
+    """Stand in for a standard stream that was closed before the start, which Python has as None.
+
+    Lines for people go nowhere, rather than among the data; data cannot be written.
+    """
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for as long as the process
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
 
 
 def silence(stream: TextIO) -> None:

@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from coder_engine.cli.output import silence
 from coder_engine.plans.progress import OnProgress
 
 
 def rewrite(stream: TextIO, text: str = "") -> None:
     """Put ``text`` in the place of the terminal's last line."""
-    stream.write(f"\r{text}\x1b[K")
-    stream.flush()
+    try:
+        stream.write(f"\r{text}\x1b[K")
+        stream.flush()
+    except OSError:  # the terminal is gone
+        silence(stream)
 
 
 def terminal(*, quiet: bool) -> TextIO | None:

@@ -118,5 +118,6 @@ def _read(engine: Engine, path: str, cache: FeatureCache) -> _Read | ImageError:
         return _Read(digest=digest, pixels=None if known else engine.preprocess(read_rgb(content)))
     except ImageError as err:
         return ImageError(err.kind, f"{path}: {err}")
-    except OSError as err:
-        return ImageError("unreadable", f"{path}: {err.strerror}; check the path")
+    except (OSError, ValueError) as err:  # ValueError: a NUL in the path
+        why = getattr(err, "strerror", None) or err
+        return ImageError("unreadable", f"{path}: {why}; check the path")

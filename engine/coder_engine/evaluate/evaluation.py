@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.counts import count_of
+from coder_engine.errors import DataError
 from coder_engine.evaluate.answers import ROUNDS, Answers, Measured, measure
 from coder_engine.evaluate.blocks import rank_by_blocks
 from coder_engine.evaluate.few_shot import FewShot, Task
@@ -102,9 +103,29 @@ def evaluate_zero_shot(
     )
 
 
+def apart(task: Task) -> tuple[Task, list[str]]:
+    """The task without the validation images that are support, too, by hash, and what to tell of them.
+
+    Parameters chosen on what the adapter has learned would be those that learn it by heart.
+
+    Raises:
+        DataError: no validation image is left.
+    """
+    if task.val is None:
+        return task, []
+    support = _in_support(task)
+    rest = np.array([row for row, digest in enumerate(task.val.digests) if digest not in support], np.int64)
+    if len(rest) == len(task.val):
+        return task, []
+    if not len(rest):
+        raise DataError("every validation image is one of the support images, by hash; give others (--val)")
+    shared = count_of(len(task.val) - len(rest), "validation image")
+    return replace(task, val=task.val.take(rest)), [f"in the support too, by hash, and left out: {shared}"]
+
+
 def duplicate_notes(task: Task) -> list[str]:
     """Images that are in the test split and elsewhere too, by hash: what they score says nothing."""
-    support = {digest for sets in task.supports.values() for one in sets for digest in one.digests}
+    support = _in_support(task)
     notes = []
     found = sum(digest in support for digest in task.test.digests)
     if found:
@@ -116,6 +137,10 @@ def duplicate_notes(task: Task) -> list[str]:
             f"in the validation images too, by hash: {count_of(len(shared), 'test image')}; leave them out of one"
         )
     return notes
+
+
+def _in_support(task: Task) -> set[bytes]:
+    return {digest for sets in task.supports.values() for one in sets for digest in one.digests}
 
 
 def _example(task: Task) -> str:

@@ -116,7 +116,7 @@ def read_npz(path: Path, *, wanted: str = f"features ({_LAYOUT})") -> dict[str, 
         raise DataError(f"{path}: no whole .npz file; save one with numpy.savez, of {wanted}")
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as err:
         if "allow_pickle" in str(err):
             raise DataError(
@@ -124,6 +124,9 @@ def read_npz(path: Path, *, wanted: str = f"features ({_LAYOUT})") -> dict[str, 
                 "save plain numeric arrays with numpy.savez"
             ) from err
         raise DataError(f"{path}: no whole .npz file ({err}); save it again with numpy.savez") from err
+    if foreign := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise DataError(f"{path}: holds {foreign[0]!r}, which is no array; save plain arrays with numpy.savez")
+    return arrays
 
 
 def _split(path: Path, arrays: Mapping[str, NDArray[Any]], prefix: str) -> Labelled:

@@ -70,6 +70,10 @@ def fit(
         steps.temperature()
     if outside is not None:
         steps.threshold(outside, false_accepts)
+    elif steps.changes and weights.meta.unknown_below is not None:
+        steps.notes.append(
+            "the threshold for the unknown was chosen on other scores and is taken out; --unknown-from chooses one anew"
+        )
     return Fitted(changes=steps.changes, lines=tuple(steps.lines), notes=tuple(steps.notes))
 
 

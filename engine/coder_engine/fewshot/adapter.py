@@ -161,7 +161,7 @@ class CoderAdapter:
         parameters = {name: getattr(self, name) for name in _STORED}
         meta = {**parameters, "form": asdict(self.form), "shots": self.shots.tolist()}
         # What was fitted to the scores without it is void.
-        scores = {"temperature": 1.0, "calibration": {}, "unknown_below": None, "unknown_record": {}}
+        scores: dict[str, Any] = {"temperature": 1.0, "calibration": {}, "unknown_below": None, "unknown_record": {}}
         return update_weights(path, out=out, tensors=tensors, adapter=meta, **scores)
 
     @classmethod

@@ -62,8 +62,9 @@ def embed_support(
             return hashlib.sha256(content).digest(), pixels
         except ImageError as err:
             return ImageError(err.kind, f"{path}: {err}")
-        except OSError as err:
-            return ImageError("unreadable", f"{path}: {err.strerror}; check the path and its permissions")
+        except (OSError, ValueError) as err:  # ValueError: a NUL in the path
+            why = getattr(err, "strerror", None) or err
+            return ImageError("unreadable", f"{path}: {why}; check the path and its permissions")
 
     rows: list[int] = []
     digests: list[bytes] = []

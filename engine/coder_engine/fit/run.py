@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -118,7 +119,8 @@ def fit_engine(
         grid=Grid(exponents=(), ridges=()) if config.fixed else None,
         classes=len(engine.labels),
     )
-    source = {"support": config.support.name, "images": len(found.labels), "views": config.views}
+    name = os.fsencode(config.support.name).decode("utf-8", "replace")  # which JSON can hold
+    source = {"support": name, "images": len(found.labels), "views": config.views}
     return Fitted(search=replace(search, adapter=replace(search.adapter, source=source)), failed=failed)
 
 

@@ -56,7 +56,6 @@ class TextsConfig:
 
     def __post_init__(self) -> None:
         self._check_kinds()
-        self._check_experts()
         for name in ("attributes", "analogues", "pair_texts", "concurrency", "tries", "attempts"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -72,6 +71,7 @@ class TextsConfig:
             raise ValueError("domain must say what the pictures are, such as 'satellite photo'; it is empty")
         if set("{}") & set(self.domain):
             raise ValueError(f"domain must be plain words without braces, got {self.domain!r}")
+        self._check_experts()
 
     def _check_kinds(self) -> None:
         if self.kinds is not None and not self.kinds:
@@ -85,6 +85,10 @@ class TextsConfig:
             raise ValueError("an import asks no LLM: import first, then run again with --kinds for what is missing")
         if not self.imports and (self.import_form or self.import_labels):
             raise ValueError("import_form and import_labels say how a file is read: give it, too (--import FILE)")
+        if self.base_url and not self.llm:
+            raise ValueError("base_url is where an LLM is asked: name the model, too (--llm MODEL)")
+        if self.source == WORDNET and (self.max_pairs is not None or (self.pairs and self.pairs.how != "none")):
+            raise ValueError("pairs and max_pairs choose what an LLM writes about: name one (--llm MODEL)")
 
     @property
     def source(self) -> str:

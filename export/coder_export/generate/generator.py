@@ -122,6 +122,8 @@ def _lexical(
 ) -> list[str]:
     """What WordNet gives: synonyms always, attributes and analogues where it is the expert."""
     only_synonyms = config.source == LLM
+    if config.dry_run and not only_synonyms:
+        report.say("WordNet would write the texts: nobody is asked, and it costs nothing")
     if config.dry_run or (only_synonyms and "synonym" not in kinds):
         return []
     try:
@@ -140,7 +142,7 @@ def _lexical(
         draft.put("synonym", synonyms, origin)
     if not only_synonyms and "attribute" in kinds:
         templates = Templates(attribute=EXPERT_TEMPLATES).of_domain(config.domain)
-        draft.put("attribute", lexicon.attributes(), origin, templates)
+        draft.put("attribute", lexicon.attributes(config.attributes), origin, templates)
     if not only_synonyms and "analogous" in kinds:
         choose = AnalogueFilter(labels=draft.labels, synonyms=synonyms, space=space, threshold=config.threshold)
         draft.put("analogous", lexicon.analogues(choose, space, config.analogues), origin)

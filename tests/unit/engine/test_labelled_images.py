@@ -64,6 +64,11 @@ def test_folders_by_order(tmp_path: Path) -> None:
     assert found_in(tmp_path, found) == [("n01/1.jpg", 0), ("n02/1.jpg", 1), ("n10/1.jpg", 2)]
     with pytest.raises(DataError, match="--by-order wants a folder a label, 2, got 3 with images"):
         find_images(tmp_path, ("x", "y"), by_order=True)
+    (tmp_path / "list.csv").write_text("1.jpg,0\n")
+    with pytest.raises(DataError, match=r"list\.csv: --by-order numbers folders, and this is a file; name the labels"):
+        find_images(tmp_path / "list.csv", ("x", "y"), by_order=True)
+    with pytest.raises(DataError, match=r"found '0'; wanted names like 'x', 'y'$"):
+        find_images(tmp_path / "list.csv", ("x", "y"))
 
 
 def test_numbered_folders_are_sorted_as_numbers(tmp_path: Path) -> None:

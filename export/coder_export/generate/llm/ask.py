@@ -6,21 +6,19 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 from itertools import groupby, islice
 
 from coder_engine.errors import TextsError
-from coder_export.generate.llm.client import CallFailed, Client
+from coder_export.generate.llm.client import CallFailed, Client, Stopped
 from coder_export.generate.llm.prices import Estimate
+from coder_export.generate.llm.purse import BudgetSpent, Purse, Tokens
 from coder_export.generate.llm.questions import Question, messages, prompt_sha256, schema
 from coder_export.generate.llm.replies import Answer, Fits, judge
 from coder_export.generate.llm.store import Reply, ReplyStore
 
 PAIRS_A_CALL = 5
 """Pairs of one class that one call asks for: shares the prompt, and stays short enough for small models to finish."""
-
-
-class BudgetSpent(Exception):
-    """The money for this run is gone."""
 
 
 @dataclass(kw_only=True)
@@ -90,13 +88,19 @@ class Asker:
 
         Raises:
             TextsError: no call can succeed (see ``Client.complete``), or so many failed that the server is gone.
-            BudgetSpent: the budget is used up; raised when the calls in flight, which are paid for, have ended.
-                Replies so far are stored in every case.
+            BudgetSpent: the budget is used up.
+                Both are raised when the calls in flight, which are paid for, have ended. Replies so far are stored in
+                every case.
         """
         calls = self.open_calls(questions)
         workers = [asyncio.create_task(self._work(calls, done)) for _ in range(self.concurrency)]
         try:
-            spent = any(await asyncio.gather(*workers))
+            ended, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+            if failed := next((fault for worker in ended if (fault := worker.exception())), None):
+                self.client.stop()
+                await asyncio.wait(workers)
+                raise failed
+            spent = any(worker.result() for worker in workers)
         finally:
             for worker in workers:
                 worker.cancel()
@@ -112,10 +116,12 @@ class Asker:
                 self._failed_in_a_row = 0
             except BudgetSpent:
                 return True
+            except Stopped:
+                return False
             except CallFailed as err:
                 self.tally.failures.append(f"{_names(call)}: {err}")
                 self._failed_in_a_row += 1
-                if self._failed_in_a_row >= max(self.concurrency, 8):
+                if self._failed_in_a_row == max(self.concurrency, 8):
                     raise TextsError(
                         f"{self._failed_in_a_row} calls in a row had no reply, the last one: {err}. Every reply so far "
                         "is kept: see to the server and run the same command again"
@@ -125,11 +131,12 @@ class Asker:
 
     async def _settle(self, call: Sequence[Question]) -> None:
         while call:
-            if self.budget is not None and self.price(self.tally.tokens) >= self.budget:
-                raise BudgetSpent
             reasons = {question: self._reasons(question) for question in call}
-            kind = call[0].kind
-            completion = await self.client.complete(messages(call, reasons), schema(kind))
+            kind, estimate = call[0].kind, Estimate().add([call]).tokens
+            async with self._purse.call(estimate):
+                completion = await self.client.complete(messages(call, reasons), schema(kind))
+                tokens = self._counted(completion.tokens, estimate)
+                self._purse.paid(tokens, estimate)
             reply = Reply(
                 keys=tuple(question.key(self.client.model) for question in call),
                 kind=kind,
@@ -143,19 +150,23 @@ class Asker:
             )
             self.store.append(reply)
             self.tally.calls += 1
-            self._charge(completion.tokens, call)
             refused = [question for question in call if not self._judge(question, reply).accepted]
             self._settled.update(question.key(self.client.model) for question in call if question not in refused)
             self.tally.refused += len(refused)
             call = [question for question in refused if not self.settled(question)]
 
-    def _charge(self, tokens: tuple[int, int], call: Sequence[Question]) -> None:
-        """Count a call's tokens; those of a server that tells none are estimated, or no budget would ever be spent."""
+    def _counted(self, tokens: Tokens, estimate: Tokens) -> Tokens:
+        """A call's tokens; those of a server that tells none are estimated, or no budget would ever be spent."""
         if tokens == (0, 0):
             self.tally.estimated += 1
-            tokens = Estimate().add([call]).tokens
+            tokens = estimate
         prompt, completion = self.tally.tokens
         self.tally.tokens = (prompt + tokens[0], completion + tokens[1])
+        return tokens
+
+    @cached_property  # made in the loop that runs the calls
+    def _purse(self) -> Purse:
+        return Purse(self.price, self.budget)
 
     def _answers(self, question: Question) -> list[Answer]:
         return [self._judge(question, reply) for reply in self.store.replies(question.key(self.client.model))]

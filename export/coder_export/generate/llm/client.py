@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import re
 import time
@@ -34,6 +35,10 @@ _NO_URL = re.compile(r"[\s\x00-\x1f\x7f]")
 
 class CallFailed(Exception):
     """One call had no reply after all its tries; others may still have one."""
+
+
+class Stopped(Exception):
+    """Nothing more is asked, as no call can succeed; those that were sent have had their reply."""
 
 
 class Client:
@@ -75,6 +80,7 @@ class Client:
         self._format = _FORMATS[0]
         self._open_at = self._told_until = 0.0
         self._heard = False
+        self._stopped = asyncio.Event()
         # Its own retries are off: they neither hold the other calls back after a 429 nor stop at an empty account.
         self._client = openai.AsyncOpenAI(
             api_key=key,
@@ -89,12 +95,17 @@ class Client:
         """Close the connections."""
         await self._client.close()
 
+    def stop(self) -> None:
+        """Ask nothing more: calls that wait for their next try end at once, those that were sent with their reply."""
+        self._stopped.set()
+
     async def complete(self, messages: list[Message], schema: dict[str, Any]) -> Completion:
         """Ask once, whatever it takes.
 
         Raises:
             CallFailed: no reply in all tries, or the server will not take this request (a content filter, a limit).
             TextsError: no call can succeed: nobody at this address, wrong key, no such model, account empty.
+            Stopped: see :meth:`stop`.
         """
         failed, failure = 0, ""
         while failed < self._tries:
@@ -121,7 +132,7 @@ class Client:
             if failed < self._tries:
                 self.retries += 1
                 self._tell_retry(failed, failure)
-                await asyncio.sleep(wait)
+                await self._pause(wait)
         raise CallFailed(f"{self._server}: no reply in {self._tries} tries; the last one: {failure}")
 
     async def _call(self, messages: list[Message], schema: dict[str, Any], form: str) -> Completion:
@@ -207,7 +218,15 @@ class Client:
     async def _wait_for_opening(self) -> None:
         while (wait := self._open_at - time.monotonic()) > 0:
             # A little apart, so that they do not all come back in the same instant.
-            await asyncio.sleep(wait + random.uniform(0, 0.1 * min(wait, 5.0)))
+            await self._pause(wait + random.uniform(0, 0.1 * min(wait, 5.0)))
+        await self._pause(0.0)
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), seconds)
+        if self._stopped.is_set():
+            raise Stopped
 
 
 def _is_address(url: str) -> bool:

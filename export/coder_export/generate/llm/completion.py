@@ -17,23 +17,37 @@ class Completion:
 def read_completion(reply: object) -> Completion:
     """The completion in a reply.
 
+    What has counted tokens and no text is one, too: it is paid for, and asking again costs the same.
+
     Raises:
         ValueError: it is no completion.
     """
+    usage = getattr(reply, "usage", None)
+    tokens = (_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
     choices = getattr(reply, "choices", None)
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = getattr(choice, "message", None)
-    if message is None or not hasattr(message, "content"):
+    paid = tokens != (0, 0)
+    if (message is None or not hasattr(message, "content")) and not paid:
         raise ValueError(f"no choices in it: {str(reply)[:200]}")
-    text = message.content or getattr(message, "refusal", None) or ""
+    text = _joined(getattr(message, "content", None)) or getattr(message, "refusal", None) or ""
     if not isinstance(text, str):
-        raise ValueError(f"its content is no string: {str(text)[:200]}")
-    usage = getattr(reply, "usage", None)
+        if not paid:
+            raise ValueError(f"its content is no string: {str(text)[:200]}")
+        text = ""
     return Completion(
         text=text.encode("utf-8", "replace").decode(),  # half a surrogate pair cannot be stored
         finish=str(getattr(choice, "finish_reason", None) or ""),
-        tokens=(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens")),
+        tokens=tokens,
     )
+
+
+def _joined(content: object) -> object:
+    """Some servers give the content in parts, each with its text."""
+    if not isinstance(content, list):
+        return content
+    texts = [part.get("text") if isinstance(part, dict) else part for part in content]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _count(usage: object, name: str) -> int:

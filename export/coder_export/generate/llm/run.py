@@ -16,11 +16,12 @@ from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.choose_pairs import affordable, choose_pairs
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.draft import ByClass, Draft
-from coder_export.generate.llm.ask import Asker, BudgetSpent
+from coder_export.generate.llm.ask import Asker
 from coder_export.generate.llm.client import Client
 from coder_export.generate.llm.expert import LlmExpert
 from coder_export.generate.llm.fits import fits_context
 from coder_export.generate.llm.prices import Estimate, Price, read_price
+from coder_export.generate.llm.purse import BudgetSpent
 from coder_export.generate.llm.questions import Question
 from coder_export.generate.llm.store import ReplyStore
 from coder_export.generate.pairs import Pair, PairChoice
@@ -132,7 +133,10 @@ class LlmRun:
                 f"about ${least:.2f} for the general texts alone, the budget is ${budget:.2f}; raise --budget, or take "
                 "fewer texts, fewer kinds or a cheaper model"
             )
-        chosen = affordable(pairs, lambda some: spent + estimate(some).money(self._price), budget)
+        paid = {pair for pair in pairs if all(map(asker.settled, expert.pair_questions([pair])))}
+        left = [pair for pair in pairs if pair not in paid]
+        bought = set(affordable(left, lambda some: spent + estimate(some).money(self._price), budget)) | paid
+        chosen = [pair for pair in pairs if pair in bought]
         self._tell_plan(estimate(chosen), len(general), len(chosen))
         if len(chosen) < len(pairs):
             self.missing.append(

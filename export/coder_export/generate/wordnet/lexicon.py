@@ -76,9 +76,9 @@ class Lexicon:
         taken = _twice([*names, *(key for own in found for key in {normal_name(name) for name in own})])
         return [tuple(name for name in own if normal_name(name) not in taken) for own in found]
 
-    def attributes(self) -> list[tuple[str, ...]]:
-        """By class id, what the gloss says, and "a kind of ..." for the hypernyms."""
-        return [expert_attributes(sense) if sense else () for sense in self.senses]
+    def attributes(self, wanted: int) -> list[tuple[str, ...]]:
+        """By class id, what the gloss says, and "a kind of ..." for the hypernyms: the first ``wanted`` of them."""
+        return [expert_attributes(sense)[:wanted] if sense else () for sense in self.senses]
 
     def analogues(self, choose: AnalogueFilter, space: TextSpace | None, wanted: int) -> list[list[str]]:
         """By class id, the sister terms nearest to the class, without those that are other classes."""

@@ -20,7 +20,7 @@ from coder_engine.cli.eval_options import METHODS, parse
 from coder_engine.cli.eval_task import open_task
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.files import sha256_of
-from coder_engine.weights import load_weights
+from coder_engine.weights import load_weights, update_weights
 from helpers_evaluate import clusters, images_of, label_set
 from parity.cases import unit_rows
 
@@ -112,6 +112,66 @@ def test_what_is_support_is_not_validation(files: tuple[str, str], tmp_path: Pat
     assert opened.task.val is not None
     assert not support & set(opened.task.val.digests)
     assert len(support) + len(opened.task.val) == len(arrays["val_labels"])
+
+
+def test_classes_are_those_of_all_files(files: tuple[str, str], tmp_path: Path) -> None:
+    arrays = dict(np.load(files[0]))
+    few = arrays["test_labels"] < 2
+    np.savez(tmp_path / "few.npz", features=arrays["test_features"][few], labels=arrays["test_labels"][few])
+    np.savez(tmp_path / "pool.npz", features=arrays["support2_features"], labels=arrays["support2_labels"])
+    options = [str(tmp_path / "few.npz"), "--support", str(tmp_path / "pool.npz"), "--shots", "2"]
+    opened = open_task(parse(options), lambda _: None)
+    assert opened.task.classes == CLASSES
+    assert set(opened.task.supports[2][0].labels) == set(range(CLASSES))
+
+
+@pytest.mark.parametrize("option", ["--val", "--support"])
+def test_files_that_do_not_fit_together(
+    option: str, files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = unit_rows(np.random.default_rng(0), 8, 8)
+    np.savez(tmp_path / "other.npz", features=rows, labels=np.arange(8) % CLASSES)
+    other = [option, str(tmp_path / "other.npz"), "--shots", "1"]
+    assert main([files[0], *other]) == 1
+    assert "other.npz is 8 wide" in capsys.readouterr().err
+    arrays = dict(np.load(files[0]))
+    np.savez(tmp_path / "c.npz", **arrays, class_features=clusters(CLASSES, 1, noise=0.0).features)
+    np.savez(tmp_path / "other.npz", features=arrays["val_features"], labels=arrays["val_labels"] + 3)
+    assert main([str(tmp_path / "c.npz"), *other]) == 1
+    assert "labels must be class ids, 0 to 3, got 6" in capsys.readouterr().err
+
+
+def test_validation_images_that_are_support_choose_nothing(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = dict(np.load(files[0]))
+    support = arrays["support2_features"], arrays["support2_labels"]
+    some = [np.concatenate(pair) for pair in zip(support, (arrays["val_features"], arrays["val_labels"]), strict=True)]
+    np.savez(tmp_path / "val.npz", features=some[0], labels=some[1])
+    np.savez(tmp_path / "same.npz", features=support[0], labels=support[1])
+    options = ("--shots", "2", "--methods", "tip-adapter", "--norm", "l2")
+    alone = result(capsys, files[0], *options)
+    got = result(capsys, files[0], *options, "--val", str(tmp_path / "val.npz"))
+    assert got["notes"] == ["in the support too, by hash, and left out: 8 validation images"]
+    assert got["few_shot"] == alone["few_shot"]
+    assert main([files[0], *options, "--val", str(tmp_path / "same.npz")]) == 1
+    assert "every validation image is one of the support images, by hash; give others" in capsys.readouterr().err
+
+
+def test_what_is_asked_for_and_cannot_be_measured_is_told(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = clusters(CLASSES, 3)
+    np.savez(tmp_path / "plain.npz", features=data.features, labels=data.labels)
+    plain = str(tmp_path / "plain.npz")
+    assert main([plain, "--methods", "clip"]) == 1
+    assert "no array 'class_features' for --methods clip; or give --engine or --weights" in capsys.readouterr().err
+    assert main([plain, "--methods", "spectral", "--texts", files[1]]) == 1
+    assert "no support for --methods spectral; give --shots, and --support" in capsys.readouterr().err
+    got = result(capsys, files[0], "--seeds", "3", "--methods", "nearest-mean")
+    assert got["notes"] == [
+        f"{files[0]}: has one support set a number of shots; --seeds draws more from --support alone"
+    ]
 
 
 def test_a_number_of_shots_that_is_not_there(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,6 +283,12 @@ def test_weights_of_fewer_classes(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["a.npz", "--weights", "w", "--unknown-from", "f"], "--unknown-from reads images: give --engine"),
         (["photos", "--engine", "e", "--shots", "1"], "--shots on images needs --support"),
         (["photos", "--engine", "e", "--support", "s"], "--support needs --shots"),
+        (
+            ["photos", "--engine", "e", "--methods", "coder,spectral"],
+            "--methods spectral is few-shot: it needs --support",
+        ),
+        (["a.npz", "--methods", "clip,coder"], "--methods coder measures a weight file's texts: give --engine or"),
+        (["a.npz", "--texts-ablation"], "--texts-ablation measures a weight file's texts: give --engine or"),
         (["a.npz", "--shots", "0"], "must be a whole number, at least 1, got '0'"),
         (["a.npz", "--methods", "clip,zip"], "got 'zip'"),
         (["a.npz", "--false-accepts", "5"], "must be a number from 0 to 1, got '5'"),
@@ -358,6 +424,27 @@ def test_without_a_cache_folder_images_are_measured_all_the_same(
     assert "features are not kept: no cache folder can be written; XDG_CACHE_HOME names another" in got["notes"]
     again = result(capsys, str(photos), "--engine", str(engine), "--methods", "coder", "--no-cache", code=2)
     assert not any("kept" in note for note in again["notes"])
+
+
+def test_images_and_texts_of_another_model(
+    engine: Path, photos: Path, files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(photos), "--engine", str(engine), "--texts", files[1]]) == 1
+    assert "texts.npz is 16 wide" in capsys.readouterr().err
+
+
+def test_a_weight_file_that_changes_meanwhile_is_left(
+    engine: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fitting(*args: Any, **options: Any) -> Any:
+        update_weights(engine.with_suffix(".safetensors"), margin=0.25)  # by another program
+        return fit(*args, **options)
+
+    fit = eval_run.fit
+    monkeypatch.setattr(eval_run, "fit", fitting)
+    assert main([str(photos), "--engine", str(engine), "--fit-temperature"]) == 1
+    assert "was changed meanwhile by another program; nothing is written, do it once more" in capsys.readouterr().err
+    assert load_weights(engine.with_suffix(".safetensors")).meta.temperature == 1
 
 
 def test_images_with_support_and_unknown(engine: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import subprocess
@@ -42,6 +43,28 @@ def test_a_reader_that_leaves_ends_it_quietly(command: list[str]) -> None:
     process.stderr.close()
     assert process.wait(60) == 0
     assert [line.split(":")[0] for line in err.splitlines()] == ["coder-infer"] * 2
+
+
+def test_a_reader_of_the_messages_that_leaves_stops_nothing(command: list[str], tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*command, "photos", "--out", str(tmp_path / "o.csv"), "--format", "csv"], stderr=writer, check=False
+    )
+    os.close(writer)
+    assert done.returncode == 0
+    assert (tmp_path / "o.csv").read_text().startswith("path,label")
+
+
+@pytest.mark.parametrize(("closed", "code"), [("2>&-", 0), (">&-", 1)])
+def test_streams_that_were_closed_before(command: list[str], closed: str, code: int) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *command, "photos"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert all(json.loads(line)["label"] for line in done.stdout.splitlines())
+    assert bool(done.stdout) == (code == 0)
+    assert ("cannot write to standard output (not writable); make room, or redirect it" in done.stderr) == (code == 1)
 
 
 def test_rows_come_while_paths_are_still_coming(command: list[str]) -> None:

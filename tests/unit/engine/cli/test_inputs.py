@@ -100,6 +100,14 @@ def test_links_to_folders_are_not_followed_and_links_to_files_are(tree: Path) ->
     assert inputs.skipped == {"linked": 1}
 
 
+def test_links_that_lead_in_a_circle_are_rows_or_skipped(tree: Path) -> None:
+    Path("e/loop.png").symlink_to("loop.png")
+    Path("e/loop").symlink_to("loop")
+    inputs = Inputs(["e"])
+    assert list(inputs) == ["e/c.png", "e/c10.png", "e/c2.png", "e/loop.png"]
+    assert inputs.skipped == {"": 1}
+
+
 def test_no_file_of_a_folder_is_asked_for_its_state(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = Inputs(["d"], recursive=True)
 

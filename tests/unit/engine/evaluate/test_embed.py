@@ -90,12 +90,13 @@ def test_a_stopped_run_keeps_what_it_had(tmp_path: Path, monkeypatch: pytest.Mon
 def test_images_that_cannot_be_read_are_told_and_left_out(tmp_path: Path) -> None:
     paths = pictures(tmp_path, 3)
     Path(paths[1]).write_bytes(b"no image")
-    paths.append(str(tmp_path / "gone.png"))
+    paths += [str(tmp_path / "gone.png"), str(tmp_path / "no\0name.png")]
     found = run(Colours(), paths, FeatureCache(None))
     assert found.data.labels.tolist() == [0, 2]
-    assert [path for path, _ in found.failed] == [paths[1], paths[3]]
+    assert [path for path, _ in found.failed] == [paths[1], *paths[3:]]
     assert "001.png" in found.failed[0][1]
     assert "gone.png: No such file or directory; check the path" in found.failed[1][1]
+    assert "embedded null byte; check the path" in found.failed[2][1]
 
 
 def test_nothing_that_can_be_read(tmp_path: Path) -> None:

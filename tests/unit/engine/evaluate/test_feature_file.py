@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,14 @@ def test_a_bare_array_and_a_missing_file(tmp_path: Path) -> None:
         load_features(tmp_path / "none.npz")
     with pytest.raises(DataError, match=r"cannot be read \(Is a directory\); wanted an .npz file"):
         load_features(tmp_path)
+
+
+def test_what_is_no_array(tmp_path: Path) -> None:
+    np.savez(tmp_path / "texts.npz", a=rows(3))
+    with zipfile.ZipFile(tmp_path / "texts.npz", "a") as file:
+        file.writestr("notes.txt", "by hand")
+    with pytest.raises(DataError, match=r"holds 'notes\.txt', which is no array; save plain arrays"):
+        load_texts(tmp_path / "texts.npz")
 
 
 def test_texts_are_every_float_array(tmp_path: Path) -> None:

@@ -57,6 +57,20 @@ def test_a_stored_temperature_is_what_a_threshold_is_on(tmp_path: Path) -> None:
     assert warm < cold
 
 
+@pytest.mark.parametrize("step", ["margin", "temperature"])
+def test_a_threshold_on_other_scores_is_void(tmp_path: Path, step: str) -> None:
+    found = label_set(tmp_path)
+    data, outside = images_of(found, 50), unit_rows(np.random.default_rng(3), 60, 12).astype(np.float32)
+    weights = update_weights(found.weights.path, **fit(data, found.weights, outside=outside).changes)
+    assert weights.meta.unknown_below is not None
+    got = fit(data, weights, **{step: True})
+    assert (got.changes["unknown_below"], got.changes["unknown_record"]) == (None, {})
+    assert "the threshold for the unknown was chosen on other scores and is taken out" in got.notes[0]
+    both = fit(data, weights, **{step: True}, outside=outside)
+    assert both.changes["unknown_below"] is not None
+    assert not any("taken out" in note for note in both.notes)
+
+
 def test_a_threshold_on_few_images_or_that_lets_few_pass_is_told(tmp_path: Path) -> None:
     found = label_set(tmp_path)
     data = images_of(found, 50)

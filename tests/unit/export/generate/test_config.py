@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from coder_export.generate.config import TextsConfig
+from coder_export.generate.pairs import PairChoice
 
 
 def config(**options: Any) -> TextsConfig:
@@ -32,9 +33,27 @@ def test_the_expert(options: dict[str, Any], source: str) -> None:
 )
 @pytest.mark.parametrize("value", [0, -1])
 def test_numbers_below_one(name: str, value: int) -> None:
-    assert getattr(config(**{name: 1}), name) == 1
+    assert getattr(config(llm="m", **{name: 1}), name) == 1
     with pytest.raises(ValueError, match=f"^{name} must be at least 1, got {value}$"):
-        config(**{name: value})
+        config(llm="m", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"base_url": "http://localhost:1/v1"}, "base_url is where an LLM is asked: name the model, too (--llm MODEL)"),
+        ({"max_pairs": 3}, "pairs and max_pairs choose what an LLM writes about: name one (--llm MODEL)"),
+        (
+            {"pairs": PairChoice(how="all")},
+            "pairs and max_pairs choose what an LLM writes about: name one (--llm MODEL)",
+        ),
+    ],
+)
+def test_what_is_for_an_llm_is_not_left_to_wordnet(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        config(**options)
+    config(llm="m", **options)
+    config(pairs=PairChoice(how="none"))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 
 from coder_engine.errors import TextsError
 from helpers_ask import ANIMALS, KEY, asking, attribute, pairs, rows, run
-from llm_server import serving
+from helpers_client import Reply, completion, error, responding, say
+from llm_server import reply_to, serving
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -60,6 +62,36 @@ def test_a_wrong_key_ends_the_run_and_is_in_no_message(path: Path) -> None:
         run(server, path, asking(attribute(*ANIMALS)))
     assert KEY not in str(caught.value)
     assert rows(path) == []
+
+
+def test_replies_under_way_when_the_account_is_empty_are_kept(path: Path) -> None:
+    def respond(body: dict[str, Any]) -> Reply:
+        if next(visits) == 3:
+            return say(429, {"error": {"message": "no money", "code": "insufficient_quota"}})
+        time.sleep(0.3)
+        return say(200, completion(reply_to(body["messages"][-1]["content"])))
+
+    visits = itertools.count()
+    with responding(respond) as server:
+        with pytest.raises(
+            TextsError, match=r"the account of this key is empty: .*no money; every reply so far is kept"
+        ):
+            run(server, path, asking(attribute(*ANIMALS)), concurrency=6)
+        assert len(rows(path)) == len(server.bodies) - 1 == 5
+
+
+def test_nobody_waits_for_another_try_when_the_run_ends(path: Path) -> None:
+    def respond(body: dict[str, Any]) -> Reply:
+        if next(visits) == 0:
+            return say(503, b"full", Retry_After="40")
+        time.sleep(0.2)
+        return error(401, "no such key")
+
+    visits = itertools.count()
+    begin = time.monotonic()
+    with responding(respond) as server, pytest.raises(TextsError, match="401"):
+        run(server, path, asking(attribute(*ANIMALS)), concurrency=2)
+    assert time.monotonic() - begin < 20
 
 
 def test_a_full_disk_ends_the_run_and_the_rest_is_asked_later(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

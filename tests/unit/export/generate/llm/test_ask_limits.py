@@ -36,16 +36,20 @@ def test_refused_replies_cost_too(path: Path) -> None:
     assert len(rows(path)) == 2
 
 
-def test_calls_in_flight_when_the_budget_is_spent_are_paid_for_and_stored(path: Path) -> None:
-    # The first reply spends the budget; the seven others are still under way then.
-    def answer(prompt: str) -> str:
-        time.sleep(0.0 if '"cat"' in prompt else 0.3)
-        return reply_to(prompt)
-
-    with serving(answer=answer) as server:
+@pytest.mark.parametrize("budget", [1, 3, 8])
+def test_calls_beside_each_other_do_not_overdraw_it(path: Path, budget: int) -> None:
+    with serving(latency=0.05) as server:
         with pytest.raises(BudgetSpent):
-            run(server, path, asking(attribute(*ANIMALS)), price=of_calls, budget=1.0, concurrency=8)
-        assert len(rows(path)) == len(server.served) == 8
+            run(server, path, asking(attribute(*ANIMALS)), price=of_calls, budget=float(budget), concurrency=8)
+        assert len(rows(path)) == len(server.served) == budget
+
+
+def test_a_budget_that_is_ample_holds_nobody_up(path: Path) -> None:
+    with serving(latency=0.2) as server:
+        begin = time.monotonic()
+        run(server, path, asking(attribute(*ANIMALS)), price=of_calls, budget=1e5, concurrency=12)
+        assert time.monotonic() - begin < 2 * 0.2 + 1.0  # two after one another, and what else there is
+        assert len(server.served) == 12
 
 
 def test_a_server_that_counts_no_tokens_costs_what_was_estimated(path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_call_asks_for_the_schema_and_brings_text_finish_and_tokens() -> None:
         say(200, {"error": {"message": "upstream"}}),
         *(say(200, body) for body in (None, 5, "x", [], {})),
         *(say(200, {"choices": choices}) for choices in (None, [], [None], [{}], "abc", {"0": 1}, [{"message": None}])),
-        *(say(200, completion(content)) for content in (["a part"], 5)),
+        say(200, completion(5)),
     ],
     ids=lambda bad: f"{bad[0]}-{bad[2][:24]!r}",
 )
@@ -86,7 +86,7 @@ def test_a_lasting_fault_ends_after_all_tries() -> None:
     [
         (say(200, b"<html>"), r"its answer could not be read \(Expecting value"),
         (say(200, {"error": "no"}), "no choices in it: ChatCompletion"),
-        (say(200, completion(["a part"])), r"its content is no string: \['a part'\]"),
+        (say(200, completion(5)), r"its content is no string: 5"),
         (say(200, completion(), X_How="cut"), "Connection error.*RemoteProtocolError"),
         (say(500, b""), "Error code: 500 - no more was said"),
         (say(500, {"detail": "out of memory"}), 'Error code: 500 - {"detail": "out of memory"}'),
@@ -95,6 +95,20 @@ def test_a_lasting_fault_ends_after_all_tries() -> None:
 def test_the_last_fault_is_told(reply: Reply, said: str) -> None:
     with responding(in_turn(reply)) as server, pytest.raises(CallFailed, match=said):
         ask(client_of(server.url, tries=1))
+
+
+def test_content_in_parts_is_joined() -> None:
+    parts = [{"type": "text", "text": "a pa"}, {"type": "image"}, "rt", {"type": "text", "text": None}]
+    with responding(in_turn(say(200, completion(parts)))) as server:
+        assert ask(client_of(server.url)).text == "a part"
+
+
+@pytest.mark.parametrize("body", [{"choices": []}, {"choices": None}, {"choices": [{}]}, completion(5)])
+def test_what_is_paid_for_is_no_fault_to_be_asked_again(body: dict[str, Any]) -> None:
+    with responding(in_turn(say(200, {**body, "usage": {"prompt_tokens": 7, "completion_tokens": 3}}))) as server:
+        found = ask(client_of(server.url))
+    assert (found.text, found.tokens) == ("", (7, 3))
+    assert len(server.times) == 1
 
 
 def test_messages_of_the_server_are_cut() -> None:

@@ -62,7 +62,7 @@ def test_an_empty_account_ends_at_once(field: str, word: str) -> None:
         error(500, f"bad key {KEY}"),
         say(500, f"<html>{KEY}".encode()),
         say(200, {"said": KEY}),
-        say(200, completion([KEY])),
+        say(200, completion({"content": {"said": KEY}})),
         say(200, KEY.encode(), Content_Type="text/plain"),
     ],
 )

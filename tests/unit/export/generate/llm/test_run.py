@@ -120,6 +120,15 @@ def test_the_budget_cuts_pairs(tmp_path: Path, prices: Path) -> None:
     assert missing == [f"{left} of 6 pairs are beyond the budget (--budget)"]
 
 
+def test_pairs_that_are_paid_for_stay_whatever_the_budget(tmp_path: Path, prices: Path) -> None:
+    with serving() as server:
+        before, _ = run(tmp_path, base_url=server.url, kinds=("pair",))
+        grown = Draft(labels=("ant", *LABELS), domain="photo")
+        draft, missing = run(tmp_path, draft=grown, base_url=server.url, kinds=("pair",), prices=prices, budget=0.01)
+    assert {(a - 1, b - 1): texts for (a, b), texts in draft.pairs.items()} == before.pairs
+    assert missing == ["4 of 10 pairs are beyond the budget (--budget)"]
+
+
 def test_a_spent_budget_keeps_what_was_bought(tmp_path: Path, prices: Path) -> None:
     # The server counts more tokens than the plan did: the money ends on the way.
     options: dict[str, Any] = {"prices": prices, "kinds": ("attribute",), "attempts": 8, "concurrency": 1}
@@ -129,7 +138,7 @@ def test_a_spent_budget_keeps_what_was_bought(tmp_path: Path, prices: Path) -> N
     (tmp_path / "replies.jsonl").unlink()
     with serving(answer=lambda prompt: "not JSON") as server:
         draft, missing = run(tmp_path, base_url=server.url, budget=2.0, **options)
-        assert len(server.served) == 14, "0.15 dollars a reply"
+        assert len(server.served) == 13, "0.15 dollars a reply"
     assert missing[0] == "the budget of $2.00 is spent: the same command with a higher --budget goes on"
     assert missing.count(missing[0]) == 1
     assert [line.split(":")[0] for line in missing[1:]] == [f"attribute texts of {label}" for label in LABELS]
@@ -140,7 +149,7 @@ def test_a_spent_budget_is_told_once(tmp_path: Path, prices: Path) -> None:
     options: dict[str, Any] = {"prices": prices, "kinds": ("attribute", "pair"), "attempts": 8, "concurrency": 1}
     with serving(answer=lambda prompt: "not JSON") as server:
         draft, missing = run(tmp_path, base_url=server.url, budget=4.0, max_pairs=1, **options)
-        assert len(server.served) == 27
+        assert len(server.served) == 26
     assert [line for line in missing if "is spent" in line] == [missing[0]]
     assert missing[-1] == "pair texts of cat against elk: no reply"
     assert draft.pairs == {}

@@ -77,10 +77,11 @@ def test_no_synonym_is_a_label_or_shared() -> None:
 
 
 def test_attributes(lexicon: Lexicon) -> None:
-    attributes = lexicon.attributes()
+    attributes = lexicon.attributes(8)
     assert attributes[1] == ("it leaves the arms bare",)
     assert attributes[2] == ()
     assert "a kind of machine" in attributes[3]
+    assert lexicon.attributes(1)[3] == attributes[3][:1] != attributes[3]
 
 
 def test_analogues_are_sisters_but_no_classes(lexicon: Lexicon) -> None:
