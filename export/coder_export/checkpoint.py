@@ -43,10 +43,13 @@ def read_checkpoint(path: Path) -> tuple[State, str]:
         ModelError: the file is damaged, of another kind, or holds more than tensors.
     """
     try:
-        read = load_file(path) if path.suffix == ".safetensors" else _read_pt(path)
+        read = load_file(path) if _is_safetensors(path) else _read_pt(path)
     except Exception as err:  # a damaged or crafted pickle can raise whatever it likes
+        # torch's own words end in how to read the file all the same, by running what is in it.
+        unsafe = isinstance(err, pickle.UnpicklingError) and "weights_only" in str(err)
+        why = "it holds more than tensors, which are not read as they could run code" if unsafe else first_line(err)
         raise ModelError(
-            f"{path}: no readable checkpoint ({first_line(err)}); give a .safetensors file, or a .pt of tensors only"
+            f"{path}: no readable checkpoint ({why}); give a .safetensors file, or a .pt of tensors only"
         ) from err
     tensors = {key: value for key, value in read.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
     state = {key.removeprefix("module."): value for key, value in tensors.items()}
@@ -55,6 +58,14 @@ def read_checkpoint(path: Path) -> tuple[State, str]:
     layout = "OpenAI" if any(key in state for key in _OPENAI_EXTRAS) else "open_clip"
     kept = {key: value for key, value in state.items() if key not in _OPENAI_EXTRAS}
     return {key: value.float() if value.is_floating_point() else value for key, value in kept.items()}, layout
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By its content: a length, then JSON."""
+    if path.suffix == ".safetensors":
+        return True
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def load_into(model: torch.nn.Module, state: State, *, where: str) -> None:

@@ -59,6 +59,8 @@ class ExportConfig:
     def __post_init__(self) -> None:
         if self.out.name in ("", ".."):
             raise ValueError(f"--out must name the files to write, got {str(self.out)!r}; give a stem: --out birds")
+        if self._with_suffix(".onnx").name.endswith(".standalone.onnx"):
+            raise ValueError(f"--out {self.out}: standalone graphs are called STEM.standalone.onnx; give another stem")
         if self.on_long not in ON_LONG:
             raise ValueError(f"--on-long must be one of {', '.join(ON_LONG)}, got {self.on_long!r}")
         if self.margin is not None and not 0 <= self.margin <= 1:
@@ -67,11 +69,11 @@ class ExportConfig:
             raise ValueError(f"--precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         self._check_format()
         self._check_standalone()
+        self._check_reuse()
         for name, least in (("--min-cosine", self.min_cosine), ("--min-agreement", self.min_agreement)):
             if least is not None and not 0 < least <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {least}")
         self._check_calibration()
-        self._check_reuse()
         if not 0 < self.tolerance < 1:
             raise ValueError(f"--tolerance must be between 0 and 1, got {self.tolerance}")
         if self.shots is not None and (self.support is None or self.shots < 1):
@@ -96,7 +98,8 @@ class ExportConfig:
     def _check_reuse(self) -> None:
         if self.engine is None:
             return
-        building = ["precision", "tolerance", "min_cosine", "min_agreement", "allow_slow"]
+        building = ["precision", "tolerance", "min_cosine", "min_agreement", "allow_slow", "max_batch", "trt"]
+        building += ["calibrate_count"]
         building += [] if self.standalone else ["verify_images"]
         for name in building:
             if getattr(self, name) != getattr(ExportConfig, name):
@@ -125,6 +128,9 @@ class ExportConfig:
             )
         if not 1 <= self.max_batch <= LARGEST_BATCH:
             raise ValueError(f"--max-batch must be from 1 to {LARGEST_BATCH}, got {self.max_batch}")
+        for name in ("max_batch", "trt"):
+            if self.engine is None and self.format != "plan" and getattr(self, name) != getattr(ExportConfig, name):
+                raise ValueError(f"{_option(name)} is for a plan; add --format plan, or leave it out")
 
     def _check_calibration(self) -> None:
         if self.precision == "int8" and self.calibrate is None:
@@ -136,6 +142,12 @@ class ExportConfig:
             raise ValueError(
                 f"--calibrate is for --precision int8, got {self.precision} with it; leave one of them out"
             )
+        if self.precision != "int8" and self.allow_slow:
+            raise ValueError(f"--allow-slow is for --precision int8, got {self.precision} with it; leave it out")
+        if self.precision == "fp32" and self.min_agreement is not None:
+            raise ValueError("--min-agreement is for a lower --precision, and fp32 is kept; leave it out")
+        if self.precision == "fp32" and self.format == "onnx" and self.min_cosine is not None:
+            raise ValueError("--min-cosine is for a lower --precision, and fp32 is kept (--tolerance bounds it)")
         if self.calibrate_count < LEAST_CALIBRATION:
             raise ValueError(
                 f"--calibrate-count must be at least {LEAST_CALIBRATION} images, got {self.calibrate_count}"

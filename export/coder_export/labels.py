@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from coder_engine.errors import TextsError
 
@@ -94,6 +96,14 @@ def label_key(name: str) -> str:
     # Twice, as the tokenizer does, for what was escaped twice.
     plain = html.unescape(html.unescape(name)).translate(_STRAIGHT)
     return " ".join(unicodedata.normalize("NFKC", plain).casefold().split())
+
+
+def same_tokens(labels: tuple[str, ...], tokenizer: Callable[[list[str]], Any]) -> list[str]:
+    """Labels that a model's tokenizer reads as one text, though they are written otherwise: a line for each text."""
+    found: dict[bytes, list[str]] = {}
+    for name, row in zip(labels, tokenizer(list(labels)), strict=True):
+        found.setdefault(row.numpy().tobytes(), []).append(name)
+    return [", ".join(map(repr, names)) for names in found.values() if len(names) > 1]
 
 
 def _read_utf8(path: Path) -> str:

@@ -27,6 +27,8 @@ from coder_export.hub import fetch, quiet
 
 RANDOM = "random"
 _OPENAI_SUFFIX = "@336px"
+_MOST_LOGIT_SCALE = 80.0
+"""Of the logarithm, which is 4.6 in CLIP; above, fp32 has no such scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +139,11 @@ def _from_file(name: str, path: Path) -> ClipModel:
 def _from_tag(name: str, tag: str, checkpoint: Path | None) -> ClipModel:
     config = _tag_config(name, tag)
     path = checkpoint or (Path(config["file"]) if "file" in config else fetch(name, tag, config))
-    quick_gelu = None if name == tiny.NAME else bool(config.get("quick_gelu", False))
-    weights = _load(name, path, quick_gelu=quick_gelu)
-    return _ready(name, tag, weights.model, config, [f"{tag} weights, {'QuickGELU' if quick_gelu else 'no QuickGELU'}"])
+    # A tag without one leaves it to the architecture, as open_clip does: roberta-ViT-B-32's has it.
+    quick_gelu = True if config.get("quick_gelu") else None
+    weights = _load(name, path, quick_gelu=quick_gelu, by_layout=False)
+    has_it = quick_gelu or open_clip.get_model_config(name).get("quick_gelu", False)
+    return _ready(name, tag, weights.model, config, [f"{tag} weights, {'QuickGELU' if has_it else 'no QuickGELU'}"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,12 +153,16 @@ class _Loaded:
     quick_gelu: bool
 
 
-def _load(name: str, path: Path, *, quick_gelu: bool | None) -> _Loaded:
-    """Build ``name`` and load ``path`` into it; ``quick_gelu`` None follows the file's layout."""
+def _load(name: str, path: Path, *, quick_gelu: bool | None, by_layout: bool = True) -> _Loaded:
+    """Build ``name`` and load ``path`` into it.
+
+    Args:
+        quick_gelu: None leaves it to the file's layout, or where ``by_layout`` is False to the architecture.
+    """
     if not path.is_file():
         raise ModelError(f"{path}: no such checkpoint file; give a .safetensors or .pt file")
     state, layout = read_checkpoint(path)
-    chosen = True if quick_gelu is None and layout == "OpenAI" else quick_gelu
+    chosen = True if quick_gelu is None and by_layout and layout == "OpenAI" else quick_gelu
     model = _architecture(name, quick_gelu=chosen)
     load_into(model, state, where=f"{path} into {name}")
     return _Loaded(model=model, layout=layout, quick_gelu=bool(chosen))
@@ -203,6 +211,9 @@ def open_tokenizer(name: str) -> Tokenizer:
 
 
 def _ready(name: str, pretrained: str, model: Any, config: Mapping[str, Any], notes: list[str]) -> ClipModel:
+    scale = float(model.logit_scale.detach())
+    if not abs(scale) < _MOST_LOGIT_SCALE:
+        raise ModelError(f"{name}: its logit_scale is {scale:g}, wanted the logarithm of a scale; the file is damaged")
     size = model.visual.image_size
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
     default = PreprocessCfg()
@@ -220,6 +231,6 @@ def _ready(name: str, pretrained: str, model: Any, config: Mapping[str, Any], no
         preprocess=preprocess,
         mean=tuple(map(float, config.get("mean", default.mean))),
         std=tuple(map(float, config.get("std", default.std))),
-        logit_scale=math.exp(float(model.logit_scale)),
+        logit_scale=math.exp(scale),
         notes=tuple(notes),
     )

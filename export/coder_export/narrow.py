@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from coder_engine.errors import ModelError
+from coder_engine.machine.available import first_line
 from coder_engine.preprocess import Preprocess
 from coder_export.collapse import GeneralRows
 from coder_export.config import LEAST_CALIBRATION, ExportConfig
@@ -83,6 +85,11 @@ def narrow(
     if config.precision == "fp32":
         return Narrowed(files=files, loss=None)
     calibration, images = _images(config, preprocess, report)
+    if images.own and len(images.pixels) < LEAST_IMAGES:
+        report.say(
+            f"  {len(images.pixels)} images of yours judge, too few for the first class to count (--min-agreement), as "
+            f"{LEAST_IMAGES} would: give --verify-images, or {4 * LEAST_IMAGES} to calibrate on"
+        )
     refused: list[tuple[PrecisionLoss, str]] = []
     wider = ("fp16",) if config.format == "cuda" else WIDER[config.precision]
     for precision in wider:
@@ -99,7 +106,7 @@ def narrow(
             for file in files:
                 file.unlink()
             return Narrowed(files=save_graph(copy, files[0]), loss=loss, refused=tuple(refused))
-        report.say(f"{precision} is refused: {loss}; {reason}")
+        report.say(f"{precision} is refused: {reason if loss.problem else f'{loss}; {reason}'}")
         refused.append((loss, reason))
         if loss.slow:  # other machines' precisions are no answer to that
             break
@@ -122,9 +129,14 @@ def _quantized(
     rows: GeneralRows,
     report: Report,
 ) -> tuple[onnx.ModelProto, PrecisionLoss]:
-    """The int8 copy and what it costs; its speed is measured only where that is little enough."""
-    with report.progress("calibration", len(calibration)) as advance:
-        copy = int8_copy(path, calibration, advance)
+    """The int8 copy, empty where there is none, and what it costs; timed only where that is little enough."""
+    try:
+        with report.progress("calibration", len(calibration)) as advance:
+            copy = int8_copy(path, calibration, advance)
+    except Exception as err:  # the quantizer's own, of many kinds: some graphs are beyond it
+        return onnx.ModelProto(), PrecisionLoss(
+            precision="int8", cosine=nan, agreement=0.0, images=0, problem=f"it cannot be quantized ({first_line(err)})"
+        )
     scratch = path.with_name(f"{path.stem}.int8.onnx")
     with report.stage("int8 gate"):
         written = save_graph(copy, scratch)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from coder_engine.backends.base import is_fused
+from coder_engine.backends.base import is_fused, stored_precision
 from coder_engine.backends.onnxruntime_cuda import OnnxRuntimeCuda
+from coder_engine.engine_path import check_engine_path
 from coder_engine.errors import EngineError, ModelError
 from coder_engine.files import sha256_of
 from coder_engine.labelled_images import find_images
@@ -27,7 +28,7 @@ from coder_export.few_shot import fit_adapter
 from coder_export.fused import check_fusible
 from coder_export.generate.wordnet.lexicon import names_and_synonyms
 from coder_export.generic import open_generic
-from coder_export.labels import doubt, load_labels
+from coder_export.labels import doubt, load_labels, same_tokens
 from coder_export.model import ClipModel, open_model
 from coder_export.narrow import narrow
 from coder_export.onnx_model import export_onnx
@@ -35,6 +36,7 @@ from coder_export.photographs import image_files, photograph_pixels
 from coder_export.plan import check_on_gpu, make_plan
 from coder_export.report import Report
 from coder_export.standalone import export_standalone
+from coder_export.targets import check_targets
 from coder_export.texts import Texts, choose_texts, embed_texts
 from coder_export.verify import verify
 
@@ -59,6 +61,8 @@ def export(config: ExportConfig, report: Report) -> None:
     known = None if config.engine is None else _known(config.engine)
     clip = open_model(config.model, config.pretrained, checkpoint=config.checkpoint, seed=config.seed)
     report.say(f"{clip.name}: " + "; ".join(clip.notes))
+    for names in same_tokens(labels, clip.tokenizer):
+        report.warn(f"{config.labels}: {names}: one text to the tokenizer, so by their names these classes always tie")
     tower = clip.tower()
     if known is not None:
         _check_tower(config.engine_path, known, clip, tower)
@@ -154,6 +158,7 @@ def _versions() -> dict[str, str]:
 def _check_paths(config: ExportConfig, labels: tuple[str, ...]) -> None:
     """What can be wrong with files and folders should not wait for the stages that take minutes."""
     _check_writable(config.weights_path.parent)
+    check_targets(config)
     for folder in (config.verify_images, config.calibrate):
         if folder is not None and not image_files(folder):
             raise ModelError(f"{folder}: no image in it; give a folder of photographs (sub-folders count)")
@@ -163,6 +168,12 @@ def _check_paths(config: ExportConfig, labels: tuple[str, ...]) -> None:
         raise EngineError(
             f"{config.engine_path}: made for NVIDIA GPUs (--format cuda), and a standalone graph runs anywhere; "
             "give an engine that was exported without --format"
+        )
+    stored = "fp32" if config.engine is None else stored_precision(config.engine)
+    if config.standalone and stored != "fp32":
+        raise EngineError(
+            f"{config.engine} is in {stored}, and a standalone graph runs anywhere, so it is fp32; give an engine that "
+            "was exported without --precision"
         )
     if config.support is not None:
         find_images(config.support, labels)
@@ -184,9 +195,8 @@ def _check_writable(folder: Path) -> None:
 
 def _known(engine: Path) -> Metadata:
     """What the weight file of an engine that exists says of it."""
+    check_engine_path(engine)
     known = load_weights(engine.with_suffix(".safetensors")).meta
-    if not engine.is_file():
-        raise EngineError(f"{engine}: no such engine file; give one that coder-export made")
     if sha256_of(engine) not in known.engine_files.values():
         raise EngineError(f"{engine} and its weight file do not belong together; export the engine again")
     return known

@@ -7,6 +7,7 @@ A text set is a folder of ``labels.txt``, ``texts.jsonl`` (class, kind, text), `
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from coder_engine.files import replacing
 from coder_export.labels import load_labels
 from coder_export.templates import Templates
 from coder_export.textset import GENERAL_KINDS, TextSet
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def load_textset(folder: Path) -> TextSet:
@@ -121,6 +124,8 @@ def _row(line: str, keys: tuple[str, ...], where: str) -> dict[str, str]:
         raise TextsError(
             f"{where}: expected an object with non-empty strings {', '.join(keys)}, got {line.strip()[:80]}"
         )
+    if any(not row[key].isascii() and _SURROGATE.search(row[key]) for key in keys):
+        raise TextsError(f"{where}: half a surrogate pair (\\ud800 to \\udfff) is no letter, got {line.strip()[:80]}")
     return row
 
 

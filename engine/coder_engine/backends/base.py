@@ -235,6 +235,11 @@ def is_fused(path: Path) -> bool:
     return _FUSED in _metadata_of(path)
 
 
+def is_engine(path: Path) -> bool:
+    """Whether an .onnx file is of coder-export."""
+    return b"coder.tower" in _metadata_of(path)
+
+
 def _metadata_of(path: Path) -> bytes:
     """The file's end, where ONNX has the metadata, read before any runtime has opened it: not all of them can."""
     try:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from coder_engine import Engine
+from coder_engine.backends.base import stored_precision
 from coder_engine.errors import ModelError
 from coder_engine.images import read_rgb
 from coder_engine.weightfile.general_texts import NAME_KINDS
@@ -54,10 +55,17 @@ class Peers:
             try:
                 call = getattr(self, f"_{name}")(images)
                 call()  # torch.compile, for one, finds only now that there is no compiler
-                calls[f"peer: {PEERS[name]}"] = call
+                calls[f"peer: {self._title(name)}"] = call
             except Exception as err:  # other people's code, with errors of their own
-                skipped[PEERS[name]] = " ".join(str(err).split())[:200] or type(err).__name__
+                skipped[self._title(name)] = " ".join(str(err).split())[:200] or type(err).__name__
         return calls, skipped
+
+    def _title(self, name: str) -> str:
+        """What a peer is; the raw runtimes run the engine's own file, whatever it is in."""
+        title, stored = PEERS[name], stored_precision(self._path)
+        if stored == "fp32" or name not in RAW:
+            return title
+        return title.replace(" fp32,", f" on the {stored} file,").replace(" bf16,", f" on the {stored} file, bf16,")
 
     def _open_clip(self, images: Images) -> Call:
         return self._eager(images, lambda model: model)
@@ -202,3 +210,5 @@ PEERS = {
     "loop": "the authors' loops over all texts, head alone",
 }
 """By name, what each one is."""
+RAW = ("onnxruntime", "openvino_bf16", "openvino_fp32")
+"""Those that run the engine's file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import signal
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
@@ -14,6 +15,7 @@ import pytest
 
 from coder_engine import CoderError, __version__
 from coder_engine.cli.output import OutputClosed
+from coder_export import cli
 from coder_export.cli import main
 from coder_export.report import Report
 
@@ -99,7 +101,15 @@ def test_bad_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str], content:
         (("--engine", "e.onnx", "--min-agreement", "0.5"), "--min-agreement is for an engine that is built"),
         (("--engine", "e.onnx", "--verify-images", "p"), "--verify-images is for an engine that is built"),
         (("--engine", "e.plan", "--standalone"), "a standalone graph is made from an .onnx file, got --engine e.plan"),
-        (("--engine", "nowhere.onnx"), "nowhere.safetensors: no such weight file"),
+        (("--engine", "nowhere.onnx"), "nowhere.onnx: no such engine file"),
+        (("--engine", "e.onnx", "--max-batch", "8"), "--max-batch is for an engine that is built, and e.onnx exists"),
+        (("--engine", "e.onnx", "--trt", "tensorrt"), "--trt is for an engine that is built, and e.onnx exists"),
+        (("--engine", "e.onnx", "--calibrate-count", "40"), "--calibrate-count is for an engine that is built"),
+        (("--max-batch", "8"), "--max-batch is for a plan; add --format plan, or leave it out"),
+        (("--trt", "tensorrt"), "--trt is for a plan; add --format plan, or leave it out"),
+        (("--allow-slow",), "--allow-slow is for --precision int8, got fp32 with it; leave it out"),
+        (("--min-agreement", "0.5"), "--min-agreement is for a lower --precision, and fp32 is kept; leave it out"),
+        (("--min-cosine", "0.5"), "--min-cosine is for a lower --precision, and fp32 is kept (--tolerance bounds it)"),
     ],
 )
 def test_wrong_options(
@@ -116,6 +126,27 @@ def test_wrong_options(
     assert code == 1
     assert message in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_out_is_no_standalone_graph(labels_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "--model", "coder-tiny", "--labels", labels_file, "--out", "x.standalone")
+    assert code == 1
+    assert "--out x.standalone: standalone graphs are called STEM.standalone.onnx; give another stem" in err
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_what_ends_a_process_is_an_interrupt_meanwhile(name: str) -> None:
+    one = getattr(signal, name)
+    before = signal.getsignal(one)
+    with pytest.raises(KeyboardInterrupt), cli._terminated_as_interrupted():
+        signal.raise_signal(one)
+    assert signal.getsignal(one) is before
+    signal.signal(one, signal.SIG_IGN)  # as under nohup
+    try:
+        with cli._terminated_as_interrupted():
+            signal.raise_signal(one)
+    finally:
+        signal.signal(one, before)
 
 
 @pytest.mark.parametrize("out", [".", "..", "/"])

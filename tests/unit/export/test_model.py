@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import warnings
@@ -19,6 +21,7 @@ open_clip = pytest.importorskip("open_clip")
 from safetensors.torch import save_file  # noqa: E402
 
 from coder_engine.errors import ModelError  # noqa: E402
+from coder_export import model  # noqa: E402
 from coder_export.checkpoint import load_into, read_checkpoint  # noqa: E402
 from coder_export.model import ClipModel, open_model, resolve_name  # noqa: E402
 from fake_hub import fake_hub  # noqa: E402
@@ -256,6 +259,40 @@ def test_tag_with_a_file_takes_the_tags_activation(safetensors_file: Path, state
     assert same_weights(openai, state)
     assert (quick_gelus(openai), quick_gelus(laion)) == (24, 0)
     assert openai.tower() != laion.tower()
+
+
+def test_a_tag_that_says_nothing_leaves_the_activation_to_the_architecture(
+    safetensors_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "_tag_config", lambda name, tag: {"hf_hub": "some/repository"})
+    clip = open_model("ViT-B-32-quickgelu", "some-tag", checkpoint=safetensors_file)
+    assert quick_gelus(clip) == 24
+    assert clip.notes == ("some-tag weights, QuickGELU",)
+    assert quick_gelus(open_model("ViT-B/32", "some-tag", checkpoint=safetensors_file)) == 0
+
+
+@pytest.mark.parametrize("value", [1e4, -1e4, float("nan")])
+def test_a_damaged_scale(state: dict[str, torch.Tensor], tmp_path: Path, value: float) -> None:
+    save_file(
+        {**{key: own.clone() for key, own in state.items()}, "logit_scale": torch.tensor(value)},
+        tmp_path / "a.safetensors",
+    )
+    with pytest.raises(
+        ModelError, match=r"its logit_scale is .*, wanted the logarithm of a scale; the file is damaged"
+    ):
+        open_model("ViT-B/32", str(tmp_path / "a.safetensors"))
+
+
+def test_safetensors_by_its_content(safetensors_file: Path, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    shutil.copy(safetensors_file, tmp_path / "clip.pt")
+    assert same_weights(open_model("ViT-B/32", str(tmp_path / "clip.pt")), state)
+
+
+def test_more_than_tensors_is_told_in_our_words(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    torch.save({"state_dict": state, "args": argparse.Namespace(lr=0.1)}, tmp_path / "training.pt")
+    wanted = r"training\.pt: no readable checkpoint \(it holds more than tensors, which are not read as they could"
+    with pytest.raises(ModelError, match=wanted):
+        open_model("ViT-B/32", str(tmp_path / "training.pt"))
 
 
 def test_preprocessing_follows_the_tag(tmp_path: Path) -> None:

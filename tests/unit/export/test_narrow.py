@@ -86,6 +86,29 @@ def test_int8_that_costs_too_much_gives_way(fp32: Path, folder: Path, capsys: py
     assert "int8 is refused: cosine >= 0." in capsys.readouterr().out
 
 
+def test_what_cannot_be_quantized_gives_way(fp32: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("Too many bins for data range.")
+
+    monkeypatch.setattr(narrow, "int8_copy", fail)
+    found = run(fp32, "int8", calibrate=folder)
+    assert stored_precision(fp32) == "fp16"
+    assert found.refusal == "asked for int8, got fp16 (int8: it cannot be quantized (Too many bins for data range.))"
+    assert found.to_json()["refused"][0]["cosine"] is None
+
+
+def test_too_few_judges_for_the_first_class_are_told(
+    fp32: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(fp32, "int8", calibrate=folder, allow_slow=True, min_cosine=0.9)
+    assert (
+        "12 images of yours judge, too few for the first class to count (--min-agreement), as 32"
+        in capsys.readouterr().out
+    )
+    run(fp32, "bf16", verify_images=folder)
+    assert "too few for the first class" not in capsys.readouterr().out
+
+
 def test_slow_int8_gives_way(fp32: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(narrow, "speedup", lambda *args: {"1": 0.5, "8": 0.9})
     before = fp32.read_bytes()

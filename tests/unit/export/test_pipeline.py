@@ -18,6 +18,7 @@ import pytest
 
 pytest.importorskip("open_clip")
 
+import onnx
 import onnxruntime
 
 from coder_engine import Engine, EngineError, ModelError, TextsError, WeightsError
@@ -26,6 +27,7 @@ from coder_engine.weights import check_belongs, load_weights, save_weights
 from coder_export import pipeline
 from coder_export.config import ExportConfig
 from coder_export.pipeline import export
+from coder_export.precision import mark
 from coder_export.report import Report
 
 
@@ -67,6 +69,18 @@ def test_without_texts_it_works_and_says_what_is_missing(
     assert weights.pair_rows is None
     assert (weights.bank[:2] == 0).all()
     assert weights.name_weight.tolist() == [1, 1]
+
+
+def test_names_that_are_one_text_to_the_tokenizer_are_told(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = write_labels(tmp_path, "t-shirt", "cat 5", "cat", "cat5", "t - shirt")
+    export(config(tmp_path, labels, engine=tiny), Report(quiet=True))
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition("labels.txt: ")[2].partition(": one text to the tok")[0] for line in told] == [
+        "'t-shirt', 't - shirt'",
+        "'cat 5', 'cat5'",
+    ]
 
 
 def test_kept_texts_are_said_to_be_too_many(
@@ -186,8 +200,13 @@ def test_an_engine_of_the_same_name_and_other_weights(tiny: Path, tmp_path: Path
         ({"verify_images": Path("empty")}, ModelError, "empty: no image in it; give a folder of photographs"),
         ({"precision": "int8", "calibrate": Path("nodir")}, ModelError, "nodir: no such folder"),
         ({"precision": "int8", "calibrate": Path("empty")}, ModelError, "empty: no image in it"),
-        ({"engine": Path("no.onnx")}, WeightsError, r"no\.safetensors: no such weight file"),
+        ({"engine": Path("no.onnx")}, EngineError, r"no\.onnx: no such engine file"),
         ({"engine": Path("edited.onnx")}, EngineError, "do not belong together"),
+        (
+            {"engine": Path("half.onnx"), "standalone": True},
+            EngineError,
+            r"half\.onnx is in fp16, and a standal",
+        ),
         ({"checkpoint": Path("no.pt")}, ModelError, r"no\.pt: no such checkpoint file"),
         ({"out": Path("sealed/m")}, ModelError, r"sealed: cannot be written to \(.*\); free space or choose another"),
     ],
@@ -205,6 +224,9 @@ def test_wrong_paths_are_told_before_the_work(
     for folder in ("empty", "sealed"):
         (tmp_path / folder).mkdir()
     (tmp_path / "edited.onnx").write_bytes(tiny.read_bytes() + b"\0")
+    half = onnx.load(tiny)
+    mark(half, "fp16")
+    onnx.save(half, tmp_path / "half.onnx")
     shutil.copy(tiny.with_suffix(".safetensors"), tmp_path / "edited.safetensors")
     real = tempfile.TemporaryFile
 

@@ -78,7 +78,8 @@ def test_three_files_that_belong_together(
     labels = tmp_path / "other.txt"
     labels.write_text("cat\ndog\n")
     export(
-        config(tmp_path, labels, engine=built, format="onnx", precision="fp32", out=tmp_path / "o"), Report(quiet=True)
+        ExportConfig(model="coder-tiny", labels=labels, texts="none", engine=built, out=tmp_path / "o"),
+        Report(quiet=True),
     )
     other = load_weights(tmp_path / "o.safetensors")
     assert other.meta.plans == weights.meta.plans  # so that the plan can be opened with it

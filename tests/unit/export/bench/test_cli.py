@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from coder_engine import Engine, __version__
-from coder_engine.errors import EngineError
+from coder_engine.errors import EngineError, ImageError
 from coder_export import model
 from coder_export.bench import cli
 from coder_export.bench.baseline import doubts, read_baseline, worse_than
 from coder_export.bench.peers import PEERS, Peers
 from coder_export.bench.stages import STAGES, cold_start, throughput
 from coder_export.measure import Call
+from coder_export.precision import mark
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +298,29 @@ def test_errors_are_told(arguments: list[str], tmp_path: Path, capsys: pytest.Ca
 
 def test_a_stream_is_measured_once_at_the_least(tiny: Path, photographs: list[Path]) -> None:
     assert throughput(Engine(tiny), [str(photographs[0])], batch_size=1, seconds=1e-12) > 0
+
+
+def test_an_image_that_cannot_be_read_is_not_a_fast_one(tiny: Path, photographs: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    paths = [str(photographs[0]), str(broken)]
+    with pytest.raises(ImageError, match=r"broken\.jpg: .*or leave it out of what is measured"):
+        throughput(Engine(tiny), paths, batch_size=1, seconds=0)
+    with pytest.raises(EngineError, match=r"a fresh process could not run it: .*broken\.jpg"):
+        cold_start(tiny, str(broken), {})
+
+
+def test_a_raw_runtime_is_named_by_the_file_it_runs(tiny: Path, tmp_path: Path) -> None:
+    for suffix in (".onnx", ".safetensors"):
+        shutil.copy(tiny.with_suffix(suffix), tmp_path / f"m{suffix}")
+    graph = onnx.load(tmp_path / "m.onnx")
+    mark(graph, "int8")
+    peers = Peers(Engine(tiny), tmp_path / "m.onnx", tmp_path / "m.safetensors", threads=1)
+    assert peers._title("onnxruntime") == PEERS["onnxruntime"] == "ONNX Runtime fp32, encoder alone"
+    onnx.save(graph, tmp_path / "m.onnx")
+    assert peers._title("onnxruntime") == "ONNX Runtime on the int8 file, encoder alone"
+    assert peers._title("openvino_bf16") == "OpenVINO on the int8 file, bf16, encoder alone"
+    assert peers._title("open_clip") == PEERS["open_clip"]
 
 
 def test_a_process_that_fails_says_so(tiny: Path, tmp_path: Path) -> None:

@@ -48,6 +48,12 @@ def test_a_pair_row_needs_three_filled_strings(write: Write, key: str) -> None:
     assert refused(write(pairs_jsonl=lines(PAIRS) + row)) == wanted
 
 
+def test_half_a_surrogate_pair_is_no_letter(write: Write) -> None:
+    row = json.dumps({**TEXTS[0], "text": "a \ud800 b"})
+    said = "texts.jsonl:1: half a surrogate pair (\\ud800 to \\udfff) is no letter, got "
+    assert said in refused(write(texts_jsonl=row))
+
+
 @pytest.mark.parametrize("row", ["[1, 2]", '"cat"', "null", "1"])
 def test_a_row_that_is_no_object(write: Write, row: str) -> None:
     assert refused(write(texts_jsonl=row)).endswith(f"strings class, kind, text, got {row}")

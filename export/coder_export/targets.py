@@ -1,0 +1,73 @@
+"""What an export writes over: nothing that it reads, and nothing that another program made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from coder_engine.backends.base import is_engine
+from coder_engine.errors import ModelError
+from coder_engine.weights import FORMAT
+from coder_export.config import ExportConfig
+
+_ELSE = "choose another --out"
+
+
+def check_targets(config: ExportConfig) -> None:
+    """Refuse names whose files would be lost.
+
+    Raises:
+        ModelError: a target is a folder, what the export is made from, of another program, or the weight file of
+            another engine than the one that is reused.
+    """
+    for target in _targets(config):
+        if target.is_dir():
+            raise ModelError(f"{target}: is a folder where a file is to be written; {_ELSE}")
+        if not target.exists():
+            continue
+        for source in _sources(config):
+            if source.exists() and source.samefile(target):
+                raise ModelError(f"{target}: would replace what it is made from; {_ELSE}")
+        if not _ours(target):
+            raise ModelError(f"{target}: is there, and not of coder-export; move it away, or {_ELSE}")
+    if config.engine is not None:
+        _check_unowned(config.weights_path, config.engine)
+
+
+def _check_unowned(weights: Path, engine: Path) -> None:
+    stem = weights.name.removesuffix(".safetensors")
+    for owner in (weights.with_name(stem + suffix) for suffix in (".onnx", ".plan")):
+        if weights.exists() and owner.exists() and not owner.samefile(engine):
+            raise ModelError(f"{weights}: is the weight file of {owner}, and would be made for {engine}; {_ELSE}")
+
+
+def _targets(config: ExportConfig) -> Iterator[Path]:
+    yield config.weights_path
+    if config.engine is None:
+        yield config.engine_path
+        yield config.engine_path.with_name(config.engine_path.name + ".data")
+    if config.format == "plan":
+        yield config.plan_path
+    if config.standalone:
+        yield config.standalone_path
+
+
+def _sources(config: ExportConfig) -> Iterator[Path]:
+    for given in (config.labels, config.checkpoint, config.pretrained, config.general_texts, config.engine):
+        if given is not None:
+            yield Path(given)
+
+
+def _ours(path: Path) -> bool:
+    """Of those files that tell who made them, which are the ones that other programs call alike."""
+    if path.suffix == ".onnx" and not path.name.endswith(".standalone.onnx"):
+        return is_engine(path)
+    if path.suffix != ".safetensors":
+        return True
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        return False

@@ -1,0 +1,77 @@
+"""Files that an export would write over: those it reads, those of others, those of another engine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("open_clip")
+
+from safetensors.numpy import save_file
+
+from coder_engine import ModelError
+from coder_export import tiny
+from coder_export.config import ExportConfig
+from coder_export.pipeline import export
+from coder_export.report import Report
+from coder_export.targets import check_targets
+
+
+def config(tmp_path: Path, **options: object) -> ExportConfig:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("cat\ndog\n")
+    return ExportConfig(**{"model": "coder-tiny", "labels": labels, "out": tmp_path / "model", **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", ["checkpoint", "pretrained"])
+def test_a_checkpoint_of_the_weight_files_name_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = Path("model.safetensors")
+    shutil.copy(tiny.WEIGHTS, weights)
+    before = weights.read_bytes()
+    given = weights if option == "checkpoint" else str(weights)
+    with pytest.raises(
+        ModelError, match=r"model\.safetensors: would replace what it is made from; choose another --out"
+    ):
+        export(config(tmp_path, **{option: given}), Report(quiet=True))
+    assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.onnx"])
+def test_files_of_other_programs_stay(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.endswith("onnx"):
+        path.write_bytes(b"\x08\x07 somebody else's")
+    else:
+        save_file({"weight": np.zeros(3, np.float32)}, path)
+    with pytest.raises(
+        ModelError, match=rf"{name}: is there, and not of coder-export; move it away, or choose another"
+    ):
+        check_targets(config(tmp_path))
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ModelError, match=rf"{name}: is a folder where a file is to be written; choose another --out"):
+        check_targets(config(tmp_path))
+
+
+def test_ones_own_files_are_replaced(tiny: Path, tmp_path: Path) -> None:
+    for suffix in (".onnx", ".safetensors"):
+        shutil.copy(tiny.with_suffix(suffix), tmp_path / f"model{suffix}")
+    check_targets(config(tmp_path))
+
+
+def test_the_weight_file_of_another_engine_stays(tiny: Path, tmp_path: Path) -> None:
+    for stem in ("birds", "model"):
+        for suffix in (".onnx", ".safetensors"):
+            shutil.copy(tiny.with_suffix(suffix), tmp_path / f"{stem}{suffix}")
+    with pytest.raises(
+        ModelError, match=r"model\.safetensors: is the weight file of .*model\.onnx, and would be made for"
+    ):
+        export(config(tmp_path, engine=tmp_path / "birds.onnx"), Report(quiet=True))
+    (tmp_path / "model.onnx").unlink()
+    check_targets(config(tmp_path, engine=tmp_path / "birds.onnx"))
