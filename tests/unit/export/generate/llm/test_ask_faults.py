@@ -83,7 +83,7 @@ def test_replies_under_way_when_the_account_is_empty_are_kept(path: Path) -> Non
 def test_nobody_waits_for_another_try_when_the_run_ends(path: Path) -> None:
     def respond(body: dict[str, Any]) -> Reply:
         if next(visits) == 0:
-            return say(503, b"full", Retry_After="40")
+            return say(503, b"full", Retry_After="3000")
         time.sleep(0.2)
         return error(401, "no such key")
 
@@ -91,7 +91,7 @@ def test_nobody_waits_for_another_try_when_the_run_ends(path: Path) -> None:
     begin = time.monotonic()
     with responding(respond) as server, pytest.raises(TextsError, match="401"):
         run(server, path, asking(attribute(*ANIMALS)), concurrency=2)
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 300  # which it was told to wait for
 
 
 def test_a_full_disk_ends_the_run_and_the_rest_is_asked_later(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
