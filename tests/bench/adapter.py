@@ -73,6 +73,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="to measure, all calls in turn (default: 20)")
     parser.add_argument("--threads", type=int, default=usable_cpus())
     args = parser.parse_args()
+    if args.support < args.classes:
+        parser.error(f"--support must be an image a class at the least, {args.classes:,}, got {args.support:,}")
     random = np.random.default_rng(0)
     texts, support = unit(random, args.texts, args.width), unit(random, args.support, args.width)
     labels = np.arange(args.support) % args.classes

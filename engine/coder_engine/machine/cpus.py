@@ -23,15 +23,15 @@ def check_threads(threads: int | None) -> int:
     """``threads`` where given and sane, else :func:`usable_cpus`.
 
     Raises:
-        ValueError: not between 1 and 1024.
+        ValueError: no whole number between 1 and 1024.
     """
     if threads is None:
         return usable_cpus()
-    if not 1 <= threads <= 1024:
+    if not 1 <= threads <= 1024 or threads != int(threads):
         raise ValueError(
             f"threads must be 1 to 1024, got {threads}; leave it out to use the {usable_cpus()} usable CPUs"
         )
-    return threads
+    return int(threads)
 
 
 def _quota(root: Path) -> float | None:

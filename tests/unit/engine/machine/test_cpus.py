@@ -120,8 +120,8 @@ def test_threads_left_out(cgroup: Cgroup) -> None:
     assert check_threads(None) == 3
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1025, 10**9])
-def test_threads_out_of_range(cgroup: Cgroup, threads: int) -> None:
+@pytest.mark.parametrize("threads", [0, -1, 1025, 10**9, 2.5])
+def test_threads_out_of_range(cgroup: Cgroup, threads: float) -> None:
     cgroup("300000 100000")
     wanted = f"^threads must be 1 to 1024, got {threads}; leave it out to use the 3 usable CPUs$"
     with pytest.raises(ValueError, match=wanted):
