@@ -8,6 +8,7 @@ cost a third.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ class OpenVinoCpu(Backend):
     def _open(self, threads: int, precision: str) -> None:
         runtime = self.require()
         self._ov = _import_openvino()
-        core = self._ov.Core()
+        core = _core(self._ov)
         chosen = choose_precision(core, precision)
         model = self._read()
         self._check_interface(*_interface(model))
@@ -118,6 +119,16 @@ class OpenVinoCpu(Backend):
     def _close(self) -> None:
         self._idle.clear()
         self._compiled = None
+
+
+@functools.cache
+def _core(openvino: ModuleType) -> Any:
+    """One for as long as the process, which keeps the CPU plugin loaded.
+
+    As that comes it gives its thread a stack for signal handlers, and frees it as it goes, from whatever thread: then
+    the next signal of the first thread, such as Ctrl-C, would end the process in a segmentation fault.
+    """
+    return openvino.Core()
 
 
 def choose_precision(core: Any, wanted: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -260,3 +260,22 @@ def test_closing_frees_what_still_runs(path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(found, "_request", closing)
     found.encode(images(1))
     assert not found._idle
+
+
+_SIGNALLED = """
+import signal, sys, threading
+from pathlib import Path
+from coder_engine.backends.openvino import OpenVinoCpu
+held = [OpenVinoCpu(Path(sys.argv[1]), threads=1)]
+thread = threading.Thread(target=lambda: held.pop().close())
+thread.start()
+thread.join()
+signal.signal(signal.SIGTERM, lambda *_: print("told"))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_signals_outlive_an_engine_that_another_thread_closed(path: Path) -> None:
+    command = [sys.executable, "-c", _SIGNALLED, str(write(path))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "told\n"), done.stderr
