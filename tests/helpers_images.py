@@ -36,3 +36,18 @@ def png_of(*chunks: tuple[bytes, bytes]) -> bytes:
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(sealed)
+
+
+def tiff(bits: int, photometric: int, values: list[int], bands: int = 1) -> bytes:
+    """A TIFF of one row, which Pillow does not write with 12 bits, with white as zero or with many bands."""
+    if bits == 16:
+        data = struct.pack(f"<{len(values)}H", *values)
+    else:
+        data = int("".join(f"{value:0{bits}b}" for value in values), 2).to_bytes(len(values) * bits // 8, "big")
+    short, long = 3, 4
+    tags = [
+        (256, short, len(values) // bands), (257, short, 1), (258, short, bits), (259, short, 1),
+        (262, short, photometric), (273, long, 8), (277, short, bands), (278, short, 1), (279, long, len(data)),
+    ]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.arguments import as_images, check_features, check_options
+from coder_engine.arguments import as_images, as_stream, check_features, check_options
 from coder_engine.backends import PassedOver, open_backend
 from coder_engine.backends.buckets import chunks
 from coder_engine.engine_path import check_engine_path
@@ -27,7 +27,7 @@ from coder_engine.pixels.formats import MAX_PIXELS
 from coder_engine.plans.record import SUFFIX as PLAN
 from coder_engine.prediction import Prediction, prediction_of
 from coder_engine.preprocess import Preprocess
-from coder_engine.reader import Pixels, Reader, as_read
+from coder_engine.reader import Pixels, Reader
 from coder_engine.stream import batches, decode_ahead
 from coder_engine.weights import Weights, check_belongs, load_weights
 
@@ -195,7 +195,7 @@ class Engine:
             TypeError, ValueError: an argument is out of range, or ``images`` is a single one.
         """
         check_options(top, unknown_below)
-        images = as_images(images, "images")
+        images = as_stream(images)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if workers is not None and workers < 1:
@@ -206,7 +206,7 @@ class Engine:
         self, images: Iterable[Any], batch_size: int, workers: int, top: int, unknown_below: float | None
     ) -> Iterator[Prediction]:
         ahead = 2 * batch_size if batch_size > 1 else 1
-        with closing(decode_ahead(as_read(images), self._tried, workers=workers, ahead=ahead)) as decoded:
+        with closing(decode_ahead(self._reader.as_read(images), self._tried, workers=workers, ahead=ahead)) as decoded:
             for chunk in batches(decoded, batch_size):
                 given, pixels = zip(*chunk, strict=True)
                 yield from self._classify(given, pixels, top, unknown_below)
@@ -230,7 +230,9 @@ class Engine:
         parts = [np.empty((0, self._backend.width), np.float32)]
         if (ready := self._reader.ready(images)) is not None:
             return np.concatenate(parts + self._each_part(ready, self._backend.encode))
-        with closing(decode_ahead(as_read(images), self._read, workers=self._threads, ahead=2 * CHUNK)) as decoded:
+        with closing(
+            decode_ahead(self._reader.as_read(images), self._read, workers=self._threads, ahead=2 * CHUNK)
+        ) as decoded:
             for chunk in batches(decoded, CHUNK):
                 parts.append(self._backend.encode(np.stack([pixels for _, pixels in chunk])))
         return np.concatenate(parts)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from coder_engine.errors import ImageError
 from coder_engine.pixels import jpeg
 from coder_engine.pixels.colours import to_rgb, transparent_colour
-from coder_engine.pixels.formats import MAX_PIXELS, broken, open_header
+from coder_engine.pixels.formats import CLOSED, MAX_PIXELS, broken, open_header
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -192,6 +192,8 @@ def _load(image: Image.Image, rules: _Rules, file: IO[bytes] | None) -> None:
             jpeg.shrink(opened, _as_stored(rules.least, _turn(image) if rules.exif else None))
         if jpeg.fill(opened, file):
             return
+    elif getattr(image, "tile", None) and getattr(image, "fp", None) is None:
+        raise ValueError(CLOSED)
     _allocate(image)
     image.load()
 

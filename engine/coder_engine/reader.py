@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +36,8 @@ class Reader:
         Raises:
             ImageError: the image cannot be read.
         """
+        if isinstance(image, ImageError):  # of :meth:`as_read`
+            raise image
         if isinstance(image, np.ndarray) and image.shape == (*self.size, 3) and image.dtype == np.uint8:
             return image
         least = (2 * preprocess.size[0], 2 * preprocess.size[1]) if self.fast_decode else None
@@ -53,6 +54,26 @@ class Reader:
         except ImageError as err:
             return err
 
+    def as_read(self, images: Iterable[Any]) -> Iterable[Any]:
+        """Each image as it is when it is read, though it is decoded later, when its source may have filled it anew.
+
+        A collection has all of its images at once, and is given as it is.
+        """
+        return images if isinstance(images, Collection) else map(self._kept, images)
+
+    def _kept(self, image: Any) -> Any:
+        if isinstance(image, np.ndarray):
+            return image.copy()
+        if isinstance(image, (bytearray, memoryview)):
+            return bytes(image)
+        if not _may_change(image):
+            return image
+        try:
+            rgb = read_rgb(image, max_pixels=self.max_pixels)
+        except ImageError as err:
+            return err
+        return rgb.copy() if rgb is image else rgb
+
     def ready(self, images: Any) -> Pixels | None:
         """A batch that is one array with nothing to decode or resize; None where there is."""
         if isinstance(images, np.ndarray) and images.shape[1:] == (*self.size, 3):
@@ -60,33 +81,17 @@ class Reader:
         return None
 
 
-def as_read(images: Iterable[Any]) -> Iterable[Any]:
-    """Each image as it is when it is read, though it is decoded later, when its source may have filled it anew.
-
-    A collection has all of its images at once, and is given as it is.
-    """
-    return images if isinstance(images, Collection) else map(_kept, images)
-
-
-def _kept(image: Any) -> Any:
-    if isinstance(image, np.ndarray):
-        return image.copy()
-    if isinstance(image, (bytearray, memoryview)):
-        return bytes(image)
-    if _may_change(image):
-        # What a frame that cannot be read raises here comes again as it is decoded, and is told then.
-        with contextlib.suppress(Exception):
-            return image.copy()
-    return image
-
-
 def _may_change(image: Any) -> bool:
-    """Whether it is a PIL image that is drawn on or goes to its next frame; a file of one frame stays what it is."""
+    """Whether it is a PIL image in memory, or one of several frames: others are decoded from their file as it is."""
     from PIL import Image, ImageFile
 
-    if isinstance(image, ImageFile.ImageFile):
-        return bool(getattr(image, "is_animated", False))
-    return isinstance(image, Image.Image)
+    if not isinstance(image, Image.Image):
+        return False
+    undecoded = isinstance(image, ImageFile.ImageFile) and bool(image.tile)
+    try:
+        return not undecoded or bool(getattr(image, "is_animated", False))
+    except Exception:  # it looks for the second frame, which may be damaged
+        return True
 
 
 def stacked(decoded: Sequence[Pixels | ImageError] | Pixels) -> Pixels | None:

@@ -88,7 +88,7 @@ def narrow(
     if images.own and len(images.pixels) < LEAST_IMAGES:
         report.say(
             f"  {len(images.pixels)} images of yours judge, too few for the first class to count (--min-agreement), as "
-            f"{LEAST_IMAGES} would: give --verify-images, or {4 * LEAST_IMAGES} to calibrate on"
+            f"{LEAST_IMAGES} would: give more"
         )
     refused: list[tuple[PrecisionLoss, str]] = []
     wider = ("fp16",) if config.format == "cuda" else WIDER[config.precision]

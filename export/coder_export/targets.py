@@ -8,8 +8,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from coder_engine.backends.base import is_engine
-from coder_engine.errors import ModelError
-from coder_engine.weights import FORMAT
+from coder_engine.errors import ModelError, WeightsError
+from coder_engine.files import sha256_of
+from coder_engine.weights import FORMAT, load_weights
 from coder_export.config import ExportConfig
 
 _ELSE = "choose another --out"
@@ -25,21 +26,22 @@ def check_targets(config: ExportConfig) -> None:
     for target in _targets(config):
         if target.is_dir():
             raise ModelError(f"{target}: is a folder where a file is to be written; {_ELSE}")
-        if not target.exists():
+        if not target.exists() or not target.stat().st_size:
             continue
         for source in _sources(config):
             if source.exists() and source.samefile(target):
                 raise ModelError(f"{target}: would replace what it is made from; {_ELSE}")
-        if not _ours(target):
-            raise ModelError(f"{target}: is there, and not of coder-export; move it away, or {_ELSE}")
+        if not _ours(target, config):
+            raise ModelError(f"{target}: is there, and no whole file of coder-export; move it away, or {_ELSE}")
     if config.engine is not None:
         _check_unowned(config.weights_path, config.engine)
 
 
 def _check_unowned(weights: Path, engine: Path) -> None:
-    stem = weights.name.removesuffix(".safetensors")
-    for owner in (weights.with_name(stem + suffix) for suffix in (".onnx", ".plan")):
-        if weights.exists() and owner.exists() and not owner.samefile(engine):
+    places = {weights, weights.resolve()} if weights.exists() else set()
+    stems = [place.with_name(place.name.removesuffix(".safetensors")) for place in places]
+    for owner in (stem.with_name(stem.name + suffix) for stem in stems for suffix in (".onnx", ".plan")):
+        if owner.exists() and engine.exists() and sha256_of(owner) != sha256_of(engine):
             raise ModelError(f"{weights}: is the weight file of {owner}, and would be made for {engine}; {_ELSE}")
 
 
@@ -60,14 +62,16 @@ def _sources(config: ExportConfig) -> Iterator[Path]:
             yield Path(given)
 
 
-def _ours(path: Path) -> bool:
-    """Of those files that tell who made them, which are the ones that other programs call alike."""
-    if path.suffix == ".onnx" and not path.name.endswith(".standalone.onnx"):
+def _ours(path: Path, config: ExportConfig) -> bool:
+    """By what the file says of who made it; a plan says nothing, the weight file beside it does."""
+    if path.suffix == ".onnx":
         return is_engine(path)
-    if path.suffix != ".safetensors":
+    if path.suffix == ".data":  # of an .onnx that was judged already
         return True
     try:
+        if path.suffix == ".plan":
+            return path.name in load_weights(config.weights_path).meta.plans
         with safe_open(path, framework="numpy") as file:
             return (file.metadata() or {}).get("format") == FORMAT
-    except (SafetensorError, OSError):
+    except (SafetensorError, WeightsError, OSError):
         return False

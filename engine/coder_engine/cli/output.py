@@ -106,12 +106,15 @@ def tell(line: str) -> None:
 def open_closed() -> None:
     """Stand in for a standard stream that was closed before the start, which Python has as None.
 
-    Lines for people go nowhere, rather than among the data; data cannot be written.
+    Lines for people go nowhere, rather than among the data; data cannot be written, and none comes in. Each takes the
+    lowest number that is free, so they are seen to in order.
     """
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for as long as the process
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
     if sys.stdout is None:
         sys.stdout = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for as long as the process
 
 
 def silence(stream: TextIO) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.counts import count_of
-from coder_engine.errors import DataError
 from coder_engine.evaluate.answers import ROUNDS, Answers, Measured, measure
 from coder_engine.evaluate.blocks import rank_by_blocks
 from coder_engine.evaluate.few_shot import FewShot, Task
@@ -107,9 +106,6 @@ def apart(task: Task) -> tuple[Task, list[str]]:
     """The task without the validation images that are support, too, by hash, and what to tell of them.
 
     Parameters chosen on what the adapter has learned would be those that learn it by heart.
-
-    Raises:
-        DataError: no validation image is left.
     """
     if task.val is None:
         return task, []
@@ -117,10 +113,10 @@ def apart(task: Task) -> tuple[Task, list[str]]:
     rest = np.array([row for row, digest in enumerate(task.val.digests) if digest not in support], np.int64)
     if len(rest) == len(task.val):
         return task, []
+    shared = f"in the support too, by hash, and left out: {count_of(len(task.val) - len(rest), 'validation image')}"
     if not len(rest):
-        raise DataError("every validation image is one of the support images, by hash; give others (--val)")
-    shared = count_of(len(task.val) - len(rest), "validation image")
-    return replace(task, val=task.val.take(rest)), [f"in the support too, by hash, and left out: {shared}"]
+        return replace(task, val=None), [f"{shared}, which is all: parameters are chosen as without"]
+    return replace(task, val=task.val.take(rest)), [shared]
 
 
 def duplicate_notes(task: Task) -> list[str]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 """TIFF's tags, and a value of the second."""
 
+_TRANSPARENT = "_coder_transparent"
+"""The attribute of an image that keeps its transparent colour."""
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
 """What Pillow multiplies a PNG's grey values of 2 and 4 bits with, by what it calls them."""
 
@@ -22,15 +24,20 @@ _GREY_STEPS = {"L;2": 85, "L;4": 17}
 def transparent_colour(image: Image.Image) -> Any:
     """The colour that a PNG calls transparent, as its pixels will have it, where Pillow leaves it as in the file.
 
-    It must be asked for before the image is decoded, which forgets how many bits the file has; None where Pillow's own
-    is right. Of 16 bits a channel only the high bytes are decoded, and so compared.
+    Decoding forgets how many bits the file has, so it is asked for before, and kept for a further reading; None where
+    Pillow's own is right, or others have decoded the image. Of 16 bits a channel only the high bytes are decoded, and
+    so compared.
     """
     tile, colour = getattr(image, "tile", None), image.info.get("transparency")
     if image.format != "PNG" or not tile or colour is None:
-        return None
+        return getattr(image, _TRANSPARENT, None)
+    found = None
     if tile[0][3] == "RGB;16B":
-        return tuple(value >> 8 for value in colour)
-    return colour * _GREY_STEPS[tile[0][3]] if tile[0][3] in _GREY_STEPS else None
+        found = tuple(value >> 8 for value in colour)
+    elif tile[0][3] in _GREY_STEPS:
+        found = colour * _GREY_STEPS[tile[0][3]]
+    setattr(image, _TRANSPARENT, found)
+    return found
 
 
 def to_rgb(image: Image.Image, transparent: Any = None) -> Image.Image:

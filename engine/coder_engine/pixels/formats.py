@@ -31,6 +31,8 @@ _PLUGINS = {
     "QOI": "PIL.QoiImagePlugin",
     "AVIF": "PIL.AvifImagePlugin",
 }
+CLOSED = "Operation on closed image"
+"""Pillow's words, where it has any."""
 _NOT_PICTURES = ("unknown pixel mode", "Invalid value for samples per pixel")
 """Pillow's words for a whole TIFF of more than 4 bands, of 64-bit numbers, and so on."""
 _WEAK_SIGNATURES = {"BMP", "PPM"}  # two letters, which a text may begin with by chance
@@ -130,7 +132,7 @@ def broken(err: Exception, name: str, kind: str | None) -> ImageError:
         return ImageError(
             "unsupported", f"{name}: {kind} with pixels of a kind that is not read here; save it as 8-bit RGB"
         )
-    if isinstance(err, ValueError) and words == "Operation on closed image":
+    if isinstance(err, ValueError) and words == CLOSED:
         return ImageError("unreadable", f"{name}: was closed; pass it while it is open")
     damage = f"{kind or 'image'} data cut short or damaged ({what})"
     return ImageError("truncated", f"{name}: {damage}; copy or download it again")

@@ -16,6 +16,7 @@ from coder_engine.cli.command import OK, fraction, guarded, parser_of, say, whol
 from coder_engine.cli.inputs import Inputs
 from coder_engine.cli.output import OutputClosed, open_output
 from coder_engine.errors import CoderError
+from coder_engine.images import read_rgb
 from coder_engine.machine.cpus import usable_cpus
 from coder_export.bench.baseline import check_same, doubts, read_baseline, setup, worse_than
 from coder_export.bench.machine import machine, machine_line
@@ -24,6 +25,8 @@ from coder_export.bench.stages import cold_start, stage_calls, swap_ms, throughp
 from coder_export.measure import Times, interleaved
 
 SLOWER = 2
+_STREAMED = 256
+"""Images of the stream, at the most: the first ones."""
 """The exit code where the gate does not let through."""
 
 _EXAMPLES = """
@@ -82,6 +85,8 @@ def measure(args: argparse.Namespace, before: dict[str, Any] | None = None) -> d
         "precision": args.precision,
         "threads": threads,
     }
+    for path in paths[:_STREAMED]:  # one that cannot be read is told before anything is measured
+        read_rgb(path)
     say("coder-bench", "cold start")
     cold = cold_start(Path(args.engine), paths[0], options)
     engine = Engine(args.engine, **options)
@@ -118,7 +123,7 @@ def _batch(
         "batch": size,
         "warm_up_ms": warmed,
         "ms": {name: asdict(time) for name, time in times.items()},
-        "images_per_second": throughput(engine, paths[:256], batch_size=size, seconds=args.seconds / 4),
+        "images_per_second": throughput(engine, paths[:_STREAMED], batch_size=size, seconds=args.seconds / 4),
         "skipped": skipped,
     }
 

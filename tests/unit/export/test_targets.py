@@ -42,21 +42,22 @@ def test_a_checkpoint_of_the_weight_files_name_stays(
     assert weights.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model.onnx"])
+@pytest.mark.parametrize("name", ["model.safetensors", "model.onnx", "model.plan", "model.standalone.onnx"])
 def test_files_of_other_programs_stay(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    if name.endswith("onnx"):
+    options = {"format": "plan"} if name.endswith("plan") else {"standalone": True}
+    if not name.endswith("safetensors"):
         path.write_bytes(b"\x08\x07 somebody else's")
     else:
         save_file({"weight": np.zeros(3, np.float32)}, path)
-    with pytest.raises(
-        ModelError, match=rf"{name}: is there, and not of coder-export; move it away, or choose another"
-    ):
-        check_targets(config(tmp_path))
+    with pytest.raises(ModelError, match=rf"{name}: is there, and no whole file of coder-export; move it"):
+        check_targets(config(tmp_path, **options))
+    path.write_bytes(b"")  # holds nothing
+    check_targets(config(tmp_path, **options))
     path.unlink()
     path.mkdir()
     with pytest.raises(ModelError, match=rf"{name}: is a folder where a file is to be written; choose another --out"):
-        check_targets(config(tmp_path))
+        check_targets(config(tmp_path, **options))
 
 
 def test_ones_own_files_are_replaced(tiny: Path, tmp_path: Path) -> None:
@@ -69,9 +70,14 @@ def test_the_weight_file_of_another_engine_stays(tiny: Path, tmp_path: Path) -> 
     for stem in ("birds", "model"):
         for suffix in (".onnx", ".safetensors"):
             shutil.copy(tiny.with_suffix(suffix), tmp_path / f"{stem}{suffix}")
+    with (tmp_path / "model.onnx").open("ab") as file:
+        file.write(b"\0")  # another engine
     with pytest.raises(
         ModelError, match=r"model\.safetensors: is the weight file of .*model\.onnx, and would be made for"
     ):
         export(config(tmp_path, engine=tmp_path / "birds.onnx"), Report(quiet=True))
-    (tmp_path / "model.onnx").unlink()
+    (tmp_path / "finches.safetensors").symlink_to("model.safetensors")
+    with pytest.raises(ModelError, match=r"finches\.safetensors: is the weight file of .*model\.onnx, and would"):
+        check_targets(config(tmp_path, engine=tmp_path / "birds.onnx", out=tmp_path / "finches"))
+    shutil.copy(tmp_path / "birds.onnx", tmp_path / "model.onnx")  # the same engine by another name
     check_targets(config(tmp_path, engine=tmp_path / "birds.onnx"))

@@ -21,7 +21,7 @@ class BudgetSpent(Exception):
 class Purse:
     """Money for calls that run beside each other.
 
-    A call is expected to cost its estimate times the dearest that any reply has been so far, against its own.
+    A call is expected to cost its estimate, and as much more as any reply so far has cost more than its own.
 
     Args:
         price: money by tokens.
@@ -32,7 +32,7 @@ class Purse:
         self._price, self._budget = price, budget
         self._spent = self._aside = 0.0
         self._running = 0
-        self._dearest: float | None = None
+        self._more: float | None = None
         self._freed = asyncio.Event()
 
     @asynccontextmanager
@@ -54,18 +54,17 @@ class Purse:
 
     def paid(self, tokens: Tokens, estimate: Tokens) -> None:
         """A reply came, and cost so much."""
-        cost, expected = self._price(tokens), self._price(estimate)
+        cost, more = self._price(tokens), self._price(tokens) - self._price(estimate)
         self._spent += cost
-        if expected > 0:
-            self._dearest = max(self._dearest or 0.0, cost / expected)
+        self._more = more if self._more is None else max(self._more, more)
 
     async def _set_aside(self, expected: float) -> float:
         while True:
-            money = expected * (_UNKNOWN if self._dearest is None else self._dearest)
+            money = expected * _UNKNOWN if self._more is None else max(expected + self._more, 0.0)
             if self._budget is None or self._spent + self._aside + money <= self._budget:
                 return money
             if not self._running:
-                if self._dearest is not None or self._spent >= self._budget:
+                if self._more is not None or self._spent >= self._budget:
                     raise BudgetSpent
                 return money  # the first call of all, by which the others are judged
             self._freed.clear()

@@ -155,7 +155,10 @@ class LlmRun:
         try:
             yield
         except BudgetSpent:
-            line = f"the budget of ${self.config.budget:.2f} is spent: the same command with a higher --budget goes on"
+            line = (
+                f"the budget of ${self.config.budget:.2f} is spent, but for less than a call may cost: the same "
+                "command with a higher --budget goes on"
+            )
             self.missing += [line] if line not in self.missing else []
 
     @cached_property  # it keeps the features of the names it has judged

@@ -11,7 +11,7 @@ from PIL import Image
 
 from coder_engine.errors import ImageError
 from coder_engine.images import read_rgb
-from helpers_images import PHOTO, encode
+from helpers_images import PHOTO, encode, tiff
 
 
 def grey16(values: list[list[int]], mode: str = "I;16") -> Image.Image:
@@ -107,21 +107,6 @@ def test_lab_without_littlecms_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         read_rgb(Image.new("LAB", (2, 2)))
 
 
-def tiff(bits: int, photometric: int, values: list[int], bands: int = 1) -> bytes:
-    """A TIFF of one row, which Pillow does not write with 12 bits, with white as zero or with many bands."""
-    if bits == 16:
-        data = struct.pack(f"<{len(values)}H", *values)
-    else:
-        data = int("".join(f"{value:0{bits}b}" for value in values), 2).to_bytes(len(values) * bits // 8, "big")
-    short, long = 3, 4
-    tags = [
-        (256, short, len(values) // bands), (257, short, 1), (258, short, bits), (259, short, 1),
-        (262, short, photometric), (273, long, 8), (277, short, bands), (278, short, 1), (279, long, len(data)),
-    ]  # fmt: skip
-    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
-    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
-
-
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_tiffs_of_any_depth_keep_the_highest_bits(bits: int) -> None:
     most = (1 << bits) - 1
@@ -174,4 +159,5 @@ def test_transparent_colours_of_any_depth_go_on_white(
     data = png(bits, colour, row, transparent)
     assert np.asarray(read_rgb(data))[0, :, 0].tolist() == found
     lazy = Image.open(io.BytesIO(data))
-    assert np.asarray(read_rgb(lazy))[0, :, 0].tolist() == found
+    for _ in range(2):  # once it is decoded it does not say how many bits it had
+        assert np.asarray(read_rgb(lazy))[0, :, 0].tolist() == found
