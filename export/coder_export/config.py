@@ -78,6 +78,8 @@ class ExportConfig:
             raise ValueError(f"--tolerance must be between 0 and 1, got {self.tolerance}")
         if self.shots is not None and (self.support is None or self.shots < 1):
             raise ValueError(f"--shots must be at least 1, and goes with --support DIR, got {self.shots}")
+        if self.seed != ExportConfig.seed and self.pretrained != "random":
+            raise ValueError(f"--seed is of --pretrained random, got {self.pretrained or 'a tag'}; leave it out")
         if self.batch_size < 1:
             raise ValueError(f"--batch-size must be at least 1, got {self.batch_size}")
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from coder_engine.backends.base import is_engine
 from coder_engine.errors import ModelError, WeightsError
-from coder_engine.files import sha256_of
-from coder_engine.weights import FORMAT, load_weights
+from coder_engine.places import is_read, is_weight_file, other_engine
+from coder_engine.weights import load_weights
 from coder_export.config import ExportConfig
 
 _ELSE = "choose another --out"
@@ -28,21 +26,15 @@ def check_targets(config: ExportConfig) -> None:
             raise ModelError(f"{target}: is a folder where a file is to be written; {_ELSE}")
         if not target.exists() or not target.stat().st_size:
             continue
-        for source in _sources(config):
-            if source.exists() and source.samefile(target):
-                raise ModelError(f"{target}: would replace what it is made from; {_ELSE}")
+        if is_read(target, _sources(config)):
+            raise ModelError(f"{target}: would replace what it is made from; {_ELSE}")
         if not _ours(target, config):
             raise ModelError(f"{target}: is there, and no whole file of coder-export; move it away, or {_ELSE}")
     if config.engine is not None:
-        _check_unowned(config.weights_path, config.engine)
-
-
-def _check_unowned(weights: Path, engine: Path) -> None:
-    places = {weights, weights.resolve()} if weights.exists() else set()
-    stems = [place.with_name(place.name.removesuffix(".safetensors")) for place in places]
-    for owner in (stem.with_name(stem.name + suffix) for stem in stems for suffix in (".onnx", ".plan")):
-        if owner.exists() and engine.exists() and sha256_of(owner) != sha256_of(engine):
-            raise ModelError(f"{weights}: is the weight file of {owner}, and would be made for {engine}; {_ELSE}")
+        owner = other_engine(config.weights_path, config.engine)
+        if owner is not None:
+            which = f"is the weight file of {owner}, and would be made for {config.engine}"
+            raise ModelError(f"{config.weights_path}: {which}; {_ELSE}")
 
 
 def _targets(config: ExportConfig) -> Iterator[Path]:
@@ -68,10 +60,9 @@ def _ours(path: Path, config: ExportConfig) -> bool:
         return is_engine(path)
     if path.suffix == ".data":  # of an .onnx that was judged already
         return True
+    if path.suffix != ".plan":
+        return is_weight_file(path)
     try:
-        if path.suffix == ".plan":
-            return path.name in load_weights(config.weights_path).meta.plans
-        with safe_open(path, framework="numpy") as file:
-            return (file.metadata() or {}).get("format") == FORMAT
-    except (SafetensorError, WeightsError, OSError):
+        return path.name in load_weights(config.weights_path).meta.plans
+    except WeightsError:
         return False

@@ -14,6 +14,9 @@ from coder_engine.evaluate.methods import FEW_SHOT, ZERO_SHOT
 from coder_engine.evaluate.tables import FORMATS
 
 METHODS = (*ZERO_SHOT, *FEW_SHOT)
+FALSE_ACCEPTS = 0.05
+_FEW_SHOT_ONLY = {"seeds": 1, "val": None, "norm": "both", "texts": None, "text_count": None, "no_zero_shot": False}
+"""Options, with their defaults, that change nothing where no method of them is measured."""
 
 EPILOG = """\
 methods, as --methods names them:
@@ -71,6 +74,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--shots on images needs --support FOLDER of labelled images that are not in DATA")
     if not args.features_only and not args.shots and (named := _named(args, FEW_SHOT)):
         parser.error(f"--methods {named} is few-shot: it needs --support and --shots, such as --shots 1,2,4,8,16")
+    if not args.features_only and not args.shots:
+        for name, default in _FEW_SHOT_ONLY.items():
+            if getattr(args, name) != default:
+                parser.error(f"--{name.replace('_', '-')} is for few-shot methods: it needs --support and --shots")
+    if args.false_accepts != FALSE_ACCEPTS and args.unknown_from is None:
+        parser.error("--false-accepts is of --unknown-from FOLDER, which is missing")
     if args.engine is None and args.weights is None:
         if named := _named(args, [name for name in ZERO_SHOT if name != "clip"]):
             parser.error(f"--methods {named} measures a weight file's texts: give --engine or --weights")
@@ -132,7 +141,13 @@ def _add_fits(group: argparse._ArgumentGroup) -> None:
     add("--fit-margin", action="store_true", help="the margin below which reranking pays; stored in the weight file")
     unknown = "images of none of the classes: choose the score below which an answer is unknown, and store it"
     add("--unknown-from", type=Path, metavar="FOLDER", help=unknown)
-    add("--false-accepts", type=fraction, default=0.05, metavar="P", help="share of them let through (%(default)s)")
+    add(
+        "--false-accepts",
+        type=fraction,
+        default=FALSE_ACCEPTS,
+        metavar="P",
+        help="share of them let through (%(default)s)",
+    )
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from coder_engine.cli.command import OK, SOME_FAILED, say
+from coder_engine.cli.engine_options import weights_path
 from coder_engine.cli.eval_task import Opened, open_task
 from coder_engine.cli.output import Output, OutputClosed, open_output
 from coder_engine.cli.progress import rewrite, terminal
@@ -25,6 +26,7 @@ from coder_engine.evaluate.methods import FEW_SHOT, ZERO_SHOT
 from coder_engine.evaluate.tables import render
 from coder_engine.fewshot.adapter import NORMS, ZERO_SHOT_SCALE
 from coder_engine.files import sha256_of
+from coder_engine.places import check_text_place
 from coder_engine.weights import Weights, update_weights
 
 MARGIN = 0.2
@@ -38,6 +40,9 @@ def run(args: argparse.Namespace) -> int:
         CoderError: it cannot be done.
     """
     tell: Callable[[str], object] = (lambda _: None) if args.quiet else _say
+    own = weights_path(args) if args.engine is not None or args.weights is not None else None
+    for option, place in (("--out", args.out), ("--report", args.report)):
+        check_text_place(option, place, [args.data, args.engine, own, args.support, args.val, args.texts])
     with _open_report(args.report) as report:
         with open_output(args.out) as output:  # before the work: a place that cannot be written is told at once
             found = _evaluate(args, open_task(args, tell))

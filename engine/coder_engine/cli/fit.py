@@ -53,12 +53,15 @@ def _run(args: argparse.Namespace) -> int:
     from coder_engine.evaluate.feature_file import load_texts
     from coder_engine.evaluate.labelled import check_width
     from coder_engine.fit import fit_engine, general_texts, summary
+    from coder_engine.places import check_weights_place
     from coder_engine.weights import load_weights
 
     config = _config(args)
     check_engine_path(args.engine)
     path = weights_path(args)
     weights = load_weights(path)
+    if args.out is not None:
+        check_weights_place("--out", args.out, args.engine, [args.support, args.val, args.general_texts])
     if args.general_texts is None:
         texts = general_texts(weights)
     else:
@@ -74,6 +77,8 @@ def _run(args: argparse.Namespace) -> int:
     for line in summary(fitted):
         say(line)
     written = fitted.search.adapter.save(path, out=args.out)
+    if weights.meta.temperature != 1 or weights.meta.unknown_below is not None:
+        _say("taken out, as they were fitted to other scores: temperature and threshold for the unknown (coder-eval)")
     say(f"wrote {written.path} ({written.path.stat().st_size / 1e6:,.1f} MB)")
     other = f" --weights {written.path}" if args.out or args.weights else ""
     say(f"next: coder-eval IMAGES --engine {args.engine}{other}      labelled images not used here: is it better?")

@@ -13,7 +13,7 @@ from coder_engine.pixels.formats import MAX_PIXELS
 
 EPILOG = """\
 examples:
-  coder-infer photos/ --engine model.onnx                       a folder, as a table
+  coder-infer photos/ --engine model.onnx                       a folder, on a terminal as a table
   coder-infer photos/ --engine model.onnx --recursive | jq .    sub-folders too, as JSON lines
   coder-infer 'photos/**/*.png' --engine model.onnx --out found.csv
   find . -name '*.jpg' -print0 | coder-infer - --null --engine model.onnx

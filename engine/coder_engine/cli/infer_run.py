@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from coder_engine.cli.command import OK, SOME_FAILED, say
-from coder_engine.cli.engine_options import open_engine
+from coder_engine.cli.engine_options import open_engine, weights_path
 from coder_engine.cli.formats import Csv, Format, JsonLines, Table
 from coder_engine.cli.infer_options import to_terminal
 from coder_engine.cli.inputs import Inputs, Item, Pause
@@ -19,6 +19,7 @@ from coder_engine.cli.output import Output, OutputClosed, open_output
 from coder_engine.cli.progress import Progress, building, terminal
 from coder_engine.counts import count_of
 from coder_engine.errors import ImageError
+from coder_engine.places import check_text_place
 from coder_engine.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CoderError: it cannot be done.
     """
+    check_text_place("--out", args.out, [args.engine, weights_path(args), *args.images])
     inputs = Inputs(args.images, recursive=args.recursive, null=args.null)
     items = inputs.with_pauses()
     if inputs.listed:  # an empty folder should not wait for the engine to load

@@ -30,7 +30,7 @@ _MODULES = {"pillow": "PIL"}
 """Modules of ``NEEDED`` that have another name."""
 BUILD_SIDE = ("torch", "torchvision", "open_clip_torch", "onnx", "onnxscript", "scikit-image")
 TEXT_SIDE = ("openai", "nltk")
-EXTRAS = ("matplotlib", "scikit-learn")
+EXTRAS = ("simplejpeg", "matplotlib", "scikit-learn")
 PACKAGES = (
     *ONNX_RUNTIMES,
     "openvino",

@@ -115,6 +115,11 @@ class _Steps:
             f"temperature {self._t:.3f}: calibration error {found.error_before:.2%} before, {found.error_after:.2%} "
             f"after, on the {found.images:,} images it was fitted on"
         )
+        if found.error_after >= found.error_before:
+            self.notes.append(
+                "the temperature makes the labels likelier, which is how it is fitted, and the calibration error no "
+                "smaller: see whether it helps on other images, or fit it on more"
+            )
 
     def threshold(self, outside: NDArray[np.float32], false_accepts: float) -> None:
         inner, strange = (confidences(*self._answered(given), self._t) for given in (self._data.features, outside))

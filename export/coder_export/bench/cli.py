@@ -25,6 +25,7 @@ from coder_export.bench.stages import cold_start, stage_calls, swap_ms, throughp
 from coder_export.measure import Times, interleaved
 
 SLOWER = 2
+MAX_DROP = 0.1
 _STREAMED = 256
 """Images of the stream, at the most: the first ones."""
 """The exit code where the gate does not let through."""
@@ -48,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.baseline is None and args.max_drop != MAX_DROP:
+        raise CoderError("--max-drop compares with --baseline FILE, which is missing")
     before = None if args.baseline is None else read_baseline(args.baseline, args.batch)
     try:
         found = measure(args, before)
@@ -87,12 +90,12 @@ def measure(args: argparse.Namespace, before: dict[str, Any] | None = None) -> d
     }
     for path in paths[:_STREAMED]:  # one that cannot be read is told before anything is measured
         read_rgb(path)
-    say("coder-bench", "cold start")
-    cold = cold_start(Path(args.engine), paths[0], options)
     engine = Engine(args.engine, **options)
     set_up = setup(engine, weights)
     if before is not None:
         check_same(args.baseline, before, set_up)
+    say("coder-bench", "cold start")
+    cold = cold_start(Path(args.engine), paths[0], options)
     peers = Peers(engine, Path(args.engine), weights, threads=threads, device=engine.device) if args.peers else None
     return {
         "engine": engine.description,
@@ -180,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--peers", type=_peers, default=(), metavar="NAME,...", help=f"of {', '.join(PEERS)}, or all")
     add("--json", action="store_true", help="for machines")
     add("--baseline", type=Path, metavar="FILE", help="an earlier run's --json to compare with")
-    add("--max-drop", type=fraction, default=0.1, metavar="X", help="worse by more than this fails (default: 0.1)")
+    add("--max-drop", type=fraction, default=MAX_DROP, metavar="X", help="worse by more than this fails (default: 0.1)")
     return parser
 
 

@@ -85,6 +85,9 @@ class TextsConfig:
             raise ValueError("an import asks no LLM: import first, then run again with --kinds for what is missing")
         if not self.imports and (self.import_form or self.import_labels):
             raise ValueError("import_form and import_labels say how a file is read: give it, too (--import FILE)")
+        for name in ("budget", "prices", "concurrency", "timeout", "tries", "attempts"):
+            if not self.llm and getattr(self, name) != getattr(TextsConfig, name):
+                raise ValueError(f"{name} is for an LLM that is asked: name it (--llm MODEL), or leave {name} out")
         if self.base_url and not self.llm:
             raise ValueError("base_url is where an LLM is asked: name the model, too (--llm MODEL)")
         if self.source == WORDNET and (self.max_pairs is not None or (self.pairs and self.pairs.how != "none")):

@@ -105,6 +105,7 @@ def test_bad_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str], content:
         (("--engine", "e.onnx", "--max-batch", "8"), "--max-batch is for an engine that is built, and e.onnx exists"),
         (("--engine", "e.onnx", "--trt", "tensorrt"), "--trt is for an engine that is built, and e.onnx exists"),
         (("--engine", "e.onnx", "--calibrate-count", "40"), "--calibrate-count is for an engine that is built"),
+        (("--seed", "3"), "--seed is of --pretrained random, got a tag; leave it out"),
         (("--max-batch", "8"), "--max-batch is for a plan; add --format plan, or leave it out"),
         (("--trt", "tensorrt"), "--trt is for a plan; add --format plan, or leave it out"),
         (("--allow-slow",), "--allow-slow is for --precision int8, got fp32 with it; leave it out"),

@@ -291,6 +291,13 @@ def test_weights_of_fewer_classes(tmp_path: Path, capsys: pytest.CaptureFixture[
         ),
         (["a.npz", "--methods", "clip,coder"], "--methods coder measures a weight file's texts: give --engine or"),
         (["a.npz", "--texts-ablation"], "--texts-ablation measures a weight file's texts: give --engine or"),
+        (
+            ["photos", "--engine", "e", "--seeds", "3"],
+            "--seeds is for few-shot methods: it needs --support and --shots",
+        ),
+        (["photos", "--engine", "e", "--no-zero-shot"], "--no-zero-shot is for few-shot methods: it needs --support"),
+        (["photos", "--engine", "e", "--text-count", "9"], "--text-count is for few-shot methods: it needs --support"),
+        (["photos", "--engine", "e", "--false-accepts", "0.1"], "--false-accepts is of --unknown-from FOLDER, which"),
         (["a.npz", "--shots", "0"], "must be a whole number, at least 1, got '0'"),
         (["a.npz", "--methods", "clip,zip"], "got 'zip'"),
         (["a.npz", "--false-accepts", "5"], "must be a number from 0 to 1, got '5'"),
@@ -431,7 +438,8 @@ def test_without_a_cache_folder_images_are_measured_all_the_same(
 def test_images_and_texts_of_another_model(
     engine: Path, photos: Path, files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(photos), "--engine", str(engine), "--texts", files[1]]) == 1
+    few = ["--support", str(photos), "--shots", "1"]
+    assert main([str(photos), "--engine", str(engine), "--texts", files[1], *few]) == 1
     assert "texts.npz is 16 wide" in capsys.readouterr().err
 
 

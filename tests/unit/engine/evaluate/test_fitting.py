@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.testing import assert_allclose
 
 from coder_engine.adapter_head import open_adapter
 from coder_engine.errors import DataError
+from coder_engine.evaluate import fitting
 from coder_engine.evaluate.fitting import fit
 from coder_engine.evaluate.reliability import calibration_error, confidences
 from coder_engine.fewshot import CoderAdapter
@@ -39,6 +41,16 @@ def test_all_three_are_stored_and_in_force(tmp_path: Path) -> None:
     strange = confidences(SCALE * ranked.logits.astype(np.float64), ranked.ids[:, 0], meta.temperature)
     assert meta.unknown_below is not None
     assert_allclose((strange >= meta.unknown_below).mean(), 0.1, atol=0.011)
+
+
+def test_a_temperature_that_does_not_help_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = label_set(tmp_path)
+    data = images_of(found, 60)
+    assert fit(data, found.weights, temperature=True).notes == ()
+    real = fitting.calibrate
+    monkeypatch.setattr(fitting, "calibrate", lambda *args, **kw: replace(real(*args, **kw), error_after=0.9))
+    (note,) = fit(data, found.weights, temperature=True).notes
+    assert "the calibration error no smaller: see whether it helps on other images, or fit it on more" in note
 
 
 def test_a_stored_temperature_is_no_part_of_the_next_fit(tmp_path: Path) -> None:

@@ -296,6 +296,11 @@ def test_errors_are_told(arguments: list[str], tmp_path: Path, capsys: pytest.Ca
     assert "no such engine file" in capsys.readouterr().err
 
 
+def test_a_drop_from_nothing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*arguments, "--max-drop", "0.2"]) == 1
+    assert "--max-drop compares with --baseline FILE, which is missing" in capsys.readouterr().err
+
+
 def test_a_stream_is_measured_once_at_the_least(tiny: Path, photographs: list[Path]) -> None:
     assert throughput(Engine(tiny), [str(photographs[0])], batch_size=1, seconds=1e-12) > 0
 

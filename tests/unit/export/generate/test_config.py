@@ -42,6 +42,8 @@ def test_numbers_below_one(name: str, value: int) -> None:
     ("options", "said"),
     [
         ({"base_url": "http://localhost:1/v1"}, "base_url is where an LLM is asked: name the model, too (--llm MODEL)"),
+        ({"budget": 3.0}, "budget is for an LLM that is asked: name it (--llm MODEL), or leave budget out"),
+        ({"tries": 2}, "tries is for an LLM that is asked: name it (--llm MODEL), or leave tries out"),
         ({"max_pairs": 3}, "pairs and max_pairs choose what an LLM writes about: name one (--llm MODEL)"),
         (
             {"pairs": PairChoice(how="all")},
@@ -82,5 +84,5 @@ def test_refused(options: dict[str, Any], said: str) -> None:
 
 
 def test_the_ends_of_the_ranges() -> None:
-    found = config(budget=None, threshold=1.0, timeout=0.1, kinds=("pair", "synonym"), max_pairs=None)
+    found = config(llm="m", budget=None, threshold=1.0, timeout=0.1, kinds=("pair", "synonym"), max_pairs=None)
     assert (found.budget, found.threshold, found.kinds) == (None, 1.0, ("pair", "synonym"))
