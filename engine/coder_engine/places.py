@@ -17,9 +17,14 @@ _NO_TEXT = {".onnx", ".plan", ".safetensors", ".npz", *SUFFIXES}
 
 def is_read(place: Path, reads: Iterable[str | Path | None]) -> bool:
     """Whether ``place`` is one of the files that are read, by whatever name."""
-    if not place.exists():
+    return any(_is_same(place, Path(read)) for read in reads if read is not None)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.exists() and other.exists() and one.samefile(other)
+    except OSError:  # a name that is too long, a folder that is locked: whoever opens it tells
         return False
-    return any(Path(read).exists() and place.samefile(read) for read in reads if read is not None)
 
 
 def is_weight_file(path: Path) -> bool:

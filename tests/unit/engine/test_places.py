@@ -35,6 +35,7 @@ def test_text_goes_over_nothing_that_is_read(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(CoderError, match=r"--out link\.csv: would replace what is read; choose another place"):
         check_text_place("--out", "link.csv", [None, "list.csv"])
     check_text_place("--out", "other.csv", ["list.csv"])
+    check_text_place("--out", "list.csv", ["*" * 300])
     check_text_place("--out", None, ["list.csv"])
 
 
