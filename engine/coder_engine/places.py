@@ -38,7 +38,7 @@ def is_weight_file(path: Path) -> bool:
 
 def other_engine(weights: Path, engine: Path) -> Path | None:
     """An engine that a weight file lies beside, or what it links to does, and which is not ``engine``."""
-    for place in {weights, weights.resolve()} if weights.exists() else ():
+    for place in (weights, weights.resolve()) if weights.exists() else ():
         stem = place.name.removesuffix(".safetensors")
         for owner in (place.with_name(stem + suffix) for suffix in (".onnx", ".plan")):
             if owner.exists() and engine.exists() and _unlike(owner, engine):
