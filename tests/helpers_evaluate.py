@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from coder_engine.cli.eval import main
 from coder_engine.evaluate.labelled import Labelled, labelled
 from coder_engine.weightfile.general_texts import pack_texts
 from coder_engine.weightfile.metadata import Metadata
@@ -79,3 +83,25 @@ def clusters(classes: int, each: int, *, width: int = 16, seed: int = 0, noise: 
     labels = np.repeat(np.arange(classes), each)
     noise_rows = np.random.default_rng(seed).standard_normal((len(labels), width))
     return labelled(centres[labels] + noise * noise_rows, labels, where="clusters")
+
+
+CLASSES = 4
+"""Of :func:`feature_files`."""
+
+
+def feature_files(folder: Path) -> tuple[str, str]:
+    """A features file with supports of 1 and 2 shots, and a texts file."""
+    arrays: dict[str, Any] = {}
+    sets = {"test": (20, 1), "val": (10, 2), "support1": (1, 3), "support2": (2, 4)}
+    for name, (each, seed) in sets.items():
+        data = clusters(CLASSES, each, seed=seed, noise=0.5)
+        arrays |= {f"{name}_features": data.features.astype(np.float16), f"{name}_labels": data.labels}
+    np.savez(folder / "features.npz", **arrays)
+    np.savez(folder / "texts.npz", a=unit_rows(np.random.default_rng(5), 40, 16).astype(np.float16))
+    return str(folder / "features.npz"), str(folder / "texts.npz")
+
+
+def result(capsys: pytest.CaptureFixture[str], *args: str, code: int = 0) -> Any:
+    """What coder-eval gives as JSON."""
+    assert main([*args, "--format", "json", "--bootstrap", "20"]) == code
+    return json.loads(capsys.readouterr().out)

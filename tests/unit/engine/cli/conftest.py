@@ -1,4 +1,4 @@
-"""What tests of coder-infer share: an engine that says colours, and three images to ask it about."""
+"""What tests of coder-infer share: an engine that says colours, and three images; of coder-eval: feature files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from coder_engine.cli import infer_run
+from helpers_evaluate import feature_files
 from unit.engine.cli.fake_engine import FakeEngine
 
 
@@ -29,3 +30,9 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, colour in {"a": (200, 30, 20), "b": (20, 220, 10), "c": (90, 80, 100)}.items():
         Image.new("RGB", (4, 4), colour).save(folder / f"{name}.png")
     return folder
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    """A features file and a texts file, see ``feature_files``."""
+    return feature_files(tmp_path)
