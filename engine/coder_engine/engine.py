@@ -230,9 +230,8 @@ class Engine:
         parts = [np.empty((0, self._backend.width), np.float32)]
         if (ready := self._reader.ready(images)) is not None:
             return np.concatenate(parts + self._each_part(ready, self._backend.encode))
-        with closing(
-            decode_ahead(self._reader.as_read(images), self._read, workers=self._threads, ahead=2 * CHUNK)
-        ) as decoded:
+        given = self._reader.as_read(images)
+        with closing(decode_ahead(given, self._read, workers=self._threads, ahead=2 * CHUNK)) as decoded:
             for chunk in batches(decoded, CHUNK):
                 parts.append(self._backend.encode(np.stack([pixels for _, pixels in chunk])))
         return np.concatenate(parts)

@@ -11,6 +11,7 @@ import os
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -105,6 +106,19 @@ def read_rgb(
         "an image must be a path, bytes, a PIL image or a uint8 array [H, W, 3], "
         f"got {type(source).__name__}; convert it first"
     )
+
+
+def file_bytes(path: str) -> bytes:
+    """All of an image file.
+
+    Raises:
+        ImageError: unreadable.
+    """
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as err:  # ValueError: a NUL in the path
+        why = getattr(err, "strerror", None) or err
+        raise ImageError("unreadable", f"{why}; check the path and its permissions") from err
 
 
 def name_of(source: Any) -> str:

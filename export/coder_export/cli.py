@@ -149,9 +149,8 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_precision_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    low = (
-        "fp16, bf16: for GPUs, plans; int8: for CPUs; each checked against fp32 (default: fp32; of other --format fp16)"
-    )
+    low = "fp16, bf16: for GPUs and plans; int8: for CPUs; each checked against fp32 "
+    low += "(default: fp32; with --format cuda or plan fp16)"
     add("--precision", choices=PRECISIONS, help=low)
     add("--calibrate", type=Path, metavar="DIR", help="your own images, sub-folders too, that int8 is calibrated on")
     most = "how many of them at the most (default: %(default)s)"

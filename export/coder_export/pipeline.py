@@ -164,21 +164,26 @@ def _check_paths(config: ExportConfig, labels: tuple[str, ...]) -> None:
             raise ModelError(f"{folder}: no image in it; give a folder of photographs (sub-folders count)")
     if config.format == "plan":
         find_builder(config.engine_path, config.trt)
-    if config.standalone and is_fused(config.engine_path):
-        raise EngineError(
-            f"{config.engine_path}: made for NVIDIA GPUs (--format cuda), and a standalone graph runs anywhere; "
-            "give an engine that was exported without --format"
-        )
-    stored = "fp32" if config.engine is None else stored_precision(config.engine)
-    if config.standalone and stored != "fp32":
-        raise EngineError(
-            f"{config.engine} is in {stored}, and a standalone graph runs anywhere, so it is fp32; give an engine that "
-            "was exported without --precision"
-        )
+    if config.standalone and config.engine is not None:
+        _check_runs_anywhere(config.engine)
     if config.support is not None:
         find_images(config.support, labels)
         if config.format == "cuda":
             OnnxRuntimeCuda.require()  # the adapter is fitted to what the engine gives
+
+
+def _check_runs_anywhere(engine: Path) -> None:
+    """Refuse to make a standalone graph of an engine that does not run everywhere."""
+    if is_fused(engine):
+        raise EngineError(
+            f"{engine}: made for NVIDIA GPUs (--format cuda), and a standalone graph runs anywhere; "
+            "give an engine that was exported without --format"
+        )
+    if (stored := stored_precision(engine)) != "fp32":
+        raise EngineError(
+            f"{engine} is in {stored}, and a standalone graph runs anywhere, so it is fp32; give an engine that "
+            "was exported without --precision"
+        )
 
 
 def _check_writable(folder: Path) -> None:

@@ -141,13 +141,8 @@ def _add_fits(group: argparse._ArgumentGroup) -> None:
     add("--fit-margin", action="store_true", help="the margin below which reranking pays; stored in the weight file")
     unknown = "images of none of the classes: choose the score below which an answer is unknown, and store it"
     add("--unknown-from", type=Path, metavar="FOLDER", help=unknown)
-    add(
-        "--false-accepts",
-        type=fraction,
-        default=FALSE_ACCEPTS,
-        metavar="P",
-        help="share of them let through (%(default)s)",
-    )
+    passed = "share of them let through (%(default)s)"
+    add("--false-accepts", type=fraction, default=FALSE_ACCEPTS, metavar="P", help=passed)
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:

@@ -19,7 +19,7 @@ from coder_engine.counts import count_of
 from coder_engine.errors import DataError
 from coder_engine.evaluate import few_shot, zero_shot
 from coder_engine.evaluate.answers import answers_of, measure
-from coder_engine.evaluate.evaluation import Evaluation, apart, duplicate_notes, evaluate_zero_shot
+from coder_engine.evaluate.evaluation import Evaluation, duplicate_notes, evaluate_zero_shot, without_support
 from coder_engine.evaluate.few_shot import FewShot
 from coder_engine.evaluate.fitting import fit
 from coder_engine.evaluate.methods import FEW_SHOT, ZERO_SHOT
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace, opened: Opened) -> Evaluation:
-    task, separated = apart(opened.task)
+    task, separated = without_support(opened.task)
     opened = replace(opened, task=task)
     found = Evaluation(
         source=str(args.data),

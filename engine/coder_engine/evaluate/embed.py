@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from coder_engine.engine import Engine
 from coder_engine.errors import DataError, ImageError
 from coder_engine.evaluate.cache import FeatureCache
 from coder_engine.evaluate.labelled import Labelled
-from coder_engine.images import read_rgb
+from coder_engine.images import file_bytes, read_rgb
 from coder_engine.stream import batches, decode_ahead
 
 BATCH = 32
@@ -112,12 +111,9 @@ def _keep(cache: FeatureCache, new: list[tuple[bytes, NDArray[np.float32]]]) -> 
 
 def _read(engine: Engine, path: str, cache: FeatureCache) -> _Read | ImageError:
     try:
-        content = Path(path).read_bytes()
+        content = file_bytes(path)
         digest = hashlib.sha256(content).digest()
         known = cache.get(digest) is not None
         return _Read(digest=digest, pixels=None if known else engine.preprocess(read_rgb(content)))
     except ImageError as err:
         return ImageError(err.kind, f"{path}: {err}")
-    except (OSError, ValueError) as err:  # ValueError: a NUL in the path
-        why = getattr(err, "strerror", None) or err
-        return ImageError("unreadable", f"{path}: {why}; check the path")

@@ -102,7 +102,7 @@ def evaluate_zero_shot(
     )
 
 
-def apart(task: Task) -> tuple[Task, list[str]]:
+def without_support(task: Task) -> tuple[Task, list[str]]:
     """The task without the validation images that are support, too, by hash, and what to tell of them.
 
     Parameters chosen on what the adapter has learned would be those that learn it by heart.

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from coder_engine.counts import count_of
 from coder_engine.engine import Engine
 from coder_engine.errors import DataError, ImageError
 from coder_engine.fit.views import views_of
-from coder_engine.images import read_rgb
+from coder_engine.images import file_bytes, read_rgb
 from coder_engine.stream import Advance, batches, decode_ahead
 
 _PIXELS_A_BATCH = 32
@@ -56,15 +55,12 @@ def embed_support(
     def read(item: tuple[int, str]) -> tuple[bytes, NDArray[np.uint8]] | ImageError:
         number, path = item
         try:
-            content = Path(path).read_bytes()
+            content = file_bytes(path)
             image = read_rgb(content)
             pixels = views_of(image, engine.preprocess, views, seed=seed + number)
             return hashlib.sha256(content).digest(), pixels
         except ImageError as err:
             return ImageError(err.kind, f"{path}: {err}")
-        except (OSError, ValueError) as err:  # ValueError: a NUL in the path
-            why = getattr(err, "strerror", None) or err
-            return ImageError("unreadable", f"{path}: {why}; check the path and its permissions")
 
     rows: list[int] = []
     digests: list[bytes] = []

@@ -25,10 +25,10 @@ from coder_export.bench.stages import cold_start, stage_calls, swap_ms, throughp
 from coder_export.measure import Times, interleaved
 
 SLOWER = 2
+"""The exit code where the gate does not let through."""
 MAX_DROP = 0.1
 _STREAMED = 256
 """Images of the stream, at the most: the first ones."""
-"""The exit code where the gate does not let through."""
 
 _EXAMPLES = """
 examples:

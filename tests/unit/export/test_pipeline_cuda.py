@@ -76,6 +76,11 @@ def test_one_that_the_runtime_does_not_load_is_not_kept(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_standalone_graph_may_come_with_the_engine_that_replaces_it(labels_file: Path, exported: Path) -> None:
+    options = {"format": "onnx", "precision": "fp32", "standalone": True, "out": exported.with_suffix("")}
+    pipeline._check_paths(config(exported.parent, labels_file, **options), ("cat",))
+
+
 def test_where_fp16_is_refused_it_is_fp32(
     tmp_path: Path, labels_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
