@@ -116,4 +116,7 @@ def test_the_description_tells_who_runs_and_who_does_not(tiny: Path) -> None:
     engine = Engine(tiny)
     parts = engine.description.split("; ")
     assert parts[:3] == [engine._backend.description, "coder-tiny (cifar10)", "10 classes, 45 pairs"]
-    assert parts[3:] == ([f"passed over: {', '.join(map(str, engine.passed_over))}"] if engine.passed_over else [])
+    ranker = engine._active.ranker
+    on_the_gpu = [] if ranker is None else [ranker.description]
+    passed_over = [f"passed over: {', '.join(map(str, engine.passed_over))}"] if engine.passed_over else []
+    assert parts[3:] == on_the_gpu + passed_over
