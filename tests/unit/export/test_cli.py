@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -223,6 +224,7 @@ def test_a_terminated_run_leaves_nothing_behind(tmp_path: Path, labels_file: Pat
         assert process.stdout is not None
         assert any(line == "waiting\n" for line in process.stdout)
         assert len(list(tmp_path.iterdir())) == 1
+        time.sleep(0.5)  # until it waits: where Python cleans up, an interrupt is only written about
         process.terminate()
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err.splitlines()[-1]) == (130, "coder-export: interrupted")
