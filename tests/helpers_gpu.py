@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from coder_engine.backends.cuda_memory import alone
 
 Work = Callable[[], object]
+KERNEL = "cudaGraphNodeTypeKernel"
 _MODE = "cudaThreadExchangeStreamCaptureMode"
 REPLAY = ("cudaGetDevice", _MODE, "cudaGraphLaunch", "cudaStreamSynchronize", _MODE)
 """The calls that run a batch whose graph is made."""
@@ -34,6 +35,22 @@ class Error(IntEnum):
     cudaSuccess = 0
     cudaErrorMemoryAllocation = 2
     cudaErrorStreamCaptureUnsupported = 900
+
+
+class Copy(IntEnum):
+    cudaMemcpyHostToDevice = 1
+    cudaMemcpyDeviceToHost = 2
+    cudaMemcpyDeviceToDevice = 3
+
+
+class NodeType(IntEnum):
+    cudaGraphNodeTypeKernel = 0
+    cudaGraphNodeTypeMemcpy = 1
+    cudaGraphNodeTypeMemset = 2
+    cudaGraphNodeTypeHost = 3
+    cudaGraphNodeTypeEmpty = 5
+    cudaGraphNodeTypeMemAlloc = 10
+    cudaGraphNodeTypeMemFree = 11
 
 
 def view(address: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -58,7 +75,8 @@ class FakeCuda:
     cudaStreamNonBlocking = 1
     cudaHostAllocDefault = 0
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread")
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+    cudaMemcpyKind = Copy
+    cudaGraphNodeType = NodeType
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -67,7 +85,7 @@ class FakeCuda:
         self.room = 1 << 40
         self._current = threading.local()
         self._queued: dict[int, list[Work]] = {}
-        self._captured: dict[int, list[Work]] = {}
+        self._captured: dict[int, list[tuple[str, Work]]] = {}
         self._handles = iter(range(1, 1 << 30))
 
     def __getattribute__(self, name: str) -> Any:
@@ -91,9 +109,15 @@ class FakeCuda:
         finally:
             self._current.mode = before
 
-    def ask(self, stream: int, work: Work) -> None:
-        """Work for a stream: queued, or recorded where it is being captured."""
-        (self._captured if stream in self._captured else self._queued)[stream].append(work)
+    def ask(self, stream: int, work: Work, kind: str = KERNEL) -> None:
+        """Work for a stream: queued, or recorded where it is being captured; ``kind`` is a type of node, or of copy."""
+        if stream in self._captured:
+            self._captured[stream].append((kind, work))
+        else:
+            self._queued[stream].append(work)
+
+    def captures(self, stream: int) -> bool:
+        return stream in self._captured
 
     def cudaGetErrorString(self, error: Error) -> tuple[Error, bytes]:
         return Error.cudaSuccess, {Error.cudaErrorMemoryAllocation: b"out of memory"}.get(error, b"some error")
@@ -131,12 +155,12 @@ class FakeCuda:
         return (Error.cudaSuccess,)
 
     def cudaMemsetAsync(self, address: int, value: int, size: int, stream: int) -> tuple[Error]:
-        self.ask(stream, lambda: ctypes.memset(address, value, size))
+        self.ask(stream, lambda: ctypes.memset(address, value, size), "cudaGraphNodeTypeMemset")
         return (Error.cudaSuccess,)
 
     def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: int, stream: int) -> tuple[Error]:
         assert min(len(self.held[to]), len(self.held[source])) >= size
-        self.ask(stream, lambda: ctypes.memmove(to, source, size))
+        self.ask(stream, lambda: ctypes.memmove(to, source, size), Copy(kind).name)
         return (Error.cudaSuccess,)
 
     def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
@@ -162,8 +186,18 @@ class FakeCuda:
     def cudaStreamEndCapture(self, stream: int) -> tuple[Any, ...]:
         return Error.cudaSuccess, self._new(self._captured.pop(stream))
 
+    def cudaGraphGetNodes(self, graph: int, count: int) -> tuple[Any, ...]:
+        kinds = [kind for kind, _ in self.held[graph]]
+        return Error.cudaSuccess, kinds[:count], len(kinds)
+
+    def cudaGraphNodeGetType(self, node: str) -> tuple[Any, ...]:
+        return Error.cudaSuccess, NodeType["cudaGraphNodeTypeMemcpy" if node in Copy.__members__ else node]
+
+    def cudaGraphMemcpyNodeGetParams(self, node: str) -> tuple[Any, ...]:
+        return Error.cudaSuccess, SimpleNamespace(kind=Copy[node])
+
     def cudaGraphInstantiate(self, graph: int, flags: int) -> tuple[Any, ...]:
-        return Error.cudaSuccess, self._new(self.held[graph])
+        return Error.cudaSuccess, self._new([work for _, work in self.held[graph]])
 
     def cudaGraphDestroy(self, graph: int) -> tuple[Error]:
         return self._gone(graph)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from coder_engine import _kernels
 from coder_engine.backends.cuda_memory import alone
 from coder_engine.head import empty_ranking
-from helpers_gpu import FakeCuda, lit, view
+from helpers_gpu import KERNEL, FakeCuda, lit, view
 
 
 class FakeWeights:
@@ -85,15 +86,21 @@ class AskedSession:
 
     Attributes:
         bound: how often each batch size was bound.
-        ran: the graph number of each run.
+        ran: the batch size of each run that was asked for, those that were recorded as well.
+        threads: that asked for them.
         fault: what the next runs raise.
+        spoiled: captures that fail from now on.
+        kind: of node that a run leaves in a graph.
     """
 
     def __init__(self, session: Any, cuda: FakeCuda, options: dict[str, str]) -> None:
         self._session, self._cuda, self._stream = session, cuda, int(options["user_compute_stream"])
         self.bound: dict[int, int] = {}
-        self.ran: list[str] = []
+        self.ran: list[int] = []
+        self.threads: set[int] = set()
         self.fault: str | None = None
+        self.spoiled = 0
+        self.kind = KERNEL
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
@@ -120,17 +127,21 @@ class AskedSession:
         return binding
 
     def run_with_iobinding(self, binding: Any, options: Any) -> None:
-        number = options.get_run_config_entry("gpu_graph_id")
-        assert number in self.ran or alone._is_owned()  # type: ignore[attr-defined]  # a first run captures
+        assert alone._is_owned()  # type: ignore[attr-defined]
+        assert options.get_run_config_entry("disable_synchronize_execution_providers") == "1"
         if self.fault is not None:
             raise RuntimeError(self.fault)
-        self.ran.append(number)
+        if self.spoiled and self._cuda.captures(self._stream):
+            self.spoiled -= 1
+            raise RuntimeError("CUDA failure 900: operation not permitted when stream is capturing")
+        self.ran.append(len(binding.pixels))
+        self.threads.add(threading.get_ident())
 
         def run() -> None:
             lit(binding.pixels)
             self._session.run_with_iobinding(binding.real, options)
 
-        self._cuda.ask(self._stream, run)
+        self._cuda.ask(self._stream, run, self.kind)
 
 
 def fake_cuda_head(cuda: FakeCuda) -> Any:

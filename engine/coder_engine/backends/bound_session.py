@@ -1,8 +1,9 @@
 """An ONNX Runtime session on a stream and in memory of ours, so that pixels, features and ranks meet on the GPU.
 
-A CUDA graph replays addresses, so each batch size keeps its tensors: the first run of a size captures its graph, the
-next ones launch it. The runtime keeps graphs for each thread that runs it, for ever: so one thread of our own does all
-of it, whoever asks.
+The first run of a batch size is the runtime's, in one thread of our own, whoever asks: it keeps handles for each thread
+that runs it, for ever. What it asked the GPU for then is recorded with the copy of the pixels before it and the tail
+after it, and from then on launched in the caller's thread, without the runtime: a CUDA graph replays addresses, so each
+batch size keeps its tensors.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends.buckets import bucket_of, chunks
+from coder_engine.backends.cuda_graphs import TRIES
 from coder_engine.backends.cuda_memory import alone, naming_the_batch, on_first_gpu
 from coder_engine.backends.cuda_tail import Download, Tail
-from coder_engine.backends.session_memory import CLOSED, Bound, SessionMemory, failure
+from coder_engine.backends.session_memory import CLOSED, Bound, SessionMemory
 from coder_engine.errors import BackendError
 
 T = TypeVar("T")
@@ -26,13 +29,17 @@ T = TypeVar("T")
 MAX_BATCH = 32
 """The most images of one run, as many as ``Engine.predict`` asks for at once: each size keeps memory of its own."""
 
+PLAIN_RUNS = 2
+"""Before one is recorded, during which nothing may be allocated: in the first of a shape the runtime learns what memory
+it takes, from the second on it asks for that as one block."""
+
 
 class BoundSession:
     """See the module.
 
     Args:
         memory: of the session; closed with this, or when nobody holds this any more.
-        graphs: the session takes CUDA graphs.
+        graphs: what the session does can be recorded.
 
     Attributes:
         beside: what others keep for this session alone, for as long as they live themselves.
@@ -44,9 +51,23 @@ class BoundSession:
         self.beside: weakref.WeakKeyDictionary[object, Any] = weakref.WeakKeyDictionary()
         self._memory, self._graphs = memory, graphs
         self._cuda, self._stream = memory.cuda, memory.stream
+        self._turn = Lock()
         self._thread = ThreadPoolExecutor(1, "coder-engine ONNX Runtime")
         self._end = weakref.finalize(self, memory.close)
         self._end.atexit = False  # the process gives all of it back
+
+    def first_run(self) -> str | None:
+        """Run one black image, and so have its graph made; gives why there is none.
+
+        Raises:
+            BackendError: see :meth:`encode`.
+        """
+        fault, black = None, np.zeros((1, *self._memory.size, 3), np.uint8)
+        for _ in range(TRIES):
+            (fault,) = self.each(black, lambda session, part: session.run(part, Download()).replays.fault)
+            if fault is None:
+                break
+        return fault
 
     def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features [B, D] of ``pixels`` uint8 [B, H, W, 3] in host memory.
@@ -60,8 +81,8 @@ class BoundSession:
     def each(self, pixels: NDArray[np.uint8], work: Callable[[BoundSession, Bound], T]) -> list[T]:
         """The results of ``work``, which may call :meth:`run`, for each part of ``pixels``.
 
-        It is called in the one thread that the runtime may see. Pixels go to memory that the GPU reads in the caller's,
-        beside what runs.
+        One thread's work at a time, as they share the stream and what is beside; meanwhile another one's pixels go to
+        memory that the GPU reads.
         """
         with naming_the_batch(min(len(pixels), self.max_batch)), on_first_gpu(self._cuda):
             return [self._done(part, work) for part in chunks(pixels, self.max_batch)]
@@ -71,53 +92,57 @@ class BoundSession:
 
         What the buffers hold beyond the images is run along, and means nothing.
         """
-        session = self._memory.session
-        if session is None:
+        if self._memory.session is None:
             raise BackendError(CLOSED)
         try:
-            part.pixels.upload(self._stream)
-            _run(session, part)
-            tail.enqueue(part.features, len(part.pixels.host), self._stream)
-            self._stream.wait()
+            if part.replays.launch(tail.key):
+                self._stream.wait()
+            else:
+                self._in_its_thread(self._run_plainly, part, tail)
         except BaseException:
             self._stream.settle()
             raise
-        part.recorded = self._graphs
         return part
 
     def close(self) -> None:
         """Let go of the session and of its memory, once what was asked for before has ended."""
-        self._thread.submit(self._closed).result()
-
-    def _closed(self) -> None:
-        with on_first_gpu(self._cuda), alone:  # as freeing breaks captures, too
-            self.beside.clear()
-            self._end()
+        with self._turn:
+            self._in_its_thread(self._closed)
 
     def _done(self, pixels: NDArray[np.uint8], work: Callable[[BoundSession, Bound], T]) -> T:
         with self._memory.pool_of(bucket_of(len(pixels), self.max_batch)).borrow() as part:
             part.images = len(pixels)
             part.pixels.host[: part.images] = pixels
-            running = self._thread.submit(self._turn, work, part)
-            try:
-                return running.result()
-            finally:  # whoever is interrupted gives back what is still run otherwise
-                if not running.cancel():
-                    wait([running])
-
-    def _turn(self, work: Callable[[BoundSession, Bound], T], part: Bound) -> T:
-        with on_first_gpu(self._cuda):
-            if part.recorded:
-                return work(self, part)
-            with alone:  # it captures, or allocates
+            with self._turn:
                 return work(self, part)
 
+    def _in_its_thread(self, work: Callable[..., object], *args: Any) -> None:
+        """Have it done in the one thread that the runtime may see."""
+        running = self._thread.submit(work, *args)
+        try:
+            running.result()
+        finally:  # whoever is interrupted would free what is still run
+            if not running.cancel():
+                wait([running])
 
-def _run(session: Any, part: Bound) -> None:
-    try:
-        session.run_with_iobinding(part.binding, part.options)
-    except Exception as err:  # the runtime raises plain RuntimeErrors and classes of its own
-        raise BackendError(failure(err, part.images)) from err
+    def _run_plainly(self, part: Bound, tail: Tail) -> None:
+        record = self._graphs and tail.key not in part.replays
+        with on_first_gpu(self._cuda), alone:  # it allocates, and captures
+            for _ in range(PLAIN_RUNS if record else 1):
+                self._enqueue(part, tail)
+                self._stream.wait()
+            if record:
+                part.replays.record(tail.key, lambda: self._enqueue(part, tail))
+
+    def _enqueue(self, part: Bound, tail: Tail) -> None:
+        part.pixels.upload(self._stream)
+        self._memory.enqueue(part)
+        tail.enqueue(part.features, len(part.pixels.host), self._stream)
+
+    def _closed(self) -> None:
+        with on_first_gpu(self._cuda), alone:  # as freeing breaks captures, too
+            self.beside.clear()
+            self._end()
 
 
 def _features(session: BoundSession, part: Bound) -> NDArray[np.float32]:

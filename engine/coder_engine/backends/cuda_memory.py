@@ -1,4 +1,4 @@
-"""Streams, memory and graphs of the first visible GPU, through NVIDIA's own bindings; every call is checked here."""
+"""Streams and memory of the first visible GPU, through NVIDIA's own bindings; every call is checked here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from coder_engine.errors import BackendError
 from coder_engine.machine.available import Unavailable, import_runtime, no_memory_for
-from coder_engine.machine.collector import uncollected
 
 _NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorDevicesUnavailable", "cudaErrorInvalidDevice")
 _NO_DRIVER = (
@@ -29,10 +28,9 @@ _NO_DRIVER = (
 alone = RLock()
 """Held by captures and by what may spoil them: first runs of a batch size, allocations, uploads.
 
-While ONNX Runtime captures, whatever allocates or waits in a thread that is not :func:`beside_captures` fails, and
-spoils the capture: so are we all, and this lock is for what the runtimes do in threads of their own. Graphs are
-launched without it, and what is dropped is freed without: that happens anywhere. Where ``plans.library.exclusive`` is
-held too, it comes first.
+Our captures are of their own thread, and our threads go :func:`beside_captures` of others: this lock is for what the
+runtimes do in threads of their own. Graphs are launched without it, and what is dropped is freed without: that happens
+anywhere. Where ``plans.library.exclusive`` is held too, it comes first.
 """
 
 
@@ -70,7 +68,7 @@ def on_first_gpu(cuda: Cuda) -> Iterator[None]:
 def beside_captures(cuda: Cuda) -> Iterator[None]:
     """What this thread does is neither forbidden by captures of other threads, nor spoils them.
 
-    By default both are so while any thread captures in CUDA's global mode, as ONNX Runtime does.
+    By default both are so while any thread captures in CUDA's global mode, as torch does.
     """
     mode = cuda.api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
     error, before = cuda.api.cudaThreadExchangeStreamCaptureMode(mode)
@@ -82,7 +80,8 @@ def beside_captures(cuda: Cuda) -> Iterator[None]:
 
 
 class Cuda:
-    """CUDA's runtime: ``cuda("cudaMalloc", size)`` gives what the call gives, and raises where it fails.
+    """CUDA's runtime: ``cuda("cudaMalloc", size)`` gives what the call gives (a tuple, unless it is one thing), and
+    raises where it fails.
 
     Args:
         extra: of coder-engine, which brings cuda-bindings.
@@ -105,7 +104,7 @@ class Cuda:
         error, *values = getattr(self.api, function)(*args)
         if int(error):
             raise failure(function, error.name, self._text(error))
-        return values[0] if values else None
+        return values[0] if len(values) == 1 else tuple(values)
 
     def release(self, function: str, handle: Any) -> None:
         """Call it and let it fail: after an error of the device nothing can be freed, and the first one was told."""
@@ -208,44 +207,3 @@ class Mirrored:
     def _copy(self, to: int, source: int, kind: str, stream: Stream) -> None:
         kinds = self._cuda.api.cudaMemcpyKind
         self._cuda("cudaMemcpyAsync", to, source, self._size, getattr(kinds, kind), stream.handle)
-
-
-class Graph:
-    """A sequence of work on the GPU, recorded once, then launched as one.
-
-    Args:
-        enqueue: asks the stream for the work, all of which must be there from earlier runs: nothing may be allocated.
-
-    Raises:
-        BackendError: it cannot be recorded.
-    """
-
-    def __init__(self, cuda: Cuda, stream: Stream, enqueue: Callable[[], object]) -> None:
-        self._cuda, self._stream = cuda, stream
-        with uncollected():  # an engine among the garbage would be freed here, which no capture survives
-            recorded = self._recorded(enqueue)
-        try:
-            self._runs = cuda("cudaGraphInstantiate", recorded, 0)
-        finally:
-            cuda.release("cudaGraphDestroy", recorded)
-
-    def _recorded(self, enqueue: Callable[[], object]) -> Any:
-        cuda, stream = self._cuda, self._stream.handle
-        # Of this thread only: others may allocate meanwhile.
-        mode = cuda.api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        cuda("cudaStreamBeginCapture", stream, mode)
-        try:
-            enqueue()
-        except BaseException:
-            error, part = cuda.api.cudaStreamEndCapture(stream)
-            if not int(error):
-                cuda.release("cudaGraphDestroy", part)
-            raise
-        return cuda("cudaStreamEndCapture", stream)
-
-    def launch(self) -> None:
-        """Ask the stream for all of it."""
-        self._cuda("cudaGraphLaunch", self._runs, self._stream.handle)
-
-    def close(self) -> None:
-        self._cuda.release("cudaGraphExecDestroy", self._runs)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from coder_engine.backends.base import EXPORT_AGAIN, Backend, is_fused
 from coder_engine.backends.bound_session import BoundSession
+from coder_engine.backends.cuda_graphs import graphs_in_words
 from coder_engine.backends.cuda_memory import Cuda, OutOfDeviceMemory, Stream, alone, on_first_gpu
 from coder_engine.backends.cuda_ranker import CudaRanker, Work
 from coder_engine.backends.onnxruntime import import_onnxruntime, interface, new_session
@@ -31,7 +32,6 @@ _OPTIONS = {
     # Sums of LayerNormalization in fp32; later versions know no other (microsoft/onnxruntime, pull request 28682).
     "enable_skip_layer_norm_strict_mode": "1",
 }
-_GRAPHS, _WITH_GRAPHS = {"enable_cuda_graph": "1"}, "CUDA graphs"
 _GRAPHS_SINCE = (1, 30)
 """Before, a replayed Concat reads its inputs' addresses where a run of another batch size has since put its own. Then
 features are wrong and nothing is said (microsoft/onnxruntime, pull request 32121); ours joins the class token so."""
@@ -66,31 +66,34 @@ class OnnxRuntimeCuda(Backend):
     def _open_on_gpu(self, threads: int) -> None:
         driver = require_gpu()
         ort, cuda = _import_cuda(), Cuda("gpu")
+        chosen = self.stored if self.stored in ("fp16", "bf16") else "fp32"  # it dequantizes int8
+        computes_in = self._computes_in(chosen)
+        right = graphs_are_right(ort.__version__)
         with alone, on_first_gpu(cuda):
             try:
-                self._bound: BoundSession | None = self._bound_session(ort, cuda, threads, driver)
+                memory = self._memory(ort, cuda, threads, driver)
             except OutOfDeviceMemory as err:
                 raise self._not_opened(err) from err
+        self._bound: BoundSession | None = BoundSession(memory, graphs=right)
+        fault = self._bound.first_run() if right else "they need ONNX Runtime 1.30"
+        self.description = f"ONNX Runtime {ort.__version__}, CUDA, {computes_in}, {graphs_in_words(fault)}"
 
-    def _bound_session(self, ort: ModuleType, cuda: Cuda, threads: int, driver: str) -> BoundSession:
+    def _memory(self, ort: ModuleType, cuda: Cuda, threads: int, driver: str) -> SessionMemory:
         stream = Stream(cuda)
         session = None
         try:
-            session, graphs = self._session(ort, threads, driver, stream)
+            session = self._session(ort, threads, driver, stream)
             self._check_interface(*interface(session))
         except BaseException:
             session = None  # before its stream
             stream.close()
             raise
-        chosen = self.stored if self.stored in ("fp16", "bf16") else "fp32"  # it dequantizes int8
-        self.description = f"ONNX Runtime {ort.__version__}, CUDA, {self._computes_in(chosen)}, {graphs}"
-        memory = SessionMemory(ort, session, cuda, stream, size=self.size, width=self.width)
-        return BoundSession(memory, graphs=graphs == _WITH_GRAPHS)
+        return SessionMemory(ort, session, cuda, stream, size=self.size, width=self.width)
 
-    def _session(self, ort: ModuleType, threads: int, driver: str, stream: Stream) -> tuple[Any, str]:
-        """The session, and in words whether it takes CUDA graphs."""
+    def _session(self, ort: ModuleType, threads: int, driver: str, stream: Stream) -> Any:
+        options = _OPTIONS | {"user_compute_stream": str(stream.handle)}
         try:
-            session, graphs = self._with_graphs(ort, threads, _OPTIONS | {"user_compute_stream": str(stream.handle)})
+            session = new_session(ort, self._path, [(PROVIDER, options)], threads=threads)
         except Exception as err:  # see open_session
             raise self._not_opened(err) from err
         # Where the provider does not load, the runtime only logs it and takes the CPU.
@@ -103,20 +106,7 @@ class OnnxRuntimeCuda(Backend):
                 f"runs up to CUDA {driver}: update the driver, or pip install 'onnxruntime-gpu[cuda,cudnn]' for the "
                 "CUDA libraries, or use --device cpu",
             )
-        return session, graphs
-
-    def _with_graphs(self, ort: ModuleType, threads: int, options: dict[str, str]) -> tuple[Any, str]:
-        """With CUDA graphs where they are right and the runtime takes them: not where it leaves a node to the CPU."""
-        if graphs_are_right(ort.__version__):
-            try:
-                return new_session(ort, self._path, [(PROVIDER, options | _GRAPHS)], threads=threads), _WITH_GRAPHS
-            except Exception as err:  # see open_session
-                if "graph capture" not in str(err):
-                    raise
-            words = "no CUDA graphs"
-        else:
-            words = "no CUDA graphs (they need ONNX Runtime 1.30)"
-        return new_session(ort, self._path, [(PROVIDER, options)], threads=threads), words
+        return session
 
     def _not_opened(self, err: Exception) -> Exception:
         if out_of_memory(err):

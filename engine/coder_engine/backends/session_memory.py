@@ -1,15 +1,15 @@
-"""What an ONNX Runtime session is bound to on a GPU: sets of tensors for each batch size, which graphs replay."""
+"""What an ONNX Runtime session is bound to on a GPU: sets of tensors for each batch size, with graphs over them."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import count
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from coder_engine.backends.cuda_graphs import Replays
 from coder_engine.backends.cuda_memory import Cuda, DeviceMemory, Mirrored, Stream, alone, beside_captures
 from coder_engine.backends.pool import Pool
 from coder_engine.counts import count_of
@@ -25,19 +25,14 @@ _NO_MEMORY = ("out of memory", "failed to allocate memory", "cuda failure 2:", "
 
 @dataclass(kw_only=True)
 class Bound:
-    """One batch size's binding and run options, and its tensors on both sides, of which the first ``images`` count.
-
-    Attributes:
-        recorded: its CUDA graph is there, so that a run launches it and nothing else.
-    """
+    """One batch size's binding, its tensors on both sides, of which the first ``images`` count, and its graphs."""
 
     binding: Any
-    options: Any
     pixels: Mirrored
     features: Mirrored
+    replays: Replays
     owned: ExitStack
     images: int = 0
-    recorded: bool = False
 
     def __len__(self) -> int:
         return self.images
@@ -60,6 +55,7 @@ class SessionMemory:
 
     Attributes:
         session: None once it is closed.
+        size: as given.
 
     Raises:
         BackendError: the GPU has no memory for the bank.
@@ -77,8 +73,9 @@ class SessionMemory:
         device: str = "cuda",
     ) -> None:
         self.session, self.cuda, self.stream = session, cuda, stream
-        self._ort, self._device, self._size, self._width = ort, device, size, width
-        self._graph_ids = count(1)
+        self.size, self._width, self._device = size, width, device
+        self._options = ort.RunOptions()
+        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")  # we wait for the stream
         self._pools: dict[int, Pool[Bound]] = {}
         self._owned = ExitStack()
         self._owned.callback(stream.close)
@@ -96,6 +93,13 @@ class SessionMemory:
             made = Pool(lambda: self._bind(bucket), SETS, harmless=(EngineError,))
             found = self._pools.setdefault(bucket, made)
         return found
+
+    def enqueue(self, part: Bound) -> None:
+        """Ask the stream for a part's features, and the host for what the runtime does there."""
+        try:
+            self.session.run_with_iobinding(part.binding, self._options)
+        except Exception as err:  # the runtime raises plain RuntimeErrors and classes of its own
+            raise BackendError(failure(err, part.images)) from err
 
     def close(self) -> None:
         self.session = None  # nothing is bound from here on
@@ -116,27 +120,23 @@ class SessionMemory:
         with alone, ExitStack() as owned:
             if self.session is None:
                 raise BackendError(CLOSED)
-            pixels = owned.enter_context(closing(Mirrored(self.cuda, (bucket, *self._size, 3), np.uint8)))
+            pixels = owned.enter_context(closing(Mirrored(self.cuda, (bucket, *self.size, 3), np.uint8)))
             features = owned.enter_context(closing(Mirrored(self.cuda, (bucket, self._width), np.float32)))
             pixels.host[:] = 0
-            binding, options = self._bound_to(pixels, features)
+            binding = self._bound_to(pixels, features)
+            replays = owned.enter_context(closing(Replays(self.cuda, self.stream, strict=True)))
             kept = owned.pop_all()
-        return Bound(binding=binding, options=options, pixels=pixels, features=features, owned=kept)
+        return Bound(binding=binding, pixels=pixels, features=features, replays=replays, owned=kept)
 
-    def _bound_to(self, pixels: Mirrored, features: Mirrored) -> tuple[Any, Any]:
-        """The binding and the run options of a batch size."""
+    def _bound_to(self, pixels: Mirrored, features: Mirrored) -> Any:
         try:
             binding, place = self.session.io_binding(), (self._device, 0)
             binding.bind_input("pixels", *place, np.uint8, pixels.host.shape, pixels.address)
             binding.bind_input("bank", *place, np.float32, (1, self._width), self._bank.address)
             binding.bind_output("features", *place, np.float32, features.host.shape, features.address)
-            options = self._ort.RunOptions()
-            # A new one for new tensors: by that of tensors that were dropped, their graph would run on freed memory.
-            options.add_run_config_entry("gpu_graph_id", str(next(self._graph_ids)))
-            options.add_run_config_entry("disable_synchronize_execution_providers", "1")  # we wait for the stream
-        except Exception as err:  # see BoundSession
+        except Exception as err:  # see enqueue
             raise BackendError(failure(err, len(pixels.host))) from err
-        return binding, options
+        return binding
 
 
 def out_of_memory(err: Exception) -> bool:
@@ -150,6 +150,5 @@ def failure(err: Exception, count: int) -> str:
     if out_of_memory(err):
         return no_memory_for(count, err)
     said = f"ONNX Runtime failed on {count_of(count, 'image')} ({first_line(err)})"
-    if "captur" in str(err):
-        return f"{said}: other code used the GPU during a first run; open the engine and call warm_up before that does"
-    return f"{said}; try a smaller batch"
+    # While it is recorded, this tells why there is no graph: no batch would do.
+    return said if "captur" in said else f"{said}; try a smaller batch"

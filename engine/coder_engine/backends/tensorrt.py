@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from coder_engine.backends.base import Backend
 from coder_engine.backends.buckets import chunks
+from coder_engine.backends.cuda_graphs import TRIES, graphs_in_words
 from coder_engine.backends.cuda_memory import Cuda, alone, on_first_gpu
 from coder_engine.backends.cuda_ranker import CudaRanker, Work
 from coder_engine.backends.cuda_tail import Download
 from coder_engine.backends.pool import Pool
 from coder_engine.backends.tensorrt_plan import OpenPlan
-from coder_engine.backends.tensorrt_worker import TRIES, Worker, borrowed
+from coder_engine.backends.tensorrt_worker import Worker, borrowed
 from coder_engine.errors import BackendError, EngineError
 from coder_engine.head import Ranking
 from coder_engine.machine.available import Unavailable
@@ -62,8 +63,7 @@ class TensorRt(Backend):
         plan = self._deserialized(trt, Log(trt), Cuda())
         workers = Pool(lambda: Worker(plan), WORKERS, harmless=(EngineError,))  # of one image's feature
         self._running: tuple[OpenPlan, Pool[Worker]] | None = (plan, workers)
-        fault = self._first_run()
-        graphs = f"no CUDA graphs ({fault})" if fault else "CUDA graphs"
+        graphs = graphs_in_words(self._first_run())
         self.description = f"{title_of(trt.__name__, trt.__version__)}, {gpu.name}, {record.precision}, {graphs}"
 
     def _check_precision(self, record: PlanRecord, wanted: str) -> None:
@@ -98,7 +98,7 @@ class TensorRt(Backend):
         fault, black = None, np.zeros((1, *self.size, 3), np.uint8)
         with borrowed(*self._open_plan(), images=1) as worker:
             for _ in range(TRIES):
-                if (fault := worker.run(black, Download()).fault) is None:
+                if (fault := worker.run(black, Download()).replays.fault) is None:
                     break
         return fault
 

@@ -8,7 +8,7 @@ between the layers, the largest part, is one block a profile: a worker runs one 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends.buckets import bucket_of
+from coder_engine.backends.cuda_graphs import Replays
 from coder_engine.backends.cuda_memory import (
     Cuda,
     DeviceMemory,
-    Graph,
     Mirrored,
     Stream,
     alone,
@@ -30,14 +30,6 @@ from coder_engine.backends.cuda_memory import (
 from coder_engine.backends.cuda_tail import Download, Tail
 from coder_engine.backends.pool import Pool
 from coder_engine.backends.tensorrt_plan import OpenPlan
-from coder_engine.errors import BackendError
-from coder_engine.machine.available import first_line
-
-GRAPHS = 2
-"""Kept a batch size: of the features alone, and of one way to rank."""
-
-TRIES = 3
-"""To record a run, each after a plain one: what another library does with the GPU meanwhile may spoil it."""
 
 
 class BatchRun:
@@ -45,16 +37,14 @@ class BatchRun:
 
     Attributes:
         features: float32 [bucket, D].
-        fault: why a run could not be recorded last; None where it could, or before the first run.
+        replays: the graphs.
     """
 
     def __init__(
         self, plan: OpenPlan, context: Any, stream: Stream, scratch: DeviceMemory, *, profile: int, bucket: int
     ) -> None:
         self._plan, self._context, self._stream, self._bucket = plan, context, stream, bucket
-        self._graphs: dict[Hashable, Graph | None] = {}  # the longest unused first; None cannot be recorded
-        self.fault: str | None = None
-        self._failed = 0
+        self.replays = Replays(plan.cuda, stream)
         with ExitStack() as owned:
             self._pixels = Mirrored(plan.cuda, (bucket, *plan.size, 3), np.uint8)
             owned.callback(self._pixels.close)
@@ -73,20 +63,16 @@ class BatchRun:
         What the buffers hold beyond the images is run along, and means nothing.
         """
         self._pixels.host[: len(pixels)] = pixels
-        key = tail.key
-        if key not in self._graphs:
-            self._run_and_capture(tail)
+        if tail.key not in self.replays:
+            self._run_and_record(tail)
             return
-        graph = self._graphs[key] = self._graphs.pop(key)
-        if graph is None:
+        if not self.replays.launch(tail.key):
             self._enqueue(tail)
-        else:
-            graph.launch()
         self._stream.wait()
 
     def close(self) -> None:
         self._stream.settle()
-        self._drop_graphs(0)
+        self.replays.close()
         self._context = None
         self._owned.close()
 
@@ -113,32 +99,15 @@ class BatchRun:
         self._plan.checked(self._context.execute_async_v3(self._stream.handle), "run the plan")
         tail.enqueue(self.features, self._bucket, self._stream)
 
-    def _run_and_capture(self, tail: Tail) -> None:
+    def _run_and_record(self, tail: Tail) -> None:
+        capturable = getattr(self._context, "is_stream_capturable", None)  # RTX knows before it is tried
         with alone:
             self._enqueue(tail)
             self._stream.wait()
-            self._capture(tail)
-        self._drop_graphs(GRAPHS)
-
-    def _capture(self, tail: Tail) -> None:
-        """Record the run. Where that cannot be, runs stay plain, which is slower and as right."""
-        capturable = getattr(self._context, "is_stream_capturable", None)  # RTX knows before it is tried
-        if capturable is not None and not capturable(self._stream.handle):
-            self.fault, self._graphs[tail.key] = "the library says that this plan cannot be captured", None
-            return
-        try:
-            self._graphs[tail.key] = Graph(self._plan.cuda, self._stream, lambda: self._enqueue(tail))
-            self.fault, self._failed = None, 0
-        except BackendError as err:
-            self.fault, self._failed = first_line(err), self._failed + 1
-            if self._failed >= TRIES:
-                self._graphs[tail.key] = None
-
-    def _drop_graphs(self, kept: int) -> None:
-        while len(self._graphs) > kept:
-            graph = self._graphs.pop(next(iter(self._graphs)))
-            if graph is not None:
-                graph.close()
+            if capturable is not None and not capturable(self._stream.handle):
+                self.replays.give_up(tail.key, "the library says that this plan cannot be captured")
+            else:
+                self.replays.record(tail.key, lambda: self._enqueue(tail))
 
 
 class Worker:

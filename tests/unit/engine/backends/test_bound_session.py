@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ from numpy.testing import assert_allclose
 
 from coder_engine.backends.bound_session import BoundSession
 from coder_engine.backends.cuda_memory import Cuda, Stream, alone, on_first_gpu
+from coder_engine.backends.cuda_tail import Download
 from coder_engine.backends.session_memory import SessionMemory, out_of_memory
 from coder_engine.errors import BackendError
 
@@ -20,7 +22,7 @@ ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: 
 
 from coder_engine.backends.onnxruntime import open_session  # noqa: E402
 from helpers_engine import HEIGHT, WIDTH, D, features_of, images, write  # noqa: E402
-from helpers_gpu import FakeCuda  # noqa: E402
+from helpers_gpu import REPLAY, Error, FakeCuda  # noqa: E402
 from helpers_gpu_runs import AskedSession  # noqa: E402
 
 
@@ -44,10 +46,10 @@ def bound(session: AskedSession, stream: Stream, cuda: FakeCuda) -> Iterator[Bou
     assert cuda.held == {}
 
 
-def opened(session: AskedSession, stream: Stream) -> BoundSession:
+def opened(session: AskedSession, stream: Stream, *, graphs: bool = True) -> BoundSession:
     with on_first_gpu(Cuda()):
         memory = SessionMemory(ort, session, Cuda(), stream, size=(HEIGHT, WIDTH), width=D, device="cpu")
-    return BoundSession(memory, graphs=True)
+    return BoundSession(memory, graphs=graphs)
 
 
 @pytest.mark.parametrize("count", [1, 3, 32, 70])
@@ -58,17 +60,49 @@ def test_runs(bound: BoundSession, count: int) -> None:
     assert_allclose(first, features_of(images(count)), rtol=1e-5)
 
 
-def test_a_size_is_bound_once(bound: BoundSession, session: AskedSession, cuda: FakeCuda) -> None:
+def test_a_size_is_bound_once_and_then_replayed(bound: BoundSession, session: AskedSession, cuda: FakeCuda) -> None:
     for count in (2, 2, 1, 2):
         assert_allclose(bound.encode(images(count)), features_of(images(count)), rtol=1e-5)
     assert session.bound == {2: 1, 1: 1}
-    assert session.ran == ["1", "1", "2", "1"]
+    assert session.ran == [2, 2, 2, 1, 1, 1]  # plain twice, and once to be recorded
     cuda.calls.clear()
     bound.encode(images(2))
-    copies = ["cudaMemcpyAsync"] * 2  # pixels there, features back
-    mode = "cudaThreadExchangeStreamCaptureMode"
-    both = ["cudaGetDevice", mode]  # in the caller's thread and in the session's
-    assert cuda.calls == [*both, *both, *copies, "cudaStreamSynchronize", mode, mode]
+    assert cuda.calls == list(REPLAY)
+
+
+def test_a_version_whose_graphs_are_wrong_runs_plainly(session: AskedSession, stream: Stream, cuda: FakeCuda) -> None:
+    found = opened(session, stream, graphs=False)
+    for _ in range(2):
+        assert_allclose(found.encode(images(2)), features_of(images(2)), rtol=1e-5)
+    assert session.ran == [2, 2]
+    assert "cudaStreamBeginCapture" not in cuda.calls
+    found.close()
+
+
+@pytest.mark.parametrize("kind", ["cudaGraphNodeTypeHost", "cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost"])
+def test_what_the_host_has_a_part_in_runs_plainly(
+    bound: BoundSession, session: AskedSession, cuda: FakeCuda, kind: str
+) -> None:
+    session.kind = kind
+    wanted = f"it holds work of the host's that a graph does not repeat: {kind}"
+    assert bound.first_run() == wanted
+    for _ in range(2):
+        assert_allclose(bound.encode(images(1)), features_of(images(1)), rtol=1e-5)
+    assert "cudaGraphLaunch" not in cuda.calls
+    assert session.ran == [1] * 11  # three tries of three runs, then as it comes
+
+
+def test_a_capture_that_was_spoiled_is_tried_again(bound: BoundSession, session: AskedSession, cuda: FakeCuda) -> None:
+    session.spoiled = 2
+    assert bound.first_run() is None
+    assert session.spoiled == 0
+    session.spoiled = 99
+    for _ in range(5):
+        assert_allclose(bound.encode(images(2)), features_of(images(2)), rtol=1e-5)
+    assert session.spoiled == 96
+    with bound._memory.pool_of(2).borrow() as part:
+        assert part.replays.fault is not None
+        assert re.fullmatch(r"ONNX Runtime failed on 2 images \(CUDA failure 900: .* capturing\)", part.replays.fault)
 
 
 def test_one_is_filled_while_another_runs(bound: BoundSession, session: AskedSession) -> None:
@@ -117,10 +151,62 @@ def test_closing_waits_for_what_runs_and_refuses_what_comes(
     assert cuda.held == {}
 
 
+@pytest.fixture
+def replay(bound: BoundSession, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """One and two images are recorded, and two of them run, in a thread, until the event is set."""
+    for count in (1, 2):
+        bound.encode(images(count))
+    begun, go, wait = threading.Event(), threading.Event(), Stream.wait
+
+    def held_up(stream: Stream) -> None:
+        if not begun.is_set():
+            begun.set()
+            assert go.wait(10)
+        wait(stream)
+
+    monkeypatch.setattr(Stream, "wait", held_up)
+    cuda.calls.clear()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bound.encode, images(2))
+        assert begun.wait(10)
+        yield go
+        assert_allclose(running.result(), features_of(images(2)), rtol=1e-5)
+
+
+def test_one_is_launched_when_the_other_has_ended(bound: BoundSession, cuda: FakeCuda, replay: threading.Event) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(bound.encode, images(1))
+        with pytest.raises(TimeoutError):
+            waiting.result(0.05)
+        assert cuda.calls.count("cudaGraphLaunch") == 1
+        replay.set()
+        assert_allclose(waiting.result(), features_of(images(1)), rtol=1e-5)
+
+
+def test_closing_waits_for_what_was_launched(bound: BoundSession, cuda: FakeCuda, replay: threading.Event) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(bound.close)
+        with pytest.raises(TimeoutError):
+            closing.result(0.05)
+        assert "cudaFree" not in cuda.calls
+        replay.set()
+        closing.result()
+
+
+def test_closed_while_it_waited_for_its_turn(bound: BoundSession, cuda: FakeCuda) -> None:
+    bound.encode(images(2))
+    with on_first_gpu(Cuda()), bound._memory.pool_of(2).borrow() as part:
+        bound.close()
+        with pytest.raises(BackendError, match=r"^the engine was closed meanwhile"):
+            bound.run(part, Download())
+    assert cuda.held == {}
+
+
 def test_whoever_is_interrupted_frees_nothing_that_is_run(
     bound: BoundSession, session: AskedSession, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bound.encode(images(2))
+    with on_first_gpu(Cuda()), bound._memory.pool_of(2).borrow():  # its tensors are made
+        pass
     held = len(cuda.held)
     begun, go = held_up(session)
     interrupted = Future.result
@@ -141,7 +227,7 @@ def test_whoever_is_interrupted_frees_nothing_that_is_run(
     assert len(cuda.held) == held - 4  # both sides of pixels and features
 
 
-def test_only_a_first_run_keeps_others_out(bound: BoundSession, session: AskedSession) -> None:
+def test_only_a_first_run_keeps_others_out(bound: BoundSession) -> None:
     bound.encode(images(2))
     with alone, ThreadPoolExecutor(1) as pool:  # as an upload of labels does
         assert_allclose(pool.submit(bound.encode, images(2)).result(10), features_of(images(2)), rtol=1e-5)
@@ -161,23 +247,17 @@ def test_threads_take_turns(bound: BoundSession) -> None:
 
 
 def test_the_runtime_sees_one_thread(bound: BoundSession, session: AskedSession) -> None:
-    """As it keeps a graph of each size for every thread that it sees."""
-    run, seen = session.run_with_iobinding, []
-
-    def watched(*args: Any) -> None:
-        seen.append(threading.get_ident())
-        run(*args)
-
-    session.run_with_iobinding = watched  # type: ignore[method-assign]
-    for _ in range(2):
+    """As it keeps handles for every thread that it sees."""
+    for count in (1, 2):
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(bound.encode, [images(1)] * 4))
-    assert len(seen) == 8
-    assert len(set(seen)) == 1
+            list(pool.map(bound.encode, [images(count)] * 4))
+    assert len(session.threads) == 1
+    assert session.threads != {threading.get_ident()}
 
 
-def test_what_failed_is_bound_anew(bound: BoundSession, session: AskedSession) -> None:
-    bound.encode(images(2))
+def test_what_failed_is_bound_anew(
+    bound: BoundSession, session: AskedSession, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session.fault = "CUDA failure 700: illegal access"
     wanted = r"^ONNX Runtime failed on 2 images \(CUDA failure 700: illegal access\); try"
     with pytest.raises(BackendError, match=wanted):
@@ -185,7 +265,33 @@ def test_what_failed_is_bound_anew(bound: BoundSession, session: AskedSession) -
     session.fault = None
     assert_allclose(bound.encode(images(2)), features_of(images(2)), rtol=1e-5)
     assert session.bound == {2: 2}
-    assert session.ran == ["1", "2"]  # else the graph of the old tensors' addresses would run
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeCuda, "cudaGraphLaunch", lambda *_: (Error.cudaErrorStreamCaptureUnsupported,))
+        with pytest.raises(BackendError, match=r"^the GPU failed \(some error, cuda"):
+            bound.encode(images(2))
+    assert_allclose(bound.encode(images(2)), features_of(images(2)), rtol=1e-5)
+    assert session.bound == {2: 3}  # else a graph over memory that was freed would be launched
+
+
+def test_whoever_is_interrupted_leaves_nothing_under_way(
+    bound: BoundSession, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound.encode(images(2))
+    held, wait = len(cuda.held), Stream.wait
+
+    def interrupted(stream: Stream) -> None:
+        if threading.current_thread() is threading.main_thread():
+            cuda.calls.clear()
+            raise KeyboardInterrupt
+        wait(stream)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stream, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bound.encode(images(2))
+    assert cuda.calls.index("cudaStreamSynchronize") < cuda.calls.index("cudaFree")
+    assert len(cuda.held) == held - 5  # both sides of pixels and features, and the graph
+    assert_allclose(bound.encode(images(2)), features_of(images(2)), rtol=1e-5)
 
 
 def test_a_device_without_room(session: AskedSession, stream: Stream, cuda: FakeCuda) -> None:
@@ -225,10 +331,3 @@ def test_out_of_memory(bound: BoundSession, session: AskedSession, said: str, co
 def test_out_of_memory_of_the_host_counts() -> None:
     assert out_of_memory(MemoryError())
     assert not out_of_memory(RuntimeError("CUDA failure 201: invalid device context"))
-
-
-def test_a_spoiled_capture_is_told(bound: BoundSession, session: AskedSession) -> None:
-    session.fault = "CUDA failure 901: operation failed due to a previous error during capture"
-    wanted = r"^ONNX Runtime failed on 2 images \(.+\): other code .+ call warm_up before"
-    with pytest.raises(BackendError, match=wanted):
-        bound.encode(images(2))

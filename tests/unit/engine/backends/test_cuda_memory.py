@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -14,10 +13,8 @@ from coder_engine.backends import Unavailable
 from coder_engine.backends.cuda_memory import (
     Cuda,
     DeviceMemory,
-    Graph,
     Mirrored,
     OutOfDeviceMemory,
-    Stream,
     alone,
     beside_captures,
     failure,
@@ -25,7 +22,7 @@ from coder_engine.backends.cuda_memory import (
     on_first_gpu,
 )
 from coder_engine.errors import BackendError
-from helpers_gpu import Error, FakeCuda
+from helpers_gpu import Copy, Error, FakeCuda, NodeType
 
 
 @pytest.fixture
@@ -84,13 +81,17 @@ def test_errors_in_words(name: str, kind: type[Exception], said: str) -> None:
 def test_the_names_are_nvidias() -> None:
     from cuda.bindings import runtime, utils
 
-    from coder_engine.backends import cuda_memory
+    from coder_engine.backends import cuda_graphs, cuda_memory
 
     for name in ("cudaErrorMemoryAllocation", *cuda_memory._NO_DEVICE, *cuda_memory._NO_DRIVER):
         assert hasattr(runtime.cudaError_t, name), name
     for name in dir(FakeCuda):
         if name.startswith("cuda"):
             assert hasattr(runtime, name), name
+    for ours, theirs in ((Copy, runtime.cudaMemcpyKind), (NodeType, runtime.cudaGraphNodeType)):
+        assert {one.name: one.value for one in ours}.items() <= {one.name: one.value for one in theirs}.items()
+    assert {*NodeType.__members__, *Copy.__members__} >= cuda_graphs._ON_DEVICE
+    assert set(cuda_graphs._OURS) <= set(Copy.__members__)
     assert utils.get_cuda_native_handle(runtime.cudaStream_t(64)) == 64
 
 
@@ -126,25 +127,3 @@ def test_pinned_memory_that_fails_leaves_none_on_the_device(api: FakeCuda, monke
     with alone, pytest.raises(OutOfDeviceMemory, match="out of memory, cudaErrorMemoryAllocation in cudaHostAlloc"):
         Mirrored(Cuda(), (2, 3), "float32")
     assert api.held == {}
-
-
-def test_a_capture_that_fails_is_ended(api: FakeCuda) -> None:
-    cuda = Cuda()
-    stream = Stream(cuda)
-
-    def fail() -> None:
-        raise BackendError("cannot")
-
-    with alone:
-        with pytest.raises(BackendError, match="cannot"):
-            Graph(cuda, stream, fail)
-        assert list(api.held) == [stream.handle]  # what was recorded until then is gone
-        DeviceMemory(cuda, 8).close()  # which a capture would not allow
-
-
-def test_nothing_is_collected_during_a_capture(api: FakeCuda) -> None:
-    cuda, seen = Cuda(), []
-    with alone:
-        Graph(cuda, Stream(cuda), lambda: seen.append(gc.isenabled())).close()
-    assert seen == [False]
-    assert gc.isenabled()

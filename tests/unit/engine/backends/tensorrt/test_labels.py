@@ -28,15 +28,15 @@ def other(plan: Path) -> Path:
 
 def test_other_labels(plan: Path, other: Path, engine: FakeEngine, head: Any) -> None:
     found = Engine(plan)
-    held = []
+    room = []
     for path in (other, plan.with_suffix(".safetensors"), other):
         found.use_labels(path)
         found.warm_up((1, 2))
         gc.collect()
-        held.append(len(engine.cuda.held))
+        room.append(engine.cuda.room)
     assert {one.label for one in found.predict(images(8)[:2])} <= set("abcd")
     assert head.Weights.made == 4  # one copy for each time
-    assert held[1] == held[2]  # those of before are gone
+    assert room[1] == room[2]  # those of before are gone
     assert engine.contexts == 2  # and the plan's contexts serve them all
 
 

@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from coder_engine import Engine
+from coder_engine.backends.cuda_graphs import GRAPHS
 from coder_engine.errors import BackendError, EngineError
 from helpers_engine import images
 from helpers_gpu import REPLAY, FakeCuda
@@ -58,8 +59,8 @@ def test_other_options_replace_the_graph(plan: Path, engine: FakeEngine, head: A
     active, features = found._active, found.embed(images(3))
     assert active.ranker is not None
     active.ranker.rank(images(3), top=4, margin=None, rerank=True)
-    held = len(engine.cuda.held)
-    for margin, rerank in ((0.05, True), (0.9, True), (None, False), (None, True)):
+    held = len(engine.cuda.held)  # two graphs by now
+    for margin, rerank in ((0.05, True), (0.9, True), (None, False), (0.5, True), (None, True)):
         for _ in range(2):
             got = active.ranker.rank(images(3), top=4, margin=margin, rerank=rerank)
             wanted = active.head.rank(features, top=4, margin=margin, rerank=rerank)
@@ -67,7 +68,7 @@ def test_other_options_replace_the_graph(plan: Path, engine: FakeEngine, head: A
             assert_array_equal(got.reranked, wanted.reranked)
             assert_array_equal(got.ids, wanted.ids)
             assert_allclose(got.gaps, wanted.gaps, atol=1e-5)
-    assert len(engine.cuda.held) == held
+    assert len(engine.cuda.held) == held + GRAPHS - 2
 
 
 def test_long_lists_are_ranked_by_the_cpu(plan: Path, engine: FakeEngine, head: Any) -> None:
