@@ -77,7 +77,7 @@ def _generate(argv: list[str]) -> int:
     outcome = generate(config, report)
     if outcome.textset is None:
         return OK
-    for line in summary(outcome.textset, config.out):
+    for line in summary(outcome.textset, config):
         report.say(line)
     if not outcome.missing:
         return OK

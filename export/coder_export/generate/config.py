@@ -88,6 +88,9 @@ class TextsConfig:
         for name in ("budget", "prices", "concurrency", "timeout", "tries", "attempts"):
             if not self.llm and getattr(self, name) != getattr(TextsConfig, name):
                 raise ValueError(f"{name} is for an LLM that is asked: name it (--llm MODEL), or leave {name} out")
+        for name in ("pairs", "max_pairs", "attributes", "analogues", "pair_texts"):
+            if self.imports and getattr(self, name) != getattr(TextsConfig, name):
+                raise ValueError(f"{name} is for what is written anew, an import takes all that it finds: leave it out")
         if self.base_url and not self.llm:
             raise ValueError("base_url is where an LLM is asked: name the model, too (--llm MODEL)")
         if self.source == WORDNET and (self.max_pairs is not None or (self.pairs and self.pairs.how != "none")):

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from coder_export.generate.config import NO_MODEL, TextsConfig
 from coder_export.generate.draft import KINDS
 from coder_export.textset import GENERAL_KINDS, TextSet
 
 _SHOWN = 20
+_CHARACTERS = 240
+"""Of a line: a faulty reply has as many faults as texts."""
 
 
-def summary(textset: TextSet, folder: Path) -> list[str]:
+def summary(textset: TextSet, config: TextsConfig) -> list[str]:
     """Lines for the end of a run: counts and the next command."""
+    folder = config.out
     kinds = [f"{sum(len(texts.get(kind, ())) for texts in textset.texts):,} {kind}" for kind in GENERAL_KINDS]
     duels = {frozenset(pair) for pair in textset.pairs}
     pairs = f"{sum(map(len, textset.pairs.values())):,} texts of {len(duels):,} pairs"
     return [
         f"wrote {folder}: {len(textset.labels):,} classes, {', '.join(kinds)}, {pairs}",
-        f"next: coder-export --model ViT-B/16 --labels {folder / 'labels.txt'} --texts {folder}",
+        f"next: {shlex.join(_export(config))}",
     ]
+
+
+def _export(config: TextsConfig) -> list[str]:
+    """The command that uses the texts, with the CLIP that they were written by."""
+    model = TextsConfig.model if config.model == NO_MODEL else config.model
+    given = {"--pretrained": config.pretrained, "--checkpoint": config.checkpoint}
+    options = [str(word) for option, value in given.items() if value is not None for word in (option, value)]
+    texts = ["--labels", str(config.out / "labels.txt"), "--texts", str(config.out)]
+    return ["coder-export", "--model", model, *options, *texts]
 
 
 def replaced(before: TextSet, after: TextSet) -> list[str]:
@@ -30,7 +44,9 @@ def replaced(before: TextSet, after: TextSet) -> list[str]:
         old, new = _texts(before, kind), _texts(after, kind)
         gone = (old - new).total()
         if gone:
-            lines.append(f"replaces {old.total():,} {kind} texts by {new.total():,}: {gone:,} are gone")
+            lines.append(
+                f"replaces {old.total():,} {kind} texts by {new.total():,}: {gone:,} {'is' if gone == 1 else 'are'} gone"
+            )
     return lines
 
 
@@ -44,4 +60,8 @@ def missing(lines: Sequence[str], folder: Path) -> list[str]:
     """Lines that tell what could not be had."""
     more = len(lines) - _SHOWN
     rest = [f"  ... and {more:,} more; coder-texts check {folder} --json lists every hole"] if more > 0 else []
-    return [f"missing in {folder}:", *(f"  {line}" for line in lines[:_SHOWN]), *rest]
+    return [f"missing in {folder}:", *(f"  {_cut(line)}" for line in lines[:_SHOWN]), *rest]
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _CHARACTERS else f"{line[: _CHARACTERS - 4]} ..."

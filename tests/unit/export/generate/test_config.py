@@ -59,6 +59,18 @@ def test_what_is_for_an_llm_is_not_left_to_wordnet(options: dict[str, Any], said
 
 
 @pytest.mark.parametrize(
+    "options",
+    [{"pairs": PairChoice(how="all")}, {"max_pairs": 3}, {"attributes": 1}, {"analogues": 1}, {"pair_texts": 1}],
+)
+def test_what_says_how_much_to_write_is_not_for_imports(options: dict[str, Any]) -> None:
+    (name,) = options
+    said = f"{name} is for what is written anew, an import takes all that it finds: leave it out"
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        config(imports=(Path("a.json"),), **options)
+    config(llm="m", **options)
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"budget": 0.0}, "budget must be more than 0 dollars, got 0.0"),

@@ -31,8 +31,8 @@ def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def written(labels: Path, report: Report = QUIET, **options: Any) -> Outcome:
     out = labels.parent / "out"
-    small = {"attributes": 2, "analogues": 2, "pair_texts": 1, "model": "none"}
-    return generate(TextsConfig(labels=labels, out=out, **{**small, **options}), report)
+    small = {} if "imports" in options else {"attributes": 2, "analogues": 2, "pair_texts": 1}
+    return generate(TextsConfig(labels=labels, out=out, **{**small, "model": "none", **options}), report)
 
 
 @pytest.mark.parametrize(
