@@ -60,6 +60,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     args = parser.parse_args(argv)
     args.command = shlex.join(["coder-eval", *(sys.argv[1:] if argv is None else argv)])
+    if args.format is None:
+        suffix = Path(args.out or "").suffix.lower().removeprefix(".")
+        args.format = suffix if suffix in FORMATS else "table"
     args.features_only = args.data.suffix.lower() == ".npz"
     if not args.features_only and args.engine is None:
         parser.error("images need --engine FILE; a features file (.npz) goes without")
@@ -147,7 +150,7 @@ def _add_fits(group: argparse._ArgumentGroup) -> None:
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--format", choices=FORMATS, default="table", help="(%(default)s)")
+    add("--format", choices=FORMATS, help="default: by the suffix of --out, .json or .csv; else table")
     add("--out", metavar="FILE", help="write there; the file appears when all is done")
     add("--report", type=Path, metavar="FILE.html", help="one HTML file with plots; needs the [eval] extra")
     add("--quiet", "-q", action="store_true", help="only errors on stderr")

@@ -44,9 +44,8 @@ def replaced(before: TextSet, after: TextSet) -> list[str]:
         old, new = _texts(before, kind), _texts(after, kind)
         gone = (old - new).total()
         if gone:
-            lines.append(
-                f"replaces {old.total():,} {kind} texts by {new.total():,}: {gone:,} {'is' if gone == 1 else 'are'} gone"
-            )
+            left_out = f"{gone:,} {'is' if gone == 1 else 'are'} gone"
+            lines.append(f"replaces {old.total():,} {kind} texts by {new.total():,}: {left_out}")
     return lines
 
 

@@ -226,6 +226,21 @@ def test_out_and_report(files: tuple[str, str], tmp_path: Path, capsys: pytest.C
     assert sorted(path.name for path in tmp_path.iterdir()) == ["features.npz", "texts.npz"]
 
 
+@pytest.mark.parametrize(
+    ("out", "options", "form"),
+    [
+        (None, [], "table"),
+        ("a.txt", [], "table"),
+        ("a.JSON", [], "json"),
+        ("table.csv", [], "csv"),
+        ("a.csv", ["--format", "table"], "table"),
+    ],
+)
+def test_the_suffix_says_the_format(out: str | None, options: list[str], form: str) -> None:
+    place = [] if out is None else ["--out", out]
+    assert parse(["features.npz", *place, *options]).format == form
+
+
 def test_a_number_of_the_weight_files_own_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = label_set(tmp_path)
     data, path = images_of(found, 30), str(found.weights.path)
