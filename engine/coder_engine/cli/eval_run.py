@@ -24,7 +24,8 @@ from coder_engine.evaluate.few_shot import FewShot
 from coder_engine.evaluate.fitting import fit
 from coder_engine.evaluate.methods import FEW_SHOT, ZERO_SHOT
 from coder_engine.evaluate.tables import render
-from coder_engine.fewshot.adapter import NORMS, ZERO_SHOT_SCALE
+from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE
+from coder_engine.fewshot.affinity import NORMS
 from coder_engine.files import sha256_of
 from coder_engine.places import check_text_place
 from coder_engine.weights import Weights, update_weights

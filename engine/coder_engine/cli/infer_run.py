@@ -14,8 +14,9 @@ from coder_engine.cli.command import OK, SOME_FAILED, say
 from coder_engine.cli.engine_options import open_engine, weights_path
 from coder_engine.cli.formats import Csv, Format, JsonLines, Table
 from coder_engine.cli.infer_options import to_terminal
-from coder_engine.cli.inputs import Inputs, Item, Pause
+from coder_engine.cli.inputs import Inputs, Item
 from coder_engine.cli.output import Output, OutputClosed, open_output
+from coder_engine.cli.path_list import Pause
 from coder_engine.cli.progress import Progress, building, terminal
 from coder_engine.counts import count_of
 from coder_engine.errors import ImageError

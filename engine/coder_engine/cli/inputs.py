@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
-import select
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
+from coder_engine.cli.path_list import Pause, paths_of
 from coder_engine.errors import CoderError
 from coder_engine.images import SUFFIXES
 from coder_engine.prediction import Fault, Prediction
 
 Kind = Literal["file", "folder", "pattern", "list"]
-
-_PATIENCE = 0.05
-"""Seconds without a path on standard input after which what was read is to be answered."""
-
-
-class Pause:
-    """Stands in a list where the next path is not there yet."""
-
 
 Item = str | Prediction
 """A path to predict, or a row that has failed already."""
@@ -115,7 +107,7 @@ class Inputs:
         if kind == "file":
             return [argument]
         if kind == "list":
-            return _paths_of(self._stdin, self._null)
+            return paths_of(self._stdin, self._null)
         if kind == "pattern":
             return self._matches(argument)
         return self._walk(argument) if self._recursive else [item for item, _ in self._scan(argument)]
@@ -217,42 +209,6 @@ def _pattern(argument: str) -> Kind:
     if next(glob.iglob(argument, recursive=True), None) is None:  # noqa: PTH207 - a pattern may be absolute
         raise CoderError(f"{argument}: no file matches this pattern; check it, ** goes into sub-folders")
     return "pattern"
-
-
-def _paths_of(stdin: int, null: bool) -> Iterator[str | Pause]:
-    """Paths as soon as they come; empty ones are passed over, and a line may end in CR LF."""
-    separator, ending = (b"\0", b"") if null else (b"\n", b"\r")
-    rest = b""
-    while True:
-        if not _ready(stdin):
-            yield Pause()
-        chunk = _read(stdin)
-        if not chunk:
-            break
-        if not null and b"\0" in chunk:  # which no path holds
-            raise CoderError(
-                "standard input: wanted a list of paths, one a line, got bytes that are none; if it is an image, "
-                "pass it by name; --null takes paths that NUL separates"
-            )
-        *whole, rest = (rest + chunk).split(separator)
-        yield from (os.fsdecode(path) for name in whole if (path := name.removesuffix(ending)))
-    if path := rest.removesuffix(ending):
-        yield os.fsdecode(path)
-
-
-def _ready(stdin: int) -> bool:
-    """Whether reading would not wait for long: bytes, the end or an error are there."""
-    try:
-        return bool(select.select([stdin], [], [], _PATIENCE)[0])
-    except (OSError, ValueError):  # which reading will tell of
-        return True
-
-
-def _read(stdin: int) -> bytes:
-    try:
-        return os.read(stdin, 1 << 16)
-    except OSError as err:
-        raise CoderError(f"standard input cannot be read ({err.strerror}); pipe a list of paths in") from err
 
 
 def _suffix(path: str) -> str:

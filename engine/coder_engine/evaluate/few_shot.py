@@ -23,7 +23,7 @@ from coder_engine.evaluate.methods import FEW_SHOT as TITLES
 from coder_engine.evaluate.support import check_support, hold_out
 from coder_engine.evaluate.tip_x import class_means, search_tip_x
 from coder_engine.fewshot import Form, Grid, Spectrum, Validation, search_adapter
-from coder_engine.fewshot.adapter import NORMS, Norm
+from coder_engine.fewshot.affinity import NORMS, Norm
 
 Array = NDArray[np.float32]
 ZeroShot = Callable[[Array], Array]

@@ -15,19 +15,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from os import PathLike
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coder_engine.counts import count_of
 from coder_engine.errors import WeightsError
+from coder_engine.fewshot.affinity import Norm, affinity, check_norm, class_sums, normalised
 from coder_engine.fewshot.arrays import check_features, check_labels
 from coder_engine.fewshot.spectrum import Form, Spectrum
 from coder_engine.weights import Weights, update_weights
-
-Norm = Literal["minmax", "l2"]
-NORMS: tuple[Norm, ...] = get_args(Norm)
 
 ALPHA, BETA, TEMPERATURE = 1.0, 5.5, 1.0
 """Tip-Adapter's published values: what is used where there is nothing to search on."""
@@ -253,40 +251,16 @@ class CoderAdapter:
         Raises:
             ValueError: a product is not finite, as a key or a feature is not.
         """
-        if not np.isfinite(products).all():
-            raise ValueError("products with the keys must be finite, got a NaN or an infinity in a key or a feature")
-        if lengths is not None:
-            return np.asarray(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0))
-        least = products.min(axis=1, keepdims=True)
-        spread = products.max(axis=1, keepdims=True) - least
-        return np.asarray(np.divide(products - least, spread, out=np.ones_like(products), where=spread > 0))
+        return normalised(products, lengths)
 
     def votes(self, closeness: NDArray[np.float32]) -> NDArray[np.float32]:
         """alpha A L of Eq. 19 and 20: closeness [B, NM] -> float32 [B, C]; 0 for a class without support."""
-        return np.float32(self.alpha) * class_sums(affinity(closeness, self.beta, self.temperature), self)
-
-
-def affinity(closeness: NDArray[np.float32], beta: float, temperature: float) -> NDArray[np.float32]:
-    """A of Eq. 19, exp(-beta (1 - closeness / T))."""
-    found = closeness * np.float32(beta / temperature)
-    found -= np.float32(beta)
-    return np.asarray(np.exp(found, out=found))
-
-
-def class_sums(values: NDArray[np.float32], adapter: CoderAdapter) -> NDArray[np.float32]:
-    """A L of Eq. 20 without the one-hot matrix: [B, NM] -> [B, C]. The rows of a class lie together."""
-    sums = np.zeros((len(values), adapter.classes), np.float32)
-    present, starts = np.unique(adapter.labels, return_index=True)
-    sums[:, present] = np.add.reduceat(values, starts, axis=1)
-    return sums
+        return np.float32(self.alpha) * class_sums(
+            affinity(closeness, self.beta, self.temperature), self.labels, self.classes
+        )
 
 
 _STORED = ("classes", "norm", "alpha", "beta", "temperature", "texts", "search", "source")
-
-
-def check_norm(norm: str) -> None:
-    if norm not in NORMS:
-        raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
 
 
 def _keys(

@@ -6,7 +6,7 @@ belongs to alpha. So the default grid leaves T at 1; it loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
@@ -14,20 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from coder_engine.fewshot.adapter import (
-    ALPHA,
-    BETA,
-    TEMPERATURE,
-    ZERO_SHOT_SCALE,
-    CoderAdapter,
-    Norm,
-    affinity,
-    class_sums,
-)
+from coder_engine.fewshot.adapter import ALPHA, BETA, TEMPERATURE, ZERO_SHOT_SCALE, CoderAdapter
+from coder_engine.fewshot.affinity import Norm, affinity, class_sums
 from coder_engine.fewshot.arrays import check_features, check_labels
+from coder_engine.fewshot.folds import Part, Validation, check_cosines, folds_of, validation_part
 from coder_engine.fewshot.spectrum import Form, Spectrum
 
-MOST_FOLDS = 5
 ENOUGH_IMAGES = 200
 """With fewer images to choose on, p and r keep their defaults: two forms then differ by less than chance."""
 
@@ -57,21 +49,6 @@ class Grid:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Validation:
-    """Labelled images that are neither support nor test.
-
-    Attributes:
-        features: floats [V, D], unit length.
-        labels: class ids [V].
-        zero_shot: cosines [V, C] as :meth:`CoderAdapter.logits` takes them; None to leave them out.
-    """
-
-    features: ArrayLike
-    labels: ArrayLike
-    zero_shot: ArrayLike | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Search:
     """The adapter with the chosen parameters, and how they were chosen: plain values, for JSON.
 
@@ -83,17 +60,6 @@ class Search:
 
     adapter: CoderAdapter
     record: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """An adapter's support and the images it is judged on."""
-
-    support: NDArray[Any]
-    support_labels: NDArray[np.int32]
-    features: NDArray[Any]
-    labels: NDArray[np.int32]
-    zero_shot: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
@@ -150,10 +116,10 @@ def search_adapter(
     first = CoderAdapter.fit(rows, ids, spectrum, norm=norm, classes=classes, **asdict(form))
     if validation is not None:
         chosen_on, folds = "validation", 0
-        parts = [_Part(rows, ids, *_checked(validation, rows.shape[1], classes))]
+        parts = [validation_part(rows, ids, validation, classes)]
     else:
-        cosines = None if zero_shot is None else _cosines(zero_shot, len(rows), classes)
-        parts = list(_folds(rows, ids, cosines))
+        cosines = None if zero_shot is None else check_cosines(zero_shot, len(rows), classes)
+        parts = list(folds_of(rows, ids, cosines))
         chosen_on, folds = "folds", len(parts)
     if not parts:
         return _with_record(first, {"chosen_on": "defaults", "images": 0, "folds": 0})
@@ -172,7 +138,7 @@ def search_adapter(
     return _with_record(adapter, {"chosen_on": chosen_on, "folds": folds, **record})
 
 
-def _try_forms(first: CoderAdapter, parts: Sequence[_Part], spectrum: Spectrum, grid: Grid) -> list[_Tried]:
+def _try_forms(first: CoderAdapter, parts: Sequence[Part], spectrum: Spectrum, grid: Grid) -> list[_Tried]:
     """The form of ``first``, and where there are enough images to choose on those around it."""
     images = sum(len(part.labels) for part in parts)
     forms = [first.form, *(_around(first.form, grid) if images >= ENOUGH_IMAGES else ())]
@@ -184,7 +150,7 @@ def _try_forms(first: CoderAdapter, parts: Sequence[_Part], spectrum: Spectrum, 
     return found
 
 
-def _against_zero_shot(best: _Tried, place: tuple[int, int, int], parts: Sequence[_Part]) -> dict[str, Any]:
+def _against_zero_shot(best: _Tried, place: tuple[int, int, int], parts: Sequence[Part]) -> dict[str, Any]:
     """For the record: what the texts alone get right, and how many images only the adapter, or only they, do."""
     if parts[0].zero_shot is None:
         return {}
@@ -194,7 +160,7 @@ def _against_zero_shot(best: _Tried, place: tuple[int, int, int], parts: Sequenc
     return {"zero_shot_accuracy": round(alone / best.images, 4), "better": better, "worse": alone - both}
 
 
-def _right(adapter: CoderAdapter, part: _Part, grid: Grid) -> NDArray[np.int64]:
+def _right(adapter: CoderAdapter, part: Part, grid: Grid) -> NDArray[np.int64]:
     """Right answers of each candidate, and those among them that zero-shot cosines alone get wrong.
 
     int64 [2, alphas, betas, temperatures]; the affinities are computed once.
@@ -208,7 +174,7 @@ def _right(adapter: CoderAdapter, part: _Part, grid: Grid) -> NDArray[np.int64]:
         wanted = part.labels[block]
         cosines = None if part.zero_shot is None else np.float32(ZERO_SHOT_SCALE) * part.zero_shot[block]
         for (b, beta), (t, temperature) in product(enumerate(grid.betas), enumerate(grid.temperatures)):
-            sums = class_sums(affinity(closeness, beta, temperature), adapter)
+            sums = class_sums(affinity(closeness, beta, temperature), adapter.labels, adapter.classes)
             for a, alpha in enumerate(grid.alphas):
                 logits = sums if cosines is None else np.float32(alpha) * sums + cosines
                 hits = logits.argmax(axis=1) == wanted
@@ -216,31 +182,16 @@ def _right(adapter: CoderAdapter, part: _Part, grid: Grid) -> NDArray[np.int64]:
     return right
 
 
-def _zero_shot_right(part: _Part) -> NDArray[np.bool_]:
+def _zero_shot_right(part: Part) -> NDArray[np.bool_]:
     """By image; all False where there are no cosines."""
     none = np.zeros(len(part.labels), np.bool_)
     return none if part.zero_shot is None else np.asarray(part.zero_shot.argmax(axis=1) == part.labels)
 
 
-def _refit(adapter: CoderAdapter, part: _Part, spectrum: Spectrum, form: Form) -> CoderAdapter:
+def _refit(adapter: CoderAdapter, part: Part, spectrum: Spectrum, form: Form) -> CoderAdapter:
     return CoderAdapter.fit(
         part.support, part.support_labels, spectrum, norm=adapter.norm, classes=adapter.classes, **asdict(form)
     )
-
-
-def _folds(rows: NDArray[Any], ids: NDArray[np.int32], cosines: NDArray[np.float32] | None) -> Iterator[_Part]:
-    """Every image of a class with two or more is held out once, and its class keeps some in every fold."""
-    counts = np.bincount(ids)
-    if counts.max() < 2:
-        return
-    folds = min(MOST_FOLDS, int(counts.max()))
-    place = np.empty(len(ids), np.int64)
-    for label in np.flatnonzero(counts):
-        place[ids == label] = np.arange(counts[label])
-    held = np.where(counts[ids] > 1, place % folds, -1)
-    for fold in range(folds):
-        out = held == fold
-        yield _Part(rows[~out], ids[~out], rows[out], ids[out], None if cosines is None else cosines[out])
 
 
 def _around(form: Form, grid: Grid) -> list[Form]:
@@ -276,21 +227,3 @@ def _record(found: Sequence[_Tried], best: _Tried, grid: Grid) -> dict[str, Any]
 
 def _with_record(adapter: CoderAdapter, record: dict[str, Any]) -> Search:
     return Search(adapter=replace(adapter, search=record), record=record)
-
-
-def _checked(
-    validation: Validation, width: int, classes: int
-) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.float32] | None]:
-    features = check_features(validation.features, "validation features", width=width)
-    labels = check_labels(validation.labels, "validation labels", count=len(features), classes=classes)
-    zero_shot = validation.zero_shot
-    return features, labels, None if zero_shot is None else _cosines(zero_shot, len(features), classes)
-
-
-def _cosines(zero_shot: ArrayLike, count: int, classes: int) -> NDArray[np.float32]:
-    found = np.asarray(zero_shot, np.float32)
-    if found.shape != (count, classes):
-        raise ValueError(f"zero_shot must be [images, C] = [{count}, {classes}], got {list(found.shape)}")
-    if not np.isfinite(found).all():
-        raise ValueError("zero_shot holds a NaN or an infinity; leave those images out")
-    return found

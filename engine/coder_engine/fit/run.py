@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from coder_engine.counts import count_of
 from coder_engine.engine import Engine
 from coder_engine.errors import DataError, ImageError, WeightsError
-from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE, Norm
-from coder_engine.fewshot.search import Grid, Search, Validation, search_adapter
+from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE
+from coder_engine.fewshot.affinity import Norm
+from coder_engine.fewshot.folds import Validation
+from coder_engine.fewshot.search import Grid, Search, search_adapter
 from coder_engine.fewshot.spectrum import Form
 from coder_engine.fit.embed import SupportImages, embed_support
 from coder_engine.labelled_images import find_images

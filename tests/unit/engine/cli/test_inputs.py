@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from coder_engine.cli.inputs import Inputs, Pause
+from coder_engine.cli.inputs import Inputs
+from coder_engine.cli.path_list import Pause
 from coder_engine.errors import CoderError
 from coder_engine.prediction import Prediction
 

@@ -96,11 +96,11 @@ def test_validation_labels_do_reach_it() -> None:
 
 
 def test_folds_hold_every_image_out_once_and_keep_every_class() -> None:
-    from coder_engine.fewshot.search import _folds
+    from coder_engine.fewshot.folds import folds_of
 
     ids = np.array([0] * 7 + [1] * 2 + [2] + [4] * 3, np.int32)
     rows = np.arange(len(ids))[:, None].astype(float)
-    parts = list(_folds(rows, ids, None))
+    parts = list(folds_of(rows, ids, None))
     assert len(parts) == 5
     held = np.concatenate([part.features[:, 0] for part in parts])
     assert sorted(held) == [i for i in range(len(ids)) if ids[i] != 2]
