@@ -86,7 +86,7 @@ PinnedArray<T> pinned(int64_t count, const char* what) {
 }
 
 // Lets the thread do what it does while other threads capture: by default CUDA forbids whatever allocates,
-// frees or waits while any thread captures in its global mode, as ONNX Runtime does, and spoils that capture,
+// frees or waits while any thread captures in its global mode, as torch does, and spoils that capture,
 // too.
 class BesideCaptures {
  public:

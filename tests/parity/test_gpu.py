@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from coder_engine import Engine
 from coder_engine.backends import Unavailable
 from coder_engine.backends.buckets import bucket_of, chunks
+from coder_engine.backends.cuda_graphs import Replays
 from coder_engine.backends.onnxruntime_cuda import OnnxRuntimeCuda
 from coder_engine.backends.tensorrt import TensorRt
 from coder_engine.engine import CHUNK
@@ -42,13 +43,17 @@ class Case:
     def opened(self) -> Engine:
         return Engine(self.path, device="cuda")
 
+    def noise(self, count: int) -> float:
+        """Between runs of one batch: in fp16 those of 32 sum in another order now and then (docs/benchmarks.md)."""
+        return 3e-4 if self.least == COSINE["fp16"] and count >= CHUNK else 1e-6
+
 
 @pytest.fixture(scope="module")
 def tiny_reference(tiny: Path) -> Engine:
     return Engine(tiny, backend="onnxruntime", device="cpu")
 
 
-@pytest.fixture(scope="module", params=["plan-fp32", "plan-fp16", "onnx-fp32", "cuda-fp16", "cuda-fp32"])
+@pytest.fixture(scope="module", params=["plan-fp32", "plan-fp16", "onnx-fp32", "resnet-fp32", "cuda-fp16", "cuda-fp32"])
 def case(
     request: pytest.FixtureRequest, tiny: Path, labels_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Case:
@@ -61,6 +66,9 @@ def case(
     folder = tmp_path_factory.mktemp("engines")
     if kind == "cuda":
         return a_vit(folder, labels_file, precision)
+    if kind == "resnet":  # whose convolutions have plans for a batch size
+        path = made(folder, labels_file, "RN50", "onnx", "fp32")
+        return Case(path=path, reference=Engine(path, backend="onnxruntime", device="cpu"), least=COSINE["fp32"])
     path = tiny
     if kind == "plan":
         path = folder / "tiny.plan"
@@ -97,25 +105,28 @@ def exported(labels_file: Path, path: Path) -> None:
 
 def a_vit(folder: Path, labels_file: Path, precision: str) -> Case:
     """With GELU in fp32 and with QuickGELU, as OpenAI's weights have it, in fp16."""
+    model = "ViT-B/32" if precision == "fp32" else "ViT-B-32-quickgelu"
+    reference = Engine(made(folder, labels_file, model, "onnx", "fp32"), backend="onnxruntime", device="cpu")
+    return Case(path=made(folder, labels_file, model, "cuda", precision), reference=reference, least=COSINE[precision])
+
+
+def made(folder: Path, labels_file: Path, model: str, kind: str, precision: str) -> Path:
+    """An engine of random weights."""
     from coder_export.config import ExportConfig
     from coder_export.pipeline import export
     from coder_export.report import Report
 
-    made = []
-    for kind, stored in (("onnx", "fp32"), ("cuda", precision)):
-        config = ExportConfig(
-            model="ViT-B/32" if precision == "fp32" else "ViT-B-32-quickgelu",
-            pretrained="random",
-            labels=labels_file,
-            texts="cifar10",
-            out=folder / kind,
-            format=kind,
-            precision=stored,
-        )
-        export(config, Report(quiet=True))
-        made.append(config.engine_path)
-    reference = Engine(made[0], backend="onnxruntime", device="cpu")
-    return Case(path=made[1], reference=reference, least=COSINE[precision])
+    config = ExportConfig(
+        model=model,
+        pretrained="random",
+        labels=labels_file,
+        texts="cifar10",
+        out=folder / kind,
+        format=kind,
+        precision=precision,
+    )
+    export(config, Report(quiet=True))
+    return config.engine_path
 
 
 @pytest.fixture(scope="module")
@@ -143,15 +154,40 @@ def test_features(case: Case, crops: NDArray[np.uint8], count: int) -> None:
     backend = case.opened()._backend
     first, replayed = backend.encode(crops[:count]), backend.encode(crops[:count])
     assert (wanted.astype(np.float64) * first).sum(axis=1).min() >= case.least
-    np.testing.assert_array_equal(replayed, first)  # the first run of a size is plain, the second a graph's
+    # The first run of a size is plain, the second a graph's.
+    np.testing.assert_allclose(replayed, first, rtol=0, atol=0 if count < CHUNK else case.noise(count))
     shifted = np.roll(backend.encode(np.roll(crops[:count], 1, axis=0)), -1, axis=0)
     alike = buckets(count) == np.roll(buckets(count), -1)  # in other batch sizes other kernels sum
-    np.testing.assert_allclose(shifted[alike], first[alike], atol=1e-6)
+    np.testing.assert_allclose(shifted[alike], first[alike], atol=case.noise(count))
     assert (shifted.astype(np.float64) * first).sum(axis=1).min() >= case.least
 
 
-def test_the_graphs_are_there(case: Case) -> None:
-    assert "no CUDA graphs" not in case.opened().description
+@pytest.mark.parametrize("count", [1, 3, CHUNK])
+def test_every_run_is_recorded(
+    case: Case, crops: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Features and ranks each as one graph; what cannot be recorded would be as right, and slower."""
+    record, faults = Replays.record, []
+
+    def watched(replays: Replays, key: Hashable, enqueue: Callable[[], object]) -> None:
+        record(replays, key, enqueue)
+        faults.append(replays.fault)
+
+    monkeypatch.setattr(Replays, "record", watched)
+    engine = case.opened()
+    assert "no CUDA graphs" not in engine.description
+    for _ in range(2):
+        engine._backend.encode(crops[:count])
+        engine.predict(crops[:count])
+    tails = 2 if "head on the GPU" in engine.description else 1
+    assert faults == [None] * tails * len({1, count})  # that for one image as the engine opened
+
+
+def test_sizes_in_any_order(case: Case, crops: NDArray[np.uint8]) -> None:
+    backend = case.opened()._backend
+    first = {count: backend.encode(crops[:count]) for count in (1, CHUNK, 3)}
+    for count in (3, 1, CHUNK, 1, 3):
+        np.testing.assert_allclose(backend.encode(crops[:count]), first[count], atol=case.noise(count))
 
 
 def test_two_threads_at_once(case: Case, crops: NDArray[np.uint8]) -> None:
@@ -160,7 +196,7 @@ def test_two_threads_at_once(case: Case, crops: NDArray[np.uint8]) -> None:
     alone = {count: engine._backend.encode(crops[:count]) for count in set(counts)}
     with ThreadPoolExecutor(2) as threads:
         for count, got in zip(counts, threads.map(lambda n: engine._backend.encode(crops[:n]), counts), strict=True):
-            np.testing.assert_allclose(got, alone[count], atol=1e-6)
+            np.testing.assert_allclose(got, alone[count], atol=case.noise(count))
 
 
 def test_one_engine_runs_while_others_are_opened_and_capture(case: Case, crops: NDArray[np.uint8]) -> None:

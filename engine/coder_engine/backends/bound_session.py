@@ -1,9 +1,9 @@
 """An ONNX Runtime session on a stream and in memory of ours, so that pixels, features and ranks meet on the GPU.
 
-The first run of a batch size is the runtime's, in one thread of our own, whoever asks: it keeps handles for each thread
-that runs it, for ever. What it asked the GPU for then is recorded with the copy of the pixels before it and the tail
-after it, and from then on launched in the caller's thread, without the runtime: a CUDA graph replays addresses, so each
-batch size keeps its tensors.
+The first runs of a batch size are the runtime's, in one thread of our own, whoever asks: its handles go by thread, and
+graphs hold on to what these work in. What it asks the GPU for is then recorded, with the copy of the pixels before it
+and the tail after it, and from there on launched in the caller's thread, without the runtime. A CUDA graph replays
+addresses, so each batch size keeps its tensors.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from threading import Lock
+from contextlib import suppress
+from threading import RLock, get_ident
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,8 +31,8 @@ MAX_BATCH = 32
 """The most images of one run, as many as ``Engine.predict`` asks for at once: each size keeps memory of its own."""
 
 PLAIN_RUNS = 2
-"""Before one is recorded, during which nothing may be allocated: in the first of a shape the runtime learns what memory
-it takes, from the second on it asks for that as one block."""
+"""Of a set of tensors, before one is recorded, when nothing may be allocated: in the first run of a shape the runtime
+learns what memory it takes, from the second on it asks for that as one block."""
 
 
 class BoundSession:
@@ -51,7 +52,9 @@ class BoundSession:
         self.beside: weakref.WeakKeyDictionary[object, Any] = weakref.WeakKeyDictionary()
         self._memory, self._graphs = memory, graphs
         self._cuda, self._stream = memory.cuda, memory.stream
-        self._turn = Lock()
+        self._turn = RLock()  # a signal handler may close what its thread runs
+        self._worker: int | None = None  # the thread whose turn it is
+        self._to_close = False
         self._thread = ThreadPoolExecutor(1, "coder-engine ONNX Runtime")
         self._end = weakref.finalize(self, memory.close)
         self._end.atexit = False  # the process gives all of it back
@@ -92,51 +95,73 @@ class BoundSession:
 
         What the buffers hold beyond the images is run along, and means nothing.
         """
-        if self._memory.session is None:
-            raise BackendError(CLOSED)
         try:
             if part.replays.launch(tail.key):
                 self._stream.wait()
             else:
                 self._in_its_thread(self._run_plainly, part, tail)
         except BaseException:
-            self._stream.settle()
+            self._settle()
             raise
         return part
 
     def close(self) -> None:
         """Let go of the session and of its memory, once what was asked for before has ended."""
         with self._turn:
-            self._in_its_thread(self._closed)
+            if self._worker == get_ident():  # amid its run, in a signal handler
+                self._to_close = True
+            else:
+                self._in_its_thread(self._closed)
 
     def _done(self, pixels: NDArray[np.uint8], work: Callable[[BoundSession, Bound], T]) -> T:
+        if self._worker == get_ident():
+            raise BackendError("the engine is at work in this thread, amid which a signal came; call it after that")
         with self._memory.pool_of(bucket_of(len(pixels), self.max_batch)).borrow() as part:
             part.images = len(pixels)
             part.pixels.host[: part.images] = pixels
             with self._turn:
-                return work(self, part)
+                return self._in_turn(part, work)
+
+    def _in_turn(self, part: Bound, work: Callable[[BoundSession, Bound], T]) -> T:
+        self._worker = get_ident()
+        try:
+            if self._memory.session is None:
+                raise BackendError(CLOSED)
+            return work(self, part)
+        finally:
+            self._worker = None
+            if self._to_close:
+                self._in_its_thread(self._closed)
 
     def _in_its_thread(self, work: Callable[..., object], *args: Any) -> None:
         """Have it done in the one thread that the runtime may see."""
-        running = self._thread.submit(work, *args)
-        try:
-            running.result()
-        finally:  # whoever is interrupted would free what is still run
-            if not running.cancel():
-                wait([running])
+        self._thread.submit(work, *args).result()
+
+    def _settle(self) -> None:
+        """Until nothing is under way any more in memory that is freed next, however often that is interrupted."""
+        last = self._thread.submit(int)  # behind what it runs
+        while not last.done():
+            with suppress(BaseException):
+                wait([last])
+        self._stream.settle()
 
     def _run_plainly(self, part: Bound, tail: Tail) -> None:
         record = self._graphs and tail.key not in part.replays
         with on_first_gpu(self._cuda), alone:  # it allocates, and captures
-            for _ in range(PLAIN_RUNS if record else 1):
-                self._enqueue(part, tail)
-                self._stream.wait()
+            self._run_once(part, tail)
             if record:
-                part.replays.record(tail.key, lambda: self._enqueue(part, tail))
+                while part.plain_runs < PLAIN_RUNS:
+                    self._run_once(part, tail)
+                part.replays.record(tail.key, lambda: self._enqueue(part, tail, recording=True))
 
-    def _enqueue(self, part: Bound, tail: Tail) -> None:
+    def _run_once(self, part: Bound, tail: Tail) -> None:
+        self._enqueue(part, tail)
+        self._stream.wait()
+        part.plain_runs += 1
+
+    def _enqueue(self, part: Bound, tail: Tail, *, recording: bool = False) -> None:
         part.pixels.upload(self._stream)
-        self._memory.enqueue(part)
+        self._memory.enqueue(part, recording=recording)
         tail.enqueue(part.features, len(part.pixels.host), self._stream)
 
     def _closed(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -12,7 +12,7 @@ from coder_engine.machine.available import first_line
 from coder_engine.machine.collector import uncollected
 
 GRAPHS = 4
-"""Kept a set of tensors: of the features alone, and of some ways to rank."""
+"""Kept a set of tensors: of the features alone, and of the ways to rank by one label set."""
 
 TRIES = 3
 """To record a run, each after a plain one: what another library does with the GPU meanwhile may spoil it."""
@@ -101,21 +101,20 @@ class Replays:
 
     def __init__(self, cuda: Cuda, stream: Stream, *, strict: bool = False) -> None:
         self._cuda, self._stream, self._strict = cuda, stream, strict
-        self._graphs: dict[Hashable, Graph | None] = {}  # the longest unused first; None cannot be recorded
+        self._graphs: dict[Hashable, Graph] = {}  # the longest unused first
+        self._impossible: deque[Hashable] = deque(maxlen=4 * GRAPHS)  # so few, as label sets come and go
         self.fault: str | None = None
         self._failed = 0
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether there is nothing left to record: the graph is there, or is known to be impossible."""
-        return key in self._graphs
+        return key in self._graphs or key in self._impossible
 
     def launch(self, key: Hashable) -> bool:
         """Ask the stream for the graph; False where there is none."""
         if key not in self._graphs:
             return False
         graph = self._graphs[key] = self._graphs.pop(key)
-        if graph is None:
-            return False
         graph.launch()
         return True
 
@@ -128,24 +127,23 @@ class Replays:
         try:
             self._graphs[key] = Graph(self._cuda, self._stream, enqueue, strict=self._strict)
             self.fault, self._failed = None, 0
-        except BackendError as err:
+        except Exception as err:  # the bindings raise ValueErrors of their own, of what is newer than they are
             self.fault, self._failed = first_line(err), self._failed + 1
             if self._failed >= TRIES:
-                self._graphs[key] = None
+                self._impossible.append(key)
         self._drop(GRAPHS)
 
     def give_up(self, key: Hashable, why: str) -> None:
         """Never try to record it."""
-        self.fault, self._graphs[key] = why, None
+        self.fault = why
+        self._impossible.append(key)
 
     def close(self) -> None:
         self._drop(0)
 
     def _drop(self, kept: int) -> None:
         while len(self._graphs) > kept:
-            graph = self._graphs.pop(next(iter(self._graphs)))
-            if graph is not None:
-                graph.close()
+            self._graphs.pop(next(iter(self._graphs))).close()
 
 
 def graphs_in_words(fault: str | None) -> str:

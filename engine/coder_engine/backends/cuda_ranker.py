@@ -20,15 +20,21 @@ from numpy.typing import NDArray
 from coder_engine.backends.cuda_memory import Mirrored, Stream, alone
 from coder_engine.backends.cuda_tail import Tail
 from coder_engine.errors import BackendError
-from coder_engine.head import Ranking, columns, empty_ranking, joined, ranking_error
+from coder_engine.head import CANDIDATES, Ranking, columns, empty_ranking, joined, ranking_error
 from coder_engine.machine.available import first_line
 from coder_engine.weightfile.mapped import release
 from coder_engine.weights import Weights
 
-MOST = 32
-"""Classes an image that the GPU lists, which finds them one after another; for more the CPU ranks."""
+LISTS = (CANDIDATES, 10, 32)
+"""Classes an image that the GPU lists, one of these numbers, as each has a graph of its own. It finds them one after
+another; for more the CPU ranks."""
 
 _numbers = count()
+
+
+def list_length(top: int) -> int | None:
+    """Of ``LISTS``, for ``top`` classes; None where they are too many."""
+    return next((length for length in LISTS if top <= length), None)
 
 
 class Runner(Protocol):
@@ -171,7 +177,8 @@ class CudaRanker:
             BackendError: the GPU failed, or the engine was closed.
         """
         copied = self._done
-        if top > MOST or copied is None or self.fault is not None:
+        length = list_length(top)
+        if length is None or copied is None or self.fault is not None:
             return None
 
         def work(runner: Runner, part: Any) -> Ranking | None:
@@ -184,7 +191,7 @@ class CudaRanker:
                 temperature=self._temperature,
                 margin=-1.0 if margin is None else margin,
                 rerank=rerank,
-                top=columns(self._classes, top),
+                top=columns(self._classes, length),
             )
             out = empty_ranking(len(part), self._classes, tail.top, logits=False)
             runner.run(part, tail)

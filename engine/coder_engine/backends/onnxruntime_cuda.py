@@ -32,9 +32,10 @@ _OPTIONS = {
     # Sums of LayerNormalization in fp32; later versions know no other (microsoft/onnxruntime, pull request 28682).
     "enable_skip_layer_norm_strict_mode": "1",
 }
-_GRAPHS_SINCE = (1, 30)
-"""Before, a replayed Concat reads its inputs' addresses where a run of another batch size has since put its own. Then
-features are wrong and nothing is said (microsoft/onnxruntime, pull request 32121); ours joins the class token so."""
+_GRAPHS_SINCE = (1, 31)
+"""Before, a Concat copies its inputs' addresses from host memory, where a replay may find those of another batch size:
+features are wrong then, and nothing is said (microsoft/onnxruntime, pull request 32121). Ours joins the class token so.
+"""
 
 
 class OnnxRuntimeCuda(Backend):
@@ -75,7 +76,7 @@ class OnnxRuntimeCuda(Backend):
             except OutOfDeviceMemory as err:
                 raise self._not_opened(err) from err
         self._bound: BoundSession | None = BoundSession(memory, graphs=right)
-        fault = self._bound.first_run() if right else "they need ONNX Runtime 1.30"
+        fault = self._bound.first_run() if right else "they need ONNX Runtime 1.31"
         self.description = f"ONNX Runtime {ort.__version__}, CUDA, {computes_in}, {graphs_in_words(fault)}"
 
     def _memory(self, ort: ModuleType, cuda: Cuda, threads: int, driver: str) -> SessionMemory:

@@ -25,7 +25,11 @@ _NO_MEMORY = ("out of memory", "failed to allocate memory", "cuda failure 2:", "
 
 @dataclass(kw_only=True)
 class Bound:
-    """One batch size's binding, its tensors on both sides, of which the first ``images`` count, and its graphs."""
+    """One batch size's binding, its tensors on both sides, of which the first ``images`` count, and its graphs.
+
+    Attributes:
+        plain_runs: how often the runtime has run it.
+    """
 
     binding: Any
     pixels: Mirrored
@@ -33,6 +37,7 @@ class Bound:
     replays: Replays
     owned: ExitStack
     images: int = 0
+    plain_runs: int = 0
 
     def __len__(self) -> int:
         return self.images
@@ -94,19 +99,25 @@ class SessionMemory:
             found = self._pools.setdefault(bucket, made)
         return found
 
-    def enqueue(self, part: Bound) -> None:
-        """Ask the stream for a part's features, and the host for what the runtime does there."""
+    def enqueue(self, part: Bound, *, recording: bool = False) -> None:
+        """Have the runtime ask the stream for a part's features.
+
+        Raises:
+            BackendError: it failed; while recording, which is tried only, without a cure.
+        """
         try:
             self.session.run_with_iobinding(part.binding, self._options)
         except Exception as err:  # the runtime raises plain RuntimeErrors and classes of its own
-            raise BackendError(failure(err, part.images)) from err
+            said = f"ONNX Runtime: {first_line(err)}" if recording else failure(err, part.images)
+            raise BackendError(said) from err
 
     def close(self) -> None:
-        self.session = None  # nothing is bound from here on
-        pools, self._pools = list(self._pools.values()), {}
         with beside_captures(self.cuda):
+            session, self.session = self.session, None  # nothing is bound from here on
+            pools, self._pools = list(self._pools.values()), {}
             for pool in pools:
                 pool.close()
+            del session
             self._owned.close()
 
     def _zeros(self) -> DeviceMemory:
@@ -149,6 +160,4 @@ def failure(err: Exception, count: int) -> str:
     """In words, what the runtime's error on so many images means."""
     if out_of_memory(err):
         return no_memory_for(count, err)
-    said = f"ONNX Runtime failed on {count_of(count, 'image')} ({first_line(err)})"
-    # While it is recorded, this tells why there is no graph: no batch would do.
-    return said if "captur" in said else f"{said}; try a smaller batch"
+    return f"ONNX Runtime failed on {count_of(count, 'image')} ({first_line(err)}); try a smaller batch"

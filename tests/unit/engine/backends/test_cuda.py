@@ -269,15 +269,15 @@ def test_encoder_and_head_on_the_gpu(tmp_path: Path, path: Path, asked: Asked, m
 
 @pytest.mark.parametrize(
     ("version", "right"),
-    [("1.18.1", False), ("1.29.2", False), ("1.30.0", True), ("1.31.0.dev20260901", True), ("2.0", True)],
+    [("1.18.1", False), ("1.30.2", False), ("1.31.0", True), ("1.32.0.dev20260901", True), ("2.0", True)],
 )
 def test_versions_whose_graphs_are_right(version: str, right: bool) -> None:
     assert graphs_are_right(version) == right
 
 
 def test_no_graphs_where_they_would_be_wrong(path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ort, "__version__", "1.29.2")
+    monkeypatch.setattr(ort, "__version__", "1.30.0")
     found = OnnxRuntimeCuda(path, threads=1)
-    assert found.description == "ONNX Runtime 1.29.2, CUDA, fp32, no CUDA graphs (they need ONNX Runtime 1.30)"
+    assert found.description == "ONNX Runtime 1.30.0, CUDA, fp32, no CUDA graphs (they need ONNX Runtime 1.31)"
     assert_allclose(found.encode(images(3)), features_of(images(3)), rtol=1e-5)
     assert "cudaStreamBeginCapture" not in asked.cuda.calls

@@ -97,5 +97,27 @@ def test_tries_in_a_row_are_counted(api: FakeCuda) -> None:
             assert (key in replays, replays.fault) == (True, None)
         for _ in range(TRIES):
             replays.record("third", fail)
-    assert "third" in replays
-    assert not replays.launch("third")
+        assert "third" in replays
+        assert not replays.launch("third")
+        replays.record("fourth", fail)  # of a row of failures, the next one is no better
+        assert "fourth" in replays
+        assert "first" in replays
+        assert replays.launch("first")  # what is impossible takes nobody's place
+    for key in range(1000):
+        replays.give_up(key, "never")
+    assert [key in replays for key in (0, 999, "first")] == [False, True, True]
+    assert replays.fault == "never"
+
+
+def test_errors_of_the_bindings_themselves(api: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise ValueError("16 is not a valid cudaGraphNodeType")
+
+    monkeypatch.setattr(FakeCuda, "cudaGraphNodeGetType", unknown)
+    cuda = Cuda()
+    stream = Stream(cuda)
+    replays = Replays(cuda, stream, strict=True)
+    with alone:
+        replays.record("new", lambda: api.ask(stream.handle, lambda: None))
+    assert replays.fault == "16 is not a valid cudaGraphNodeType"
+    assert list(api.held) == [stream.handle]

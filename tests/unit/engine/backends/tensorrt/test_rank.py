@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from coder_engine import Engine
 from coder_engine.backends.cuda_graphs import GRAPHS
+from coder_engine.backends.cuda_ranker import list_length
 from coder_engine.errors import BackendError, EngineError
 from helpers_engine import images
 from helpers_gpu import REPLAY, FakeCuda
@@ -69,6 +70,11 @@ def test_other_options_replace_the_graph(plan: Path, engine: FakeEngine, head: A
             assert_array_equal(got.ids, wanted.ids)
             assert_allclose(got.gaps, wanted.gaps, atol=1e-5)
     assert len(engine.cuda.held) == held + GRAPHS - 2
+
+
+@pytest.mark.parametrize(("top", "length"), [(1, 5), (5, 5), (6, 10), (10, 10), (11, 32), (32, 32), (33, None)])
+def test_lists_of_like_lengths_share_a_graph(top: int, length: int | None) -> None:
+    assert list_length(top) == length
 
 
 def test_long_lists_are_ranked_by_the_cpu(plan: Path, engine: FakeEngine, head: Any) -> None:
