@@ -76,7 +76,7 @@ def _run(args: argparse.Namespace) -> int:
         _say(str(err))
     for line in summary(fitted):
         say(line)
-    written = fitted.search.adapter.save(path, out=args.out)
+    written = fitted.search.adapter.save(path, out=args.out, since=weights)
     if weights.meta.temperature != 1 or weights.meta.unknown_below is not None:
         _say("taken out, as they were fitted to other scores: temperature and threshold for the unknown (coder-eval)")
     say(f"wrote {written.path} ({written.path.stat().st_size / 1e6:,.1f} MB)")

@@ -141,11 +141,14 @@ class CoderAdapter:
             texts=spectrum.count,
         )
 
-    def save(self, path: str | PathLike[str], *, out: str | PathLike[str] | None = None) -> Weights:
+    def save(
+        self, path: str | PathLike[str], *, out: str | PathLike[str] | None = None, since: Weights | None = None
+    ) -> Weights:
         """Write the adapter into a weight file, in place of any that is there; the rest of the file stays as it is.
 
         Args:
             out: write the changed file there instead.
+            since: the file as it was when the fit began: refuse if it is another by now.
 
         Raises:
             WeightsError: the file cannot be opened or written, or has other classes or another width.
@@ -160,7 +163,7 @@ class CoderAdapter:
         meta = {**parameters, "form": asdict(self.form), "shots": self.shots.tolist()}
         # What was fitted to the scores without it is void.
         scores: dict[str, Any] = {"temperature": 1.0, "calibration": {}, "unknown_below": None, "unknown_record": {}}
-        return update_weights(path, out=out, tensors=tensors, adapter=meta, **scores)
+        return update_weights(path, out=out, since=since, tensors=tensors, adapter=meta, **scores)
 
     @classmethod
     def load(cls, weights: Weights) -> CoderAdapter | None:

@@ -11,12 +11,15 @@ import sys
 import time
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from coder_engine import fit
 from coder_engine.cli.fit import main
 from coder_engine.fit import embed
+from coder_engine.weights import load_weights, update_weights
 
 COLOURS = {"frog": (30, 160, 40), "ship": (40, 60, 170)}
 
@@ -79,6 +82,21 @@ def test_threads_bound_those_of_numpy() -> None:
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_a_weight_file_that_was_changed_meanwhile_stays(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, fitted = tmp_path / "engine.safetensors", fit.fit_engine
+
+    def slow(*args: Any, **options: Any) -> Any:
+        update_weights(path, margin=0.5)
+        return fitted(*args, **options)
+
+    monkeypatch.setattr(fit, "fit_engine", slow)
+    assert main(command) == 1
+    assert "was changed meanwhile by another program; nothing is written, do it once more" in capsys.readouterr().err
+    assert (load_weights(path).meta.margin, load_weights(path).adapter_keys) == (0.5, None)
 
 
 def test_progress_starts_anew_for_the_validation_images(
