@@ -199,6 +199,9 @@ class FakeCuda:
     def cudaGraphMemcpyNodeGetParams(self, node: str) -> tuple[Any, ...]:
         return Error.cudaSuccess, SimpleNamespace(kind=Copy[node])
 
+    def cudaDeviceGraphMemTrim(self, device: int) -> tuple[Error]:
+        return (Error.cudaSuccess,)
+
     def cudaGraphInstantiate(self, graph: int, flags: int) -> tuple[Any, ...]:
         return Error.cudaSuccess, self._new([work for _, work in self.held[graph]])
 

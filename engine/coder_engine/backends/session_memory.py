@@ -119,6 +119,7 @@ class SessionMemory:
                 pool.close()
             del session
             self._owned.close()
+            self.cuda.release("cudaDeviceGraphMemTrim", 0)  # what graphs allocate, cuBLAS's workspaces, is kept else
 
     def _zeros(self) -> DeviceMemory:
         """The bank: one row of zeros, see ``Backend._no_bank``."""

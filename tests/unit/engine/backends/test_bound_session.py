@@ -209,11 +209,15 @@ def test_closed_while_it_waited_for_its_turn(bound: BoundSession, cuda: FakeCuda
     assert cuda.held == {}
 
 
-def test_closing_drops_what_is_beside(bound: BoundSession) -> None:
+def test_closing_leaves_nothing_behind(bound: BoundSession, cuda: FakeCuda) -> None:
     key = Download()
     bound.beside[key] = "head"
+    bound.encode(images(1))
     bound.close()
     assert list(bound.beside) == []
+    freed = [call for call in cuda.calls if "Destroy" in call or "Trim" in call]
+    # The recording itself, then the graph, the stream, and what CUDA keeps for graphs to come.
+    assert freed == ["cudaGraphDestroy", "cudaGraphExecDestroy", "cudaStreamDestroy", "cudaDeviceGraphMemTrim"]
 
 
 def test_a_signal_handler_may_close_what_its_thread_runs(
