@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.arguments import as_images, as_stream, check_features, check_options
 from coder_engine.backends import PassedOver, open_backend
-from coder_engine.backends.buckets import chunks
 from coder_engine.engine_path import check_engine_path
 from coder_engine.errors import ImageError, WeightsError
 from coder_engine.explain import TEXTS, Explanation, explain
@@ -23,6 +22,7 @@ from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import CANDIDATES
 from coder_engine.label_set import LabelSet
 from coder_engine.machine.cpus import check_threads
+from coder_engine.parts import Parts
 from coder_engine.pixels.formats import MAX_PIXELS
 from coder_engine.plans.record import SUFFIX as PLAN
 from coder_engine.prediction import Prediction, prediction_of
@@ -33,8 +33,6 @@ from coder_engine.weights import Weights, check_belongs, load_weights
 
 CHUNK = 32
 """Images of one run of ``predict`` and ``embed``, while the next ones are decoded: bounds memory for long lists."""
-
-T = TypeVar("T")
 
 
 class Engine:
@@ -111,6 +109,7 @@ class Engine:
             finally:
                 checked.result()  # where both fail, the wrong file explains that it cannot be loaded
         self._reader = Reader(size=self._backend.size, max_pixels=max_pixels, fast_decode=fast_decode)
+        self._parts = Parts(CHUNK, together=self._backend.overlaps)
         self._active = self._label_set(loaded)
         self._place, self._asked["weights"] = self.path.absolute(), loaded.path.absolute()
         self._active.start([])
@@ -166,7 +165,7 @@ class Engine:
         check_options(top, unknown_below)
         images = as_images(batch)
         if (ready := self._reader.ready(images)) is not None:
-            parts = self._each_part(ready, lambda part: self._classify(part, part, top, unknown_below))
+            parts = self._parts.each(ready, lambda part: self._classify(part, part, top, unknown_below))
             return [found for part in parts for found in part]
         return list(self._stream(images, CHUNK, self._threads, top, unknown_below))
 
@@ -229,7 +228,7 @@ class Engine:
         images = as_images(batch)
         parts = [np.empty((0, self._backend.width), np.float32)]
         if (ready := self._reader.ready(images)) is not None:
-            return np.concatenate(parts + self._each_part(ready, self._backend.encode))
+            return np.concatenate(parts + self._parts.each(ready, self._backend.encode))
         given = self._reader.as_read(images)
         with closing(decode_ahead(given, self._read, workers=self._threads, ahead=2 * CHUNK)) as decoded:
             for chunk in batches(decoded, CHUNK):
@@ -267,7 +266,7 @@ class Engine:
             black = np.zeros((size, *self._backend.size, 3), np.uint8)
             active.encode_and_rank(self._backend, black, CANDIDATES)
             if size > CHUNK:  # which predict_stream runs whole, and predict in parts
-                self._each_part(black, lambda part: active.encode_and_rank(self._backend, part, CANDIDATES))
+                self._parts.each(black, lambda part: active.encode_and_rank(self._backend, part, CANDIDATES))
 
     def predict_features(
         self, features: NDArray[np.float32], *, top: int = CANDIDATES, unknown_below: float | None = None
@@ -380,14 +379,6 @@ class Engine:
             rerank=self._rerank,
             adapter=self._adapter,
         )
-
-    def _each_part(self, pixels: Pixels, work: Callable[[Pixels], T]) -> list[T]:
-        """What ``work`` gives for each part of a batch, two at once where the backend gains by it."""
-        parts = chunks(pixels, CHUNK)
-        if not self._backend.overlaps or len(pixels) <= CHUNK:
-            return [work(part) for part in parts]
-        with ThreadPoolExecutor(2, "coder-engine batches") as pool:
-            return list(pool.map(work, parts))
 
     def _read(self, image: Any) -> Pixels:
         return self._reader.read(image, self.preprocess)

@@ -126,7 +126,7 @@ def bare(engine: Engine, pixels: NDArray[np.uint8]) -> Call:
     def encode(part: NDArray[np.uint8]) -> object:
         return ranker._using(part, lambda runner, some: runner.run(some, nothing))
 
-    return lambda: engine._each_part(pixels, encode)
+    return lambda: engine._parts.each(pixels, encode)
 
 
 def raw_session(path: Path, pixels: NDArray[np.uint8], width: int) -> Call:
