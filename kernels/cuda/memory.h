@@ -86,8 +86,7 @@ PinnedArray<T> pinned(int64_t count, const char* what) {
 }
 
 // Lets the thread do what it does while other threads capture: by default CUDA forbids whatever allocates,
-// frees or waits while any thread captures in its global mode, as torch does, and spoils that capture,
-// too.
+// frees or waits while any thread captures in its global mode, as torch does, and spoils that capture, too.
 class BesideCaptures {
  public:
   BesideCaptures() : exchanged_(cudaThreadExchangeStreamCaptureMode(&mode_) == cudaSuccess) {}
