@@ -15,14 +15,22 @@ from helpers_engine import HEIGHT, TOWER, WIDTH, D
 from helpers_weights import PLAIN, make_tensors
 
 
-def write_weights(path: Path, *engines: Path) -> Path:
+def write_weights(path: Path, *engines: Path, classes: int | None = None) -> Path:
+    """Of the four classes that are usual, or of so many with one name each."""
     rng = np.random.default_rng(5)
-    tensors = make_tensors("dense")
-    bank = np.abs(rng.normal(size=(len(tensors["bank"]), D))).astype(np.float32)
+    tensors, labels = make_tensors("dense"), PLAIN.labels
+    rows, pairs = len(tensors["bank"]), len(tensors["pair_rows"])
+    if classes is not None:
+        labels = tuple(f"class {i}" for i in range(classes))
+        rows, pairs = 2 * classes, classes * (classes - 1) // 2
+        tensors["name_offsets"] = np.arange(classes + 1, dtype=np.int32)
+        tensors["name_weight"] = np.full(classes, 0.5, np.float32)
+    bank = np.abs(rng.normal(size=(rows, D))).astype(np.float32)
     tensors["bank"] = bank / np.linalg.norm(bank, axis=1, keepdims=True)
-    tensors["pair_rows"] = rng.normal(size=(len(tensors["pair_rows"]), D)).astype(np.float16)
+    tensors["pair_rows"] = rng.normal(size=(pairs, D)).astype(np.float16)
     meta = replace(
         PLAIN,
+        labels=labels,
         tower=TOWER,
         engine_files={engine.name: sha256_of(engine) for engine in engines},
         fidelity={"precision": {"precision": "fp16"}},

@@ -99,7 +99,7 @@ class BoundSession:
             if part.replays.launch(tail.key):
                 self._stream.wait()
             else:
-                self._in_its_thread(self._run_plainly, part, tail)
+                self._thread.submit(self._run_plainly, part, tail).result()
         except BaseException:
             self._settle()
             raise
@@ -108,10 +108,9 @@ class BoundSession:
     def close(self) -> None:
         """Let go of the session and of its memory, once what was asked for before has ended."""
         with self._turn:
-            if self._worker == get_ident():  # amid its run, in a signal handler
-                self._to_close = True
-            else:
-                self._in_its_thread(self._closed)
+            self._to_close = True
+            if self._worker != get_ident():  # else in a signal handler, amid its run
+                self._closed()
 
     def _done(self, pixels: NDArray[np.uint8], work: Callable[[BoundSession, Bound], T]) -> T:
         if self._worker == get_ident():
@@ -125,20 +124,16 @@ class BoundSession:
     def _in_turn(self, part: Bound, work: Callable[[BoundSession, Bound], T]) -> T:
         self._worker = get_ident()
         try:
-            if self._memory.session is None:
+            if self._to_close:
                 raise BackendError(CLOSED)
             return work(self, part)
         finally:
             self._worker = None
             if self._to_close:
-                self._in_its_thread(self._closed)
-
-    def _in_its_thread(self, work: Callable[..., object], *args: Any) -> None:
-        """Have it done in the one thread that the runtime may see."""
-        self._thread.submit(work, *args).result()
+                self._closed()
 
     def _settle(self) -> None:
-        """Until nothing is under way any more in memory that is freed next, however often that is interrupted."""
+        """Until nothing is under way any more in memory that is freed next; another Ctrl-C does not end that."""
         last = self._thread.submit(int)  # behind what it runs
         while not last.done():
             with suppress(BaseException):

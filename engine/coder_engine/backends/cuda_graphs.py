@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -101,7 +101,7 @@ class Replays:
 
     def __init__(self, cuda: Cuda, stream: Stream, *, strict: bool = False) -> None:
         self._cuda, self._stream, self._strict = cuda, stream, strict
-        self._graphs: dict[Hashable, Graph] = {}  # the longest unused first
+        self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()  # the longest unused first
         self._impossible: deque[Hashable] = deque(maxlen=4 * GRAPHS)  # so few, as label sets come and go
         self.fault: str | None = None
         self._failed = 0
@@ -112,9 +112,10 @@ class Replays:
 
     def launch(self, key: Hashable) -> bool:
         """Ask the stream for the graph; False where there is none."""
-        if key not in self._graphs:
+        graph = self._graphs.get(key)
+        if graph is None:
             return False
-        graph = self._graphs[key] = self._graphs.pop(key)
+        self._graphs.move_to_end(key)
         graph.launch()
         return True
 
@@ -143,7 +144,7 @@ class Replays:
 
     def _drop(self, kept: int) -> None:
         while len(self._graphs) > kept:
-            self._graphs.pop(next(iter(self._graphs))).close()
+            self._graphs.popitem(last=False)[1].close()
 
 
 def graphs_in_words(fault: str | None) -> str:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -23,7 +24,7 @@ CLOSED = "the engine was closed meanwhile; open it again"
 _NO_MEMORY = ("out of memory", "failed to allocate memory", "cuda failure 2:", "alloc_failed")
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Bound:
     """One batch size's binding, its tensors on both sides, of which the first ``images`` count, and its graphs.
 
@@ -82,6 +83,7 @@ class SessionMemory:
         self._options = ort.RunOptions()
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")  # we wait for the stream
         self._pools: dict[int, Pool[Bound]] = {}
+        self._bound: WeakSet[Bound] = WeakSet()  # all of them, those that are lent as well
         self._owned = ExitStack()
         self._owned.callback(stream.close)
         try:
@@ -117,6 +119,8 @@ class SessionMemory:
             pools, self._pools = list(self._pools.values()), {}
             for pool in pools:
                 pool.close()
+            for part in list(self._bound):
+                part.binding = None  # which holds the session, that would outlive its stream
             del session
             self._owned.close()
             self.cuda.release("cudaDeviceGraphMemTrim", 0)  # what graphs allocate, cuBLAS's workspaces, is kept else
@@ -130,24 +134,27 @@ class SessionMemory:
 
     def _bind(self, bucket: int) -> Bound:
         with alone, ExitStack() as owned:
-            if self.session is None:
+            session = self.session  # a signal handler may close this meanwhile
+            if session is None:
                 raise BackendError(CLOSED)
             pixels = owned.enter_context(closing(Mirrored(self.cuda, (bucket, *self.size, 3), np.uint8)))
             features = owned.enter_context(closing(Mirrored(self.cuda, (bucket, self._width), np.float32)))
             pixels.host[:] = 0
-            binding = self._bound_to(pixels, features)
+            binding = self._bound_to(session, pixels, features)
             replays = owned.enter_context(closing(Replays(self.cuda, self.stream, strict=True)))
             kept = owned.pop_all()
-        return Bound(binding=binding, pixels=pixels, features=features, replays=replays, owned=kept)
+        part = Bound(binding=binding, pixels=pixels, features=features, replays=replays, owned=kept)
+        self._bound.add(part)
+        return part
 
-    def _bound_to(self, pixels: Mirrored, features: Mirrored) -> Any:
+    def _bound_to(self, session: Any, pixels: Mirrored, features: Mirrored) -> Any:
         try:
-            binding, place = self.session.io_binding(), (self._device, 0)
+            binding, place = session.io_binding(), (self._device, 0)
             binding.bind_input("pixels", *place, np.uint8, pixels.host.shape, pixels.address)
             binding.bind_input("bank", *place, np.float32, (1, self._width), self._bank.address)
             binding.bind_output("features", *place, np.float32, features.host.shape, features.address)
         except Exception as err:  # see enqueue
-            raise BackendError(failure(err, len(pixels.host))) from err
+            raise BackendError(failure(err, len(pixels.host)) if self.session else CLOSED) from err
         return binding
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -36,6 +37,29 @@ def test_two_at_once_in_the_same_two_threads() -> None:
         parts.each(PIXELS[:6], meet)
     assert len(threads) == 2
     assert threading.get_ident() not in threads
+
+
+def test_a_large_batch_lets_others_in() -> None:
+    parts, order = Parts(1, together=True), list[str]()
+    begun, go = threading.Event(), threading.Event()
+
+    def large(part: NDArray[np.uint8]) -> None:
+        begun.set()
+        assert go.wait(10)
+        order.append("large")
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(parts.each, PIXELS, large)
+        assert begun.wait(10)
+        with pytest.raises(TimeoutError):
+            first.result(0.05)  # all that it queues is queued
+        second = pool.submit(parts.each, PIXELS[:2], lambda part: order.append("small"))
+        with pytest.raises(TimeoutError):
+            second.result(0.05)
+        go.set()
+        first.result()
+        second.result()
+    assert order.index("small") < 4
 
 
 def test_one_part_and_one_at_a_time_stay_in_the_thread() -> None:

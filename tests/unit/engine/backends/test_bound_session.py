@@ -143,6 +143,8 @@ def test_closing_waits_for_what_runs_and_refuses_what_comes(
         running = pool.submit(found.encode, images(2))
         assert begun.wait(10)
         closing = pool.submit(found.close)
+        with pytest.raises(TimeoutError):
+            closing.result(0.05)
         go.set()
         assert_allclose(running.result(), features_of(images(2)), rtol=1e-5)
         closing.result()
@@ -207,6 +209,48 @@ def test_closed_while_it_waited_for_its_turn(bound: BoundSession, cuda: FakeCuda
             waiting.result()
     assert asked == []  # who makes what is beside a session
     assert cuda.held == {}
+
+
+def test_a_signal_handler_may_close_while_a_size_is_bound(
+    bound: BoundSession, session: AskedSession, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signalled() -> Any:
+        bound.close()
+        return binding()
+
+    binding = session.io_binding
+    monkeypatch.setattr(session, "io_binding", signalled)
+    with pytest.raises(BackendError, match=r"^the engine was closed meanwhile"):
+        bound.encode(images(2))
+    assert cuda.held == {}
+
+
+def test_a_close_that_is_interrupted_lets_nothing_run(bound: BoundSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    bound.encode(images(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(bound, "_closed", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bound.close()
+    with pytest.raises(BackendError, match=r"^the engine was closed meanwhile"):
+        bound.encode(images(2))
+
+
+def test_the_session_is_gone_before_its_stream(
+    bound: BoundSession, session: AskedSession, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a part that is lent, whose binding holds it, as well."""
+    bound.encode(images(2))
+    with on_first_gpu(Cuda()), bound._memory.pool_of(2).borrow() as part:
+        bindings: list[object] = []
+        destroy = FakeCuda.cudaStreamDestroy
+        monkeypatch.setattr(
+            FakeCuda, "cudaStreamDestroy", lambda *args: bindings.append(part.binding) or destroy(*args)
+        )
+        bound.close()
+    assert bindings == [None]
 
 
 def test_closing_leaves_nothing_behind(bound: BoundSession, cuda: FakeCuda) -> None:

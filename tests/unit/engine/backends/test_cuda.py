@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose
 from coder_engine import Engine
 from coder_engine.backends import Unavailable
 from coder_engine.backends import onnxruntime_cuda as module
+from coder_engine.backends.cuda_graphs import Replays
 from coder_engine.backends.onnxruntime_cuda import PROVIDER, OnnxRuntimeCuda, graphs_are_right
 from coder_engine.backends.session_memory import SessionMemory
 from coder_engine.errors import BackendError, EngineError
@@ -265,6 +266,28 @@ def test_encoder_and_head_on_the_gpu(tmp_path: Path, path: Path, asked: Asked, m
     del engine, ranker
     gc.collect()
     assert asked.cuda.held == {}
+
+
+def test_lists_of_any_length(path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From three graphs, and by the CPU where they are too long."""
+    keys, record = set(), Replays.record
+
+    def watched(replays: Replays, key: Hashable, enqueue: Callable[[], object]) -> None:
+        keys.add(key)
+        record(replays, key, enqueue)
+
+    monkeypatch.setattr(Replays, "record", watched)
+    monkeypatch.setitem(sys.modules, "coder_engine._cuda", fake_cuda_head(asked.cuda))
+    write_weights(path.with_suffix(".safetensors"), path, classes=40)
+    with Engine(path, backend="onnxruntime", device="cuda") as engine:
+        features = engine.embed(images(70))
+        for top in (1, 5, 6, 10, 11, 32, 40):
+            wanted = engine.predict_features(features, top=top)
+            for got, other in zip(engine.predict(images(70), top=top), wanted, strict=True):
+                assert [item.label for item in got.top] == [item.label for item in other.top]
+                assert len(got.top) == top
+                assert got.reordered == other.reordered
+    assert len(keys) == 4  # of features, 5, 10 and 32 classes
 
 
 @pytest.mark.parametrize(
