@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine import _kernels
-from coder_engine.backends.cuda_memory import alone
+from coder_engine.backends.bound_session import BoundSession
+from coder_engine.backends.cuda_memory import Cuda, Stream, alone, on_first_gpu
+from coder_engine.backends.session_memory import SessionMemory
 from coder_engine.head import empty_ranking
+from helpers_engine import HEIGHT, WIDTH, D
 from helpers_gpu import KERNEL, FakeCuda, lit, view
 
 
@@ -148,3 +151,26 @@ def fake_cuda_head(cuda: FakeCuda) -> Any:
     """``coder_engine._cuda`` on ``cuda``; its classes, and so their counts, are its own."""
     own = {"cuda": cuda, "made": 0}
     return SimpleNamespace(Weights=type("Weights", (FakeWeights,), own), Head=type("Head", (FakeHead,), own))
+
+
+def session_of(session: AskedSession, stream: Stream, *, graphs: bool = True) -> BoundSession:
+    """The session on memory of ours."""
+    import onnxruntime
+
+    with on_first_gpu(Cuda()):
+        memory = SessionMemory(onnxruntime, session, Cuda(), stream, size=(HEIGHT, WIDTH), width=D, device="cpu")
+    return BoundSession(memory, graphs=graphs)
+
+
+def held_up(session: AskedSession) -> tuple[threading.Event, threading.Event]:
+    """The next run says that it has begun, and waits to be told to go on."""
+    begun, go, run = threading.Event(), threading.Event(), session.run_with_iobinding
+
+    def waits(*args: Any) -> None:
+        if not begun.is_set():
+            begun.set()
+            assert go.wait(10)
+        run(*args)
+
+    session.run_with_iobinding = waits  # type: ignore[method-assign]
+    return begun, go

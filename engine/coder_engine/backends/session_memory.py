@@ -51,7 +51,7 @@ class Bound:
 class SessionMemory:
     """A session and all that is freed with it: bindings and their memory, then itself, the bank, the stream it ran on.
 
-    A binding in use is freed when it is given back.
+    Tensors in use are freed when they are given back.
 
     Args:
         session: on ``stream``, for good.
@@ -154,7 +154,7 @@ class SessionMemory:
             binding.bind_input("bank", *place, np.float32, (1, self._width), self._bank.address)
             binding.bind_output("features", *place, np.float32, features.host.shape, features.address)
         except Exception as err:  # see enqueue
-            raise BackendError(failure(err, len(pixels.host)) if self.session else CLOSED) from err
+            raise BackendError(CLOSED if self.session is None else failure(err, len(pixels.host))) from err
         return binding
 
 
