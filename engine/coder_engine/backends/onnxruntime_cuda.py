@@ -76,7 +76,7 @@ class OnnxRuntimeCuda(Backend):
             except OutOfDeviceMemory as err:
                 raise self._not_opened(err) from err
         self._bound: BoundSession | None = BoundSession(memory, graphs=right)
-        fault = self._bound.first_run() if right else "they need ONNX Runtime 1.31"
+        fault = self._bound.first_run() if right else f"they need ONNX Runtime {'.'.join(map(str, _GRAPHS_SINCE))}"
         self.description = f"ONNX Runtime {ort.__version__}, CUDA, {computes_in}, {graphs_in_words(fault)}"
 
     def _memory(self, ort: ModuleType, cuda: Cuda, threads: int, driver: str) -> SessionMemory:
