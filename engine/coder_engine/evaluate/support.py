@@ -59,10 +59,16 @@ def check_support(support: Labelled, classes: int, *, where: str, shots: int | N
 
 
 def hold_out(support: Labelled) -> tuple[Labelled, Labelled]:
-    """(held out, kept): the last image of each class that has several; the support itself twice where none has."""
-    last = {int(label): row for row, label in enumerate(support.labels)}
-    several = np.bincount(support.labels) > 1
-    held = np.array([row for label, row in last.items() if several[label]], np.int64)
+    """(held out, kept): the last image of each class that has several; the support itself twice where none has.
+
+    Copies of an image, by digest, are one, and go with it.
+    """
+    own: dict[int, list[bytes]] = {}
+    for digest, label in zip(support.digests, support.labels.tolist(), strict=True):
+        own.setdefault(label, []).append(digest)
+    last = {label: digests[-1] for label, digests in own.items() if len(set(digests)) > 1}
+    pairs = enumerate(zip(support.digests, support.labels.tolist(), strict=True))
+    held = np.array([row for row, (digest, label) in pairs if last.get(label) == digest], np.int64)
     if not len(held):
         return support, support
     return support.take(held), support.take(np.setdiff1d(np.arange(len(support)), held))

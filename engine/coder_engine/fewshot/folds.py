@@ -61,19 +61,40 @@ def validation_part(rows: NDArray[Any], ids: NDArray[np.int32], validation: Vali
     return Part(rows, ids, features, labels, cosines)
 
 
-def folds_of(rows: NDArray[Any], ids: NDArray[np.int32], cosines: NDArray[np.float32] | None) -> Iterator[Part]:
-    """Every image of a class with two or more is held out once, and its class keeps some in every fold."""
-    counts = np.bincount(ids)
+def folds_of(
+    rows: NDArray[Any], ids: NDArray[np.int32], cosines: NDArray[np.float32] | None, seen: NDArray[Any] | None = None
+) -> Iterator[Part]:
+    """Every image of a class with two or more is held out once, and its class keeps some in every fold.
+
+    Equal rows of a class are one image: with a copy still in the support, it would be judged on what it knows by heart.
+
+    Args:
+        rows: floats [NM, D], the support.
+        ids: their class ids [NM].
+        cosines: zero-shot cosines [NM, C].
+        seen: the same images as a prediction sees them, floats [NM, D], which are held out in place of ``rows``.
+    """
+    place, counts = _places(rows, ids)
     if counts.max() < 2:
         return
     folds = min(MOST_FOLDS, int(counts.max()))
-    place = np.empty(len(ids), np.int64)
-    for label in np.flatnonzero(counts):
-        place[ids == label] = np.arange(counts[label])
     held = np.where(counts[ids] > 1, place % folds, -1)
+    judged = rows if seen is None else seen
     for fold in range(folds):
         out = held == fold
-        yield Part(rows[~out], ids[~out], rows[out], ids[out], None if cosines is None else cosines[out])
+        yield Part(rows[~out], ids[~out], judged[out], ids[out], None if cosines is None else cosines[out])
+
+
+def _places(rows: NDArray[Any], ids: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The place of each image among the different ones of its class [NM], and how many these are by class [C]."""
+    place = np.empty(len(ids), np.int64)
+    counts = np.zeros(int(ids.max()) + 1, np.int64)
+    for label in np.unique(ids):
+        own = np.flatnonzero(ids == label)
+        _, first, which = np.unique(rows[own], axis=0, return_index=True, return_inverse=True)
+        place[own] = np.argsort(np.argsort(first))[which.reshape(-1)]
+        counts[label] = len(first)
+    return place, counts
 
 
 def check_cosines(zero_shot: ArrayLike, count: int, classes: int) -> NDArray[np.float32]:

@@ -86,6 +86,7 @@ def search_adapter(
     *,
     validation: Validation | None = None,
     zero_shot: ArrayLike | None = None,
+    seen: ArrayLike | None = None,
     norm: Norm = "minmax",
     form: Form | None = None,
     grid: Grid | None = None,
@@ -94,14 +95,16 @@ def search_adapter(
     """Fit an adapter with the parameters that do best on images it has not seen. Same input, same result.
 
     Without ``validation`` the j-th image of a class is held out in fold j mod k, k the most images a class has and at
-    most 5; a class with one image is never held out. With one image in every class there is nothing to hold out, and
-    the defaults are kept. Of equal candidates the one nearest to the defaults is taken. p and r leave the form asked
-    for only where there are at least 200 images to choose on and the gain is above its standard error.
+    most 5, copies together; a class with one image is never held out. With one image in every class there is nothing
+    to hold out, and the defaults are kept. Of equal candidates the one nearest to the defaults is taken. p and r leave
+    the form asked for only where there are at least 200 images to choose on and the gain is above its standard error.
 
     Args:
         support, labels, texts, norm, classes: as in :meth:`CoderAdapter.fit`.
         validation: see :class:`Validation`.
         zero_shot: cosines [NM, C] of the support images, for the folds; not used with ``validation``.
+        seen: the support images as a prediction would see them, floats [NM, D], unit length, for the folds: where
+            ``support`` are means over several views, what is held out has one. None takes ``support``.
         form: where the search of p and r starts; the default is the spectral form.
         grid: the values tried.
 
@@ -119,7 +122,10 @@ def search_adapter(
         parts = [validation_part(rows, ids, validation, classes)]
     else:
         cosines = None if zero_shot is None else check_cosines(zero_shot, len(rows), classes)
-        parts = list(folds_of(rows, ids, cosines))
+        held = None if seen is None else check_features(seen, "seen", width=rows.shape[1])
+        if held is not None and len(held) != len(rows):
+            raise ValueError(f"seen must have a row for each support image, {len(rows)}, got {len(held)}")
+        parts = list(folds_of(rows, ids, cosines, held))
         chosen_on, folds = "folds", len(parts)
     if not parts:
         return _with_record(first, {"chosen_on": "defaults", "images": 0, "folds": 0})

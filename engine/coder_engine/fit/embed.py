@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,31 @@ _PIXELS_A_BATCH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class SupportImages:
-    """What could be read: features float32 [NM, D], class ids [NM], sha256 of each; and what could not."""
+    """What could be read, and what could not.
+
+    Attributes:
+        features: means over the views, float32 [NM, D], unit length.
+        seen: features of the first views, which are what a prediction would see, float32 [NM, D], unit length.
+        labels: class ids, int32 [NM].
+        digests: sha256 of each image.
+        failed: why the others could not be read.
+    """
 
     features: NDArray[np.float32]
+    seen: NDArray[np.float32]
     labels: NDArray[np.int32]
     digests: tuple[bytes, ...]
     failed: tuple[ImageError, ...]
+
+    def take(self, rows: Sequence[int]) -> SupportImages:
+        """Some of the images, in the order of ``rows``, with all that could not be read."""
+        return replace(
+            self,
+            features=self.features[rows],
+            seen=self.seen[rows],
+            labels=self.labels[rows],
+            digests=tuple(self.digests[row] for row in rows),
+        )
 
 
 def embed_support(
@@ -66,6 +85,7 @@ def embed_support(
     digests: list[bytes] = []
     failed: list[ImageError] = []
     parts: list[NDArray[np.float32]] = []
+    seen: list[NDArray[np.float32]] = []
     size = max(1, _PIXELS_A_BATCH // views)
     count = advance(len(paths))
     with closing(decode_ahead(enumerate(paths), read, workers=workers, ahead=2 * size)) as stream:
@@ -80,8 +100,16 @@ def embed_support(
                 digests.append(got[0])
                 good.append(got[1])
             if good:
-                found = engine.embed(np.concatenate(good)).reshape(len(good), views, -1).mean(axis=1)
-                parts.append(found / np.linalg.norm(found, axis=1, keepdims=True))
+                found = engine.embed(np.concatenate(good)).reshape(len(good), views, -1)
+                means = found.mean(axis=1)
+                parts.append(means / np.linalg.norm(means, axis=1, keepdims=True))
+                seen.append(found[:, 0])
     if not rows:
         raise DataError(f"none of {count_of(len(paths), 'image')} could be read; the first: {failed[0]}")
-    return SupportImages(features=np.concatenate(parts), labels=ids[rows], digests=tuple(digests), failed=tuple(failed))
+    return SupportImages(
+        features=np.concatenate(parts),
+        seen=np.concatenate(seen),
+        labels=ids[rows],
+        digests=tuple(digests),
+        failed=tuple(failed),
+    )

@@ -103,7 +103,7 @@ def fit_engine(
         DataError: no image, or no label, fits.
     """
     paths, ids = _shots(config, engine.labels, say)
-    found = _embedded(engine, paths, ids, config, advance)
+    found = _distinct(_embedded(engine, paths, ids, config, advance), say)
     _tell_shots(found.labels, engine.labels, config.shots, say)
     validation, failed = None, found.failed
     if config.val is not None:
@@ -115,7 +115,8 @@ def fit_engine(
         found.labels,
         texts,
         validation=validation,
-        zero_shot=None if validation is not None else _zero_shot(engine, found.features),
+        seen=None if validation is not None else found.seen,
+        zero_shot=None if validation is not None else _zero_shot(engine, found.seen),
         norm=config.norm,
         form=config.form,
         grid=Grid(exponents=(), ridges=()) if config.fixed else None,
@@ -168,13 +169,25 @@ def _validation(
     found = _embedded(
         engine, listed.paths, np.array(listed.labels, np.int32), replace(config, views=1, seed=0), advance
     )
-    new = np.array([digest not in support for digest in found.digests])
-    if not new.any():
+    new = [row for row, digest in enumerate(found.digests) if digest not in support]
+    if not new:
         raise DataError(f"{val}: every image is one of the support images; give others")
-    if not new.all():
-        shared = count_of(int((~new).sum()), "image")
+    if len(new) < len(found.digests):
+        shared = count_of(len(found.digests) - len(new), "image")
         say(f"{val}: {shared} of the support too (equal by sha256), left out of the validation")
-    return replace(found, features=found.features[new], labels=found.labels[new], digests=())
+    return found.take(new)
+
+
+def _distinct(found: SupportImages, say: Say) -> SupportImages:
+    """Each image of a class once: held out while its copy stays, it would be known by heart."""
+    first: dict[tuple[bytes, int], int] = {}
+    for row, item in enumerate(zip(found.digests, found.labels.tolist(), strict=True)):
+        first.setdefault(item, row)
+    rows = list(first.values())
+    if len(rows) < len(found.digests):
+        copies = count_of(len(found.digests) - len(rows), "support image")
+        say(f"left out: {copies} that the same class has already (equal by sha256)")
+    return found.take(rows)
 
 
 def _embedded(

@@ -46,8 +46,16 @@ def test_the_last_image_of_each_class_that_has_several_is_held_out() -> None:
     support = labelled(np.arange(1.0, 13).reshape(6, 2), np.array([0, 1, 0, 2, 1, 0]), where="here")
     held, kept = hold_out(support)
     assert (held.digests, kept.digests) == (
-        tuple(support.digests[row] for row in (5, 4)),
+        tuple(support.digests[row] for row in (4, 5)),
         tuple(support.digests[row] for row in (0, 1, 2, 3)),
     )
     single = support.take(np.array([0, 1, 3]))
     assert hold_out(single) == (single, single)
+
+
+def test_copies_of_the_last_image_are_held_out_with_it() -> None:
+    rows = np.array([[1.0, 2], [3, 4], [1, 2], [5, 6], [5, 6]])
+    support = labelled(rows, np.array([0, 0, 0, 1, 1]), where="here")
+    held, kept = hold_out(support)
+    assert held.digests == tuple(support.digests[row] for row in (0, 2))
+    assert kept.digests == tuple(support.digests[row] for row in (1, 3, 4))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import reference
 from coder_engine.fewshot import CoderAdapter, Form, Grid, Validation, search_adapter
+from coder_engine.fewshot.folds import folds_of
 
 C, D = 5, 16
 CENTRES = np.random.default_rng(0).normal(size=(C, D))
@@ -96,8 +97,6 @@ def test_validation_labels_do_reach_it() -> None:
 
 
 def test_folds_hold_every_image_out_once_and_keep_every_class() -> None:
-    from coder_engine.fewshot.folds import folds_of
-
     ids = np.array([0] * 7 + [1] * 2 + [2] + [4] * 3, np.int32)
     rows = np.arange(len(ids))[:, None].astype(float)
     parts = list(folds_of(rows, ids, None))
@@ -108,6 +107,29 @@ def test_folds_hold_every_image_out_once_and_keep_every_class() -> None:
         assert set(part.support_labels) == {0, 1, 2, 4}
         assert not set(part.features[:, 0]) & set(part.support[:, 0])
         assert np.bincount(part.labels).max() <= 2  # of class 0's seven in five folds
+
+
+def test_copies_are_held_out_together() -> None:
+    ids = np.array([0, 0, 0, 0, 1, 1, 2, 2], np.int32)
+    rows = np.array([7, 7, 8, 9, 5, 5, 7, 6])[:, None].astype(float)  # class 1 has one image, class 2 shares one with 0
+    parts = list(folds_of(rows, ids, None))
+    assert len(parts) == 3
+    assert sum(len(part.labels) for part in parts) == 6
+    for part in parts:
+        held = set(zip(part.labels, part.features[:, 0], strict=True))
+        assert not held & set(zip(part.support_labels, part.support[:, 0], strict=True))
+
+
+def test_what_is_held_out_is_as_a_prediction_sees_it() -> None:
+    ids = np.array([0, 0, 1, 1], np.int32)
+    rows = np.arange(4.0)[:, None]
+    for part in folds_of(rows, ids, None, rows + 10):
+        assert set(part.features[:, 0]) == {10, 11, 12, 13} - set(part.support[:, 0] + 10)
+    with pytest.raises(ValueError, match=r"seen must have a row for each support image, 40, got 39"):
+        search_adapter(SUPPORT, LABELS, TEXTS, seen=SUPPORT[1:])
+    seen = search_adapter(SUPPORT, LABELS, TEXTS, grid=FIXED, seen=np.roll(SUPPORT, 8, axis=0))
+    assert seen.record["accuracy"] < search_adapter(SUPPORT, LABELS, TEXTS, grid=FIXED).record["accuracy"]
+    assert np.array_equal(seen.adapter.keys, search_adapter(SUPPORT, LABELS, TEXTS, grid=FIXED).adapter.keys)
 
 
 def test_without_validation_the_folds_decide() -> None:

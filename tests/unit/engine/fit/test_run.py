@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from PIL import Image
 from coder_engine import Engine
 from coder_engine.cli.fit import main
 from coder_engine.errors import DataError, WeightsError
-from coder_engine.fewshot import CoderAdapter
-from coder_engine.fit import FitConfig, Fitted, fit_engine, general_texts, summary
+from coder_engine.fewshot import CoderAdapter, search_adapter
+from coder_engine.fit import FitConfig, Fitted, fit_engine, general_texts, run, summary
 from coder_engine.weightfile.general_texts import TENSORS
 from coder_engine.weights import load_weights, update_weights
 
@@ -74,6 +75,31 @@ def test_the_feature_of_one_view_is_the_engine_s_own(engine: Engine, tiny: Path,
     weights = load_weights(tiny.with_suffix(".safetensors"))
     own = CoderAdapter.fit(engine.embed([str(path) for path in paths]), ids, general_texts(weights), classes=10)
     np.testing.assert_allclose(fitted.search.adapter.keys, own.keys, atol=1e-6)
+
+
+def test_a_copy_teaches_nothing_and_is_told(engine: Engine, tiny: Path, support: Path) -> None:
+    plain, _ = fit(engine, tiny, FitConfig(support=support, views=2))
+    shutil.copy(support / "frog" / "3.png", support / "frog" / "a copy.png")
+    fitted, said = fit(engine, tiny, FitConfig(support=support, views=2))
+    assert "left out: 1 support image that the same class has already (equal by sha256)" in said
+    assert fitted.search.record["images"] == plain.search.record["images"] == 12
+    assert fitted.search.adapter.shots.max() == 4
+
+
+def test_the_folds_judge_what_a_prediction_sees(
+    engine: Engine, tiny: Path, support: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def spy(*args: Any, **options: Any) -> Any:
+        given.update(options)
+        return search_adapter(*args, **options)
+
+    monkeypatch.setattr(run, "search_adapter", spy)
+    fit(engine, tiny, FitConfig(support=support, views=4))
+    own = engine.embed([str(path) for path in sorted(support.rglob("*.png"))])
+    np.testing.assert_allclose(given["seen"], own, atol=1e-6)
+    np.testing.assert_allclose(given["zero_shot"], engine.stage_one(own) * (engine.logit_scale / 100), atol=1e-6)
 
 
 def test_shots_are_drawn_by_seed(engine: Engine, tiny: Path, support: Path) -> None:
