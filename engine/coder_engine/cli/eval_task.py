@@ -39,7 +39,7 @@ class Opened:
         engine: one line about what made the features; empty where they came from a file.
         weights: the label set; None without an engine.
         class_features: float32 [C, D] of a features file; None where it has none.
-        outside: float32 [N, D], features of images of no class; None where none were given.
+        outside: images of no class, whose labels mean nothing; None where none were given.
         notes: what a user should know of the data, and ``failed`` (path, why) of images that could not be read.
         threads: CPU threads.
     """
@@ -49,7 +49,7 @@ class Opened:
     engine: str = ""
     weights: Weights | None = None
     class_features: NDArray[np.float32] | None = None
-    outside: NDArray[np.float32] | None = None
+    outside: Labelled | None = None
     notes: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     threads: int = 1

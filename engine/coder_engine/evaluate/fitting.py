@@ -47,7 +47,7 @@ def fit(
     *,
     margin: bool = False,
     temperature: bool = False,
-    outside: NDArray[np.float32] | None = None,
+    outside: Labelled | None = None,
     false_accepts: float = 0.05,
     threads: int = 1,
 ) -> Fitted:
@@ -57,7 +57,7 @@ def fit(
         data: labelled images, all of which are fitted on.
         weights: the label set; what it stored of earlier fits is not used for what is fitted now.
         margin, temperature: whether to fit them.
-        outside: float32 [N, D], features of images of no class, for the threshold; None fits none.
+        outside: images of no class, for the threshold; their labels are not used. None fits none.
         false_accepts: the share of them that may be accepted.
 
     Raises:
@@ -71,9 +71,7 @@ def fit(
     if outside is not None:
         steps.threshold(outside, false_accepts)
     elif steps.changes and weights.meta.unknown_below is not None:
-        steps.notes.append(
-            "the threshold for the unknown was chosen on other scores and is taken out; --unknown-from chooses one anew"
-        )
+        steps.keep_or_tell_threshold()
     return Fitted(changes=steps.changes, lines=tuple(steps.lines), notes=tuple(steps.notes))
 
 
@@ -121,10 +119,20 @@ class _Steps:
                 "smaller: see whether it helps on other images, or fit it on more"
             )
 
-    def threshold(self, outside: NDArray[np.float32], false_accepts: float) -> None:
-        inner, strange = (confidences(*self._answered(given), self._t) for given in (self._data.features, outside))
+    def keep_or_tell_threshold(self) -> None:
+        """The stored threshold: void where the scores are others by now, and in force where they are as they were."""
+        meta = self._weights.meta
+        if (self._gate, self._t) == (meta.margin, meta.temperature):
+            del self.changes["unknown_below"], self.changes["unknown_record"]
+            return
+        self.notes.append(
+            "the threshold for the unknown was chosen on other scores and is taken out; --unknown-from chooses one anew"
+        )
+
+    def threshold(self, outside: Labelled, false_accepts: float) -> None:
+        inner, strange = (confidences(*self._answered(one.features), self._t) for one in (self._data, outside))
         try:
-            found = choose_threshold(inner, strange, false_accepts, data=self._data.digest)
+            found = choose_threshold(inner, strange, false_accepts, data=self._data.digest, data_out=outside.digest)
         except ValueError as err:
             raise DataError(str(err)) from err
         self.changes |= found.changes()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coder_engine.engine import Engine
 from coder_engine.errors import DataError
@@ -68,8 +67,8 @@ class ImageSource:
             for m, sets in drawn.items()
         }
 
-    def unlabelled(self, folder: Path) -> NDArray[np.float32]:
-        """Features [N, D] of every image below a folder.
+    def unlabelled(self, folder: Path) -> Labelled:
+        """Every image below a folder; their labels, all 0, mean nothing.
 
         Raises:
             DataError: there is none, or a folder cannot be read.
@@ -77,7 +76,7 @@ class ImageSource:
         paths = image_files(folder)
         if not paths:
             raise DataError(f"{folder}: no folder with images; give one of images that are of none of the classes")
-        return self._embed(paths, [0] * len(paths)).data.features
+        return self._embed(paths, [0] * len(paths)).data
 
     def _find(self, source: Path) -> LabelledPaths:
         found = find_images(source, self._engine.labels, by_order=self._by_order)

@@ -21,7 +21,8 @@ class Threshold:
         unknown_below: answers that score less are unknown.
         false_accepts: the share of out-of-set images that was allowed, and ``accepted_out`` the share it lets through.
         accepted_in: the share of in-set images it lets through.
-        images_in, images_out: how many it was chosen on, and ``data`` the content hash of them that the caller gave.
+        images_in, images_out: how many it was chosen on, and ``data``, ``data_out`` the content hashes of them that the
+            caller gave.
     """
 
     unknown_below: float
@@ -31,6 +32,7 @@ class Threshold:
     images_in: int
     images_out: int
     data: str
+    data_out: str
 
     def changes(self) -> dict[str, Any]:
         """For ``update_weights``."""
@@ -38,7 +40,9 @@ class Threshold:
         return {"unknown_below": self.unknown_below, "unknown_record": record}
 
 
-def choose_threshold(in_scores: ArrayLike, out_scores: ArrayLike, false_accepts: float, *, data: str) -> Threshold:
+def choose_threshold(
+    in_scores: ArrayLike, out_scores: ArrayLike, false_accepts: float, *, data: str, data_out: str
+) -> Threshold:
     """The least threshold on scores, to six digits, that accepts at most a share of the out-of-set images.
 
     An image is accepted where its score is at least the threshold, as ``unknown_below`` has it.
@@ -47,7 +51,7 @@ def choose_threshold(in_scores: ArrayLike, out_scores: ArrayLike, false_accepts:
         in_scores: [N], scores of images of the classes.
         out_scores: [M], scores of images of anything else.
         false_accepts: the share of ``out_scores`` that may be accepted, 0 to 1.
-        data: a content hash of the images, for the record.
+        data, data_out: content hashes of the images of the classes and of the others, for the record.
 
     Raises:
         ValueError: an argument is out of range or empty, or no threshold is high enough, since too many of
@@ -65,6 +69,7 @@ def choose_threshold(in_scores: ArrayLike, out_scores: ArrayLike, false_accepts:
         images_in=len(inside),
         images_out=len(outside),
         data=data,
+        data_out=data_out,
     )
 
 

@@ -118,7 +118,7 @@ def test_records_fit_into_the_metadata() -> None:
     meta = Metadata(labels=("cat",), model="m", pretrained="p", tower="t", preprocess={}, logit_scale=100.0)
     logits, labels = drawn(3.0, count=200)
     fitted = calibrate(logits, labels, logits.argmax(axis=1), data="ab")
-    chosen = choose_threshold([0.9, 0.05], [0.5, 0.1], 0.5, data="cd")
+    chosen = choose_threshold([0.9, 0.05], [0.5, 0.1], 0.5, data="cd", data_out="ef")
     changed = Metadata(**{**meta.__dict__, **fitted.changes(), **chosen.changes()})
     back = Metadata.from_json(changed.to_json())
     assert back == changed
@@ -126,7 +126,8 @@ def test_records_fit_into_the_metadata() -> None:
     assert back.calibration["error_after"] == fitted.error_after
     assert back.unknown_below == chosen.unknown_below
     assert back.unknown_record == {
-        "false_accepts": 0.5, "accepted_in": 0.5, "accepted_out": 0.5, "images_in": 2, "images_out": 2, "data": "cd"
+        "false_accepts": 0.5, "accepted_in": 0.5, "accepted_out": 0.5, "images_in": 2, "images_out": 2, "data": "cd",
+        "data_out": "ef",
     }  # fmt: skip
 
 

@@ -5,21 +5,29 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from numpy.typing import NDArray
 
 from coder_engine.adapter_head import open_adapter
 from coder_engine.errors import DataError
 from coder_engine.evaluate import fitting
 from coder_engine.evaluate.fitting import fit
+from coder_engine.evaluate.labelled import Labelled, labelled
 from coder_engine.evaluate.reliability import calibration_error, confidences
 from coder_engine.fewshot import CoderAdapter
 from coder_engine.head import Head
 from coder_engine.weights import update_weights
 from helpers_evaluate import SCALE, images_of, label_set
 from parity.cases import unit_rows
+
+
+def others(features: NDArray[Any]) -> Labelled:
+    """Images of no class."""
+    return labelled(features, np.zeros(len(features), np.int64), where="others")
 
 
 def test_nothing_asked_for_changes_nothing(tmp_path: Path) -> None:
@@ -31,13 +39,14 @@ def test_nothing_asked_for_changes_nothing(tmp_path: Path) -> None:
 def test_all_three_are_stored_and_in_force(tmp_path: Path) -> None:
     found = label_set(tmp_path)
     data = images_of(found, 200)
-    outside = unit_rows(np.random.default_rng(3), 100, 12).astype(np.float32)
+    outside = others(unit_rows(np.random.default_rng(3), 100, 12))
     got = fit(data, found.weights, margin=True, temperature=True, outside=outside, false_accepts=0.1)
     assert [line.split()[0] for line in got.lines] == ["margin:", "temperature", "unknown"]
     meta = update_weights(found.weights.path, **got.changes).meta
     assert meta.calibration["error_after"] < meta.calibration["error_before"]
     assert meta.calibration["data"] == meta.margin_record["data"] == meta.unknown_record["data"] == data.digest
-    ranked = Head(found.weights).rank(outside, margin=meta.margin)
+    assert meta.unknown_record["data_out"] == outside.digest
+    ranked = Head(found.weights).rank(outside.features, margin=meta.margin)
     strange = confidences(SCALE * ranked.logits.astype(np.float64), ranked.ids[:, 0], meta.temperature)
     assert meta.unknown_below is not None
     assert_allclose((strange >= meta.unknown_below).mean(), 0.1, atol=0.011)
@@ -63,7 +72,7 @@ def test_a_stored_temperature_is_no_part_of_the_next_fit(tmp_path: Path) -> None
 
 def test_a_stored_temperature_is_what_a_threshold_is_on(tmp_path: Path) -> None:
     found = label_set(tmp_path)
-    data, outside = images_of(found, 50), unit_rows(np.random.default_rng(3), 60, 12).astype(np.float32)
+    data, outside = images_of(found, 50), others(unit_rows(np.random.default_rng(3), 60, 12))
     cold = fit(data, found.weights, outside=outside).changes["unknown_below"]
     warm = fit(data, update_weights(found.weights.path, temperature=3.0), outside=outside).changes["unknown_below"]
     assert warm < cold
@@ -72,7 +81,7 @@ def test_a_stored_temperature_is_what_a_threshold_is_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", ["margin", "temperature"])
 def test_a_threshold_on_other_scores_is_void(tmp_path: Path, step: str) -> None:
     found = label_set(tmp_path)
-    data, outside = images_of(found, 50), unit_rows(np.random.default_rng(3), 60, 12).astype(np.float32)
+    data, outside = images_of(found, 50), others(unit_rows(np.random.default_rng(3), 60, 12))
     weights = update_weights(found.weights.path, **fit(data, found.weights, outside=outside).changes)
     assert weights.meta.unknown_below is not None
     got = fit(data, weights, **{step: True})
@@ -83,10 +92,22 @@ def test_a_threshold_on_other_scores_is_void(tmp_path: Path, step: str) -> None:
     assert not any("taken out" in note for note in both.notes)
 
 
+def test_a_threshold_on_scores_that_stayed_as_they_were_is_kept(tmp_path: Path) -> None:
+    found = label_set(tmp_path)
+    data, outside = images_of(found, 50), others(unit_rows(np.random.default_rng(3), 60, 12))
+    first = fit(data, found.weights, temperature=True, margin=True, outside=outside)
+    weights = update_weights(found.weights.path, **first.changes)
+    for step in ("margin", "temperature"):
+        got = fit(data, weights, **{step: True})
+        meta = update_weights(found.weights.path, **got.changes).meta
+        assert (meta.unknown_below, meta.unknown_record) == (weights.meta.unknown_below, weights.meta.unknown_record)
+        assert not any("taken out" in note for note in got.notes)
+
+
 def test_a_threshold_on_few_images_or_that_lets_few_pass_is_told(tmp_path: Path) -> None:
     found = label_set(tmp_path)
     data = images_of(found, 50)
-    few = fit(data, found.weights, outside=data.features[:12], false_accepts=0.05).notes
+    few = fit(data, found.weights, outside=others(data.features[:12]), false_accepts=0.05).notes
     assert (
         few[0] == "12 images of no class cannot show a share of 0.05 false accepts: 20 or more can; none of them passes"
     )
@@ -95,7 +116,7 @@ def test_a_threshold_on_few_images_or_that_lets_few_pass_is_told(tmp_path: Path)
         r"allow more with --false-accepts, or see whether images of the classes are among the others",
         few[1],
     )
-    far = -data.features
+    far = others(-data.features)
     assert fit(data, found.weights, temperature=True, outside=far, false_accepts=0.98).notes == ()
     assert fit(data, found.weights).notes == ()
 
@@ -103,12 +124,12 @@ def test_a_threshold_on_few_images_or_that_lets_few_pass_is_told(tmp_path: Path)
 def test_a_threshold_that_cannot_be(tmp_path: Path) -> None:
     found = label_set(tmp_path, classes=1)
     with pytest.raises(DataError, match=r"no threshold keeps false accepts at 0.05: 5 of 5 out-of-set images"):
-        fit(images_of(found, 5), found.weights, outside=images_of(found, 5).features)
+        fit(images_of(found, 5), found.weights, outside=images_of(found, 5))
 
 
 def test_with_an_adapter_its_answers_are_what_is_calibrated(tmp_path: Path) -> None:
     found = label_set(tmp_path)
-    data, outside = images_of(found, 200), unit_rows(np.random.default_rng(3), 100, 12).astype(np.float32)
+    data, outside = images_of(found, 200), others(unit_rows(np.random.default_rng(3), 100, 12))
     support, texts = images_of(found, 24), unit_rows(np.random.default_rng(5), 40, 12)
     classes = len(found.weights.meta.labels)
     weights = CoderAdapter.fit(support.features, support.labels, texts, classes=classes, alpha=20.0).save(
@@ -120,7 +141,7 @@ def test_with_an_adapter_its_answers_are_what_is_calibrated(tmp_path: Path) -> N
     after = update_weights(found.weights.path, **changes)
     adapter = open_adapter(after, Head(after))
     assert adapter is not None
-    passed = adapter.rank(outside).scores[:, 0] >= changes["unknown_below"]
+    passed = adapter.rank(outside.features).scores[:, 0] >= changes["unknown_below"]
     assert_allclose(passed.mean(), 0.1, atol=0.011)
     ranked = adapter.rank(data.features)
     error = calibration_error(ranked.scores[:, 0], ranked.ids[:, 0] == data.labels)

@@ -11,7 +11,7 @@ from coder_engine.evaluate.threshold import choose_threshold
 
 def chosen(inside: ArrayLike, outside: ArrayLike, false_accepts: float) -> tuple[float, float]:
     """The threshold, and the share of images of the classes it lets through."""
-    found = choose_threshold(inside, outside, false_accepts, data="")
+    found = choose_threshold(inside, outside, false_accepts, data="", data_out="")
     return found.unknown_below, found.accepted_in
 
 
