@@ -13,8 +13,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
+from coder_engine import __version__
 from coder_engine.engine import Engine
 from coder_engine.errors import DataError
 from coder_engine.evaluate.feature_file import read_npz
@@ -69,8 +71,11 @@ def features_folder(engine: Engine, weights: Weights) -> Path | None:
     """Where the features of an engine are kept; None where nothing can be.
 
     Everything that a feature depends on is in the folder's name: of the backend's description runtime and version,
-    device and precision, which come first; not the threads, which come after.
+    device and precision, which come first; not the threads, which come after. What becomes of an image is this
+    package's and Pillow's to say, so their versions are in it, too.
     """
     backend = ", ".join(engine.description.partition(";")[0].split(", ")[:3])
-    parts = [sha256_of(engine.path), weights.meta.tower, json.dumps(weights.meta.preprocess, sort_keys=True), backend]
+    preprocess = json.dumps(weights.meta.preprocess, sort_keys=True)
+    readers = f"coder-engine {__version__}, Pillow {PIL.__version__}"
+    parts = [sha256_of(engine.path), weights.meta.tower, preprocess, backend, readers]
     return cache_folder(f"features/{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}")

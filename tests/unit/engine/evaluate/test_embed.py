@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from PIL import Image
 
 from coder_engine.errors import DataError
-from coder_engine.evaluate import embed
+from coder_engine.evaluate import cache, embed
 from coder_engine.evaluate.cache import FeatureCache, features_folder
 from coder_engine.evaluate.embed import embed_images
 from coder_engine.evaluate.images_source import ImageSource
@@ -146,6 +147,16 @@ def test_another_engine_has_another_folder(tmp_path: Path, monkeypatch: pytest.M
         folder(tmp_path, preprocess={"size": 32}),
     }
     assert len({first, *others}) == 6
+
+
+@pytest.mark.parametrize("reader", [(PIL, "__version__"), (cache, "__version__")])
+def test_another_reader_of_images_has_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: tuple[ModuleType, str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    first = folder(tmp_path)
+    monkeypatch.setattr(*reader, "99.0")
+    assert folder(tmp_path) != first
 
 
 def test_threads_change_no_feature_and_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

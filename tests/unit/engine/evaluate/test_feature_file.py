@@ -104,6 +104,24 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
         load_features(path)
 
 
+def test_a_header_that_asks_for_more_than_there_is(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "features.npz", "w") as file, file.open("features.npy", "w") as entry:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (10**13, 512)}
+        np.lib.format.write_array_header_1_0(entry, header)
+    with pytest.raises(DataError, match=r"no whole \.npz file"):
+        load_features(tmp_path / "features.npz")
+
+
+def test_an_encrypted_entry(tmp_path: Path) -> None:
+    path = saved(tmp_path, whole())
+    content = bytearray(path.read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(mark) + flags] |= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"no whole \.npz file \(.*encrypted"):
+        load_features(path)
+
+
 def test_a_bare_array_and_a_missing_file(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", rows(2))
     with pytest.raises(DataError, match=r"one\.npy: no whole \.npz file; save one with numpy\.savez"):
