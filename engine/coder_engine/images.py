@@ -172,6 +172,8 @@ def _from_file(file: IO[bytes], name: str, rules: _Rules) -> Image.Image:
 def _finish(image: Image.Image, name: str, rules: _Rules, file: IO[bytes] | None = None) -> Image.Image:
     """Check the size, decode, turn upright, make RGB. ``file`` is where this module itself opened the image."""
     pixels = image.width * image.height
+    if not pixels:  # a crop of nothing
+        raise ImageError("empty", f"{name}: {image.width} x {image.height} pixels, wanted at least 1 x 1; leave it out")
     if pixels > rules.max_pixels:
         raise ImageError(
             "too-large",

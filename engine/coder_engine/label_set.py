@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -73,6 +74,11 @@ class LabelSet:
             preprocess = Preprocess.from_json(weights.meta.preprocess)
         except ValueError as err:
             raise WeightsError(f"{weights.path}: {err}") from err
+        if preprocess.size != backend.size:
+            raise WeightsError(
+                f"{weights.path}: its images are {list(preprocess.size)} pixels, the engine takes "
+                f"{list(backend.size)}; export it again with coder-export"
+            )
         head = Head(weights, threads=threads)
         few_shot = open_adapter(weights, head) if adapter else None
         return cls(
@@ -139,7 +145,7 @@ class LabelSet:
         rows = count()
         found = []
         for image, pixels in zip(images, decoded, strict=True):
-            path = str(image) if isinstance(image, (str, PathLike)) else None
+            path = os.fsdecode(image) if isinstance(image, (str, PathLike)) else None
             if isinstance(pixels, ImageError):
                 found.append(failed(path, pixels))
             elif ranking is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shutil
 from concurrent.futures import ProcessPoolExecutor
@@ -80,6 +81,22 @@ def test_bad_image_never_ends_a_batch(engine: Engine, photographs: list[Path], t
         engine.embed([empty])
 
 
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_a_crop_of_nothing_is_an_image_that_cannot_be_read(engine: Engine, size: tuple[int, int]) -> None:
+    whole, nothing = Image.new("RGB", (9, 9)), Image.new("RGB", size)
+    found = list(engine.predict_stream(iter([whole, nothing, whole])))
+    assert [item.error.kind if item.error else None for item in found] == [None, "empty", None]
+    error = engine.predict([nothing])[0].error
+    assert error is not None
+    assert error.message == f"PIL image: {size[0]} x {size[1]} pixels, wanted at least 1 x 1; leave it out"
+
+
+def test_the_path_of_a_prediction_is_the_file_s(engine: Engine, photographs: list[Path]) -> None:
+    with os.scandir(photographs[0].parent) as entries:
+        entry = next(one for one in entries if one.name == photographs[0].name)
+    assert engine.predict([entry])[0].path == str(photographs[0])
+
+
 def test_a_strip_that_cannot_be_resized_is_named(engine: Engine, tmp_path: Path) -> None:
     Image.new("L", (60_000, 1)).save(tmp_path / "strip.png")
     error = engine.predict([tmp_path / "strip.png"])[0].error
@@ -150,6 +167,8 @@ def test_stage_one_only_and_gate(tiny: Path, photographs: list[Path]) -> None:
     [
         ({"margin": 2.0}, "margin must be"),
         ({"threads": 0}, "threads must be"),
+        ({"max_pixels": 0}, "max_pixels must be a whole number, at least 1, got 0"),
+        ({"max_pixels": "a"}, "max_pixels must be a whole number, at least 1, got 'a'"),
         ({"backend": "cuda"}, "backend must be"),
     ],
 )

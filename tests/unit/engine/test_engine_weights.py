@@ -98,6 +98,12 @@ def test_weights_with_broken_preprocessing(tiny: Path, tmp_path: Path) -> None:
         Engine(tiny, weights=rewritten(tiny, tmp_path, preprocess={"size": [64, 64]}))
 
 
+def test_weights_for_images_of_another_size(tiny: Path, tmp_path: Path) -> None:
+    preprocess = {**load_weights(tiny.with_suffix(".safetensors")).meta.preprocess, "size": [32, 32]}
+    with pytest.raises(WeightsError, match=r"its images are \[32, 32\] pixels, the engine takes \[64, 64\]"):
+        Engine(tiny, weights=rewritten(tiny, tmp_path, preprocess=preprocess))
+
+
 def test_weights_with_a_broken_index(tiny: Path, tmp_path: Path) -> None:
     old = load_weights(tiny.with_suffix(".safetensors"))
     offsets = old.name_offsets.copy()
