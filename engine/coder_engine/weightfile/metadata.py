@@ -20,6 +20,10 @@ _OBJECTS = (
 )  # fmt: skip
 
 
+_LEAST, _MOST = 1e-9, 1e9
+"""Far beyond any model's, and what float32 still has the exponentials of."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
     """What a weight file says of itself.
@@ -75,6 +79,14 @@ class Metadata:
             raise ValueError(f"margin must be a difference of probabilities, 0 to 1, or None, got {self.margin}")
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature must be positive and finite, got {self.temperature}")
+        if not _LEAST <= self.logit_scale / self.temperature <= _MOST:
+            raise ValueError(
+                f"logit_scale / temperature must be within {_LEAST:g} and {_MOST:g}, got {self.logit_scale:g} / "
+                f"{self.temperature:g}"
+            )
+        for name in self.engine_files:
+            if not name or name in (".", "..") or not set("/\\\0").isdisjoint(name):
+                raise ValueError(f"engine_files must be the names of files beside it, got {name!r}")
         if self.unknown_below is not None and not 0 <= self.unknown_below <= 1:
             raise ValueError(f"unknown_below must be a probability, 0 to 1, got {self.unknown_below}")
 

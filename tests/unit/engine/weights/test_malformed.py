@@ -88,6 +88,18 @@ def json_without(key: str) -> str:
         (changed_json(preprocess=5), "TypeError('preprocess must be an object, got int')"),
         (changed_json(temperature=0), "ValueError('temperature must be positive and finite, got 0')"),
         (changed_json(temperature="warm"), "TypeError"),
+        (
+            changed_json(logit_scale=1e300),
+            "ValueError('logit_scale / temperature must be within 1e-09 and 1e+09, got 1e",
+        ),
+        (changed_json(temperature=1e-20), "ValueError('logit_scale / temperature must be within 1e-09 and 1e+09, got "),
+        *[
+            (
+                changed_json(engine_files={name: "0" * 64}),
+                'ValueError("engine_files must be the names of files beside it',
+            )
+            for name in ("../a.data", "/a.onnx", "", "..", "a\0.data")
+        ],
         (changed_json(unknown_below=1.5), "ValueError('unknown_below must be a probability, 0 to 1, got 1.5')"),
         *[(json_without(name), f"KeyError('{name}')") for name in json.loads(PLAIN.to_json()) if name not in LATER],
         (changed_json(plans=[1]), "TypeError"),
