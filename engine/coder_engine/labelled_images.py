@@ -62,7 +62,8 @@ def find_images(source: Path, labels: Sequence[str], *, by_order: bool = False) 
         source: the folder or the csv. Relative paths in a csv start at the csv's folder.
         labels: the C class names, in id order.
         by_order: the folders in sorted order are the labels in order, whatever their names, as torchvision's
-            ImageFolder numbers them; folders whose names are all numbers are sorted as numbers.
+            ImageFolder numbers them; but folders whose names are all numbers are sorted as numbers (2 before 10, which
+            ImageFolder puts first).
 
     Raises:
         DataError: there is nothing there or it cannot be read, the names match none of the labels, a name could be

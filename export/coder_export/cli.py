@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from coder_engine.cli.command import OK, guarded, parser_of, say
@@ -38,8 +36,7 @@ examples:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code: 0 done, 1 could not, 130 interrupted."""
     args = _parser().parse_args(argv)
-    with _terminated_as_interrupted():
-        return guarded("coder-export", _list_models if args.list_models else lambda: _run(args))
+    return guarded("coder-export", _list_models if args.list_models else lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -62,23 +59,6 @@ def _run(args: argparse.Namespace) -> int:
     except OSError as err:
         raise CoderError(f"{err.filename or args.out}: {err.strerror or err}") from err
     return OK
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM, and a terminal that goes, end the block as Ctrl-C does, so that its scratch folders go.
-
-    Under ``nohup``, which ignores the second, it stays ignored.
-    """
-    signals = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    before = {one: signal.getsignal(one) for one in signals if signal.getsignal(one) is not signal.SIG_IGN}
-    for one in before:
-        signal.signal(one, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import NoReturn
 
@@ -55,6 +58,8 @@ def say(name: str, text: str) -> None:
 def guarded(name: str, run: Callable[[], int], *, interrupted: str = "interrupted") -> int:
     """The exit code of ``run``; our own errors, a part that is not installed and Ctrl-C become one line and theirs.
 
+    SIGTERM, and a terminal that goes, are as Ctrl-C, so that scratch files go.
+
     ``run`` imports what it needs itself, so that what is missing is found in here.
 
     Args:
@@ -62,7 +67,7 @@ def guarded(name: str, run: Callable[[], int], *, interrupted: str = "interrupte
         interrupted: what to say on Ctrl-C.
     """
     try:
-        with warnings.catch_warnings():
+        with _terminated_as_interrupted(), warnings.catch_warnings():
             # Pillow's remarks about damaged metadata, which decide nothing here
             warnings.filterwarnings("ignore", module=r"PIL\.")
             return run()
@@ -75,6 +80,21 @@ def guarded(name: str, run: Callable[[], int], *, interrupted: str = "interrupte
     except KeyboardInterrupt:
         say(name, interrupted)
         return INTERRUPTED
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Under ``nohup``, which ignores the terminal's end, it stays ignored. Only a main thread may choose."""
+    asked = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    here = threading.current_thread() is threading.main_thread()
+    before = {one: signal.getsignal(one) for one in asked if here and signal.getsignal(one) is not signal.SIG_IGN}
+    for one in before:
+        signal.signal(one, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def whole(text: str) -> int:

@@ -12,6 +12,9 @@ from coder_engine.errors import CoderError
 if TYPE_CHECKING:
     from coder_engine.engine import Engine
 
+BY_ORDER = "folders in sorted order are the labels in order, as in ImageFolder, but numbers by their value (2, 10)"
+"""Of coder-eval and coder-fit."""
+
 
 def add_engine_options(parser: argparse.ArgumentParser, *, required: bool = True) -> argparse._ArgumentGroup:
     """Add the options of :func:`open_engine`; gives their group, for those that only one command has."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from coder_engine.cli.command import fraction, parser_of, seed, whole
-from coder_engine.cli.engine_options import add_engine_options
+from coder_engine.cli.engine_options import BY_ORDER, add_engine_options
 from coder_engine.evaluate.methods import FEW_SHOT, ZERO_SHOT
 from coder_engine.evaluate.tables import FORMATS
 
@@ -17,6 +17,8 @@ METHODS = (*ZERO_SHOT, *FEW_SHOT)
 FALSE_ACCEPTS = 0.05
 _FEW_SHOT_ONLY = {"seeds": 1, "val": None, "norm": "both", "texts": None, "text_count": None, "no_zero_shot": False}
 """Options, with their defaults, that change nothing where no method of them is measured."""
+_IMAGES_ONLY = {"backend": "auto", "device": "auto", "precision": "auto", "by_order": False, "no_cache": False}
+"""The same where no image is read."""
 
 EPILOG = """\
 methods, as --methods names them:
@@ -77,6 +79,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--shots on images needs --support FOLDER of labelled images that are not in DATA")
     if not args.features_only and not args.shots and (named := _named(args, FEW_SHOT)):
         parser.error(f"--methods {named} is few-shot: it needs --support and --shots, such as --shots 1,2,4,8,16")
+    if args.features_only and args.unknown_from is None:
+        for name, default in _IMAGES_ONLY.items():
+            if getattr(args, name) != default:
+                parser.error(f"--{name.replace('_', '-')} is for images, and features (.npz) are read: leave it out")
+    if args.margin is not None and args.methods is not None and "gated" not in args.methods:
+        parser.error("--margin is of the method gated, which --methods leaves out")
     if not args.features_only and not args.shots:
         for name, default in _FEW_SHOT_ONLY.items():
             if getattr(args, name) != default:
@@ -101,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = parser_of("coder-eval", description, epilog=EPILOG)
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="folder of class folders, csv of path,label, or features .npz")
-    add("--by-order", action="store_true", help="folders in sorted order are the labels in order, as in ImageFolder")
+    add("--by-order", action="store_true", help=BY_ORDER)
     add("--no-cache", action="store_true", help="neither use nor keep features in the user's cache folder")
     add_engine_options(parser, required=False)
     _add_measure(parser.add_argument_group("what is measured"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
@@ -44,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     own = weights_path(args) if args.engine is not None or args.weights is not None else None
     for option, place in (("--out", args.out), ("--report", args.report)):
         check_text_place(option, place, [args.data, args.engine, own, args.support, args.val, args.texts])
+    if args.out is not None and args.report is not None and os.path.realpath(args.out) == os.path.realpath(args.report):
+        raise DataError(f"--out and --report are both {args.out}: one would replace the other; choose two places")
     with _open_report(args.report) as report:
         with open_output(args.out) as output:  # before the work: a place that cannot be written is told at once
             found = _evaluate(args, open_task(args, tell))

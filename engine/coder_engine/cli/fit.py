@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coder_engine.cli.command import OK, SOME_FAILED, guarded, parser_of, say, seed, whole
-from coder_engine.cli.engine_options import add_engine_options, open_engine, weights_path
+from coder_engine.cli.engine_options import BY_ORDER, add_engine_options, open_engine, weights_path
 from coder_engine.cli.progress import counting, terminal
 from coder_engine.errors import CoderError
 
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--support", required=True, type=Path, metavar="DIR", help="a folder a class, or a csv of path,label")
     add("--val", type=Path, metavar="DIR", help="validation images, never test (default: folds of the support)")
-    add("--by-order", action="store_true", help="folders in sorted order are the labels in order, as in ImageFolder")
+    add("--by-order", action="store_true", help=BY_ORDER)
     add("--out", type=Path, metavar="FILE", help="weight file to write (default: the one that was read)")
     add_engine_options(parser)
     _add_method_options(parser.add_argument_group("method"))

@@ -51,6 +51,11 @@ def run(args: argparse.Namespace) -> int:
     )
     if not args.quiet:
         _say(engine.description)
+    if engine.adapter is not None and (args.no_rerank or args.margin is not None):
+        option = "--no-rerank" if args.no_rerank else "--margin"
+        _say(
+            f"the few-shot adapter ranks, without a rerank, so {option} changes no answer; --no-adapter goes without it"
+        )
     progress = Progress(None if to_terminal(args) else terminal(quiet=args.quiet))  # rows on a terminal are progress
     failed = 0
     try:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from coder_engine.cli.path_list import Pause, paths_of
+from coder_engine.cli.patterns import matches
 from coder_engine.errors import CoderError
 from coder_engine.images import SUFFIXES
 from coder_engine.prediction import Fault, Prediction
@@ -115,8 +116,19 @@ class Inputs:
     def _matches(self, pattern: str) -> list[Item]:
         suffix = os.path.splitext(pattern)[1]  # noqa: PTH122 - paths stay the strings the user wrote
         any_suffix = bool(suffix) and not glob.has_magic(suffix)
-        found = sorted(glob.glob(pattern, recursive=True), key=os.fsencode)  # noqa: PTH207
-        return [path for path in found if any_suffix or self._wanted(path)]
+        found = sorted(set(matches(pattern)), key=os.fsencode)
+        return [path for path in found if (any_suffix or self._wanted(path)) and not self._is_special(path)]
+
+    def _is_special(self, path: str) -> bool:
+        """A pipe or a device, which may wait for ever; named outright it is read. What is gone fails as an image."""
+        try:
+            mode = os.stat(path).st_mode  # noqa: PTH116
+        except OSError:
+            return False
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            return False
+        self.skipped["special"] += 1
+        return True
 
     def _wanted(self, path: str) -> bool:
         suffix = _suffix(path)
@@ -206,7 +218,7 @@ def _kind(argument: str) -> Kind:
 
 
 def _pattern(argument: str) -> Kind:
-    if next(glob.iglob(argument, recursive=True), None) is None:  # noqa: PTH207 - a pattern may be absolute
+    if next(matches(argument), None) is None:
         raise CoderError(f"{argument}: no file matches this pattern; check it, ** goes into sub-folders")
     return "pattern"
 

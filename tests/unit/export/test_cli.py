@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -16,7 +15,6 @@ import pytest
 
 from coder_engine import CoderError, __version__
 from coder_engine.cli.output import OutputClosed
-from coder_export import cli
 from coder_export.cli import main
 from coder_export.report import Report
 
@@ -134,21 +132,6 @@ def test_out_is_no_standalone_graph(labels_file: Path, capsys: pytest.CaptureFix
     code, _, err = run(capsys, "--model", "coder-tiny", "--labels", labels_file, "--out", "x.standalone")
     assert code == 1
     assert "--out x.standalone: standalone graphs are called STEM.standalone.onnx; give another stem" in err
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_what_ends_a_process_is_an_interrupt_meanwhile(name: str) -> None:
-    one = getattr(signal, name)
-    before = signal.signal(one, signal.SIG_DFL)  # the tests themselves may run under nohup
-    try:
-        with pytest.raises(KeyboardInterrupt), cli._terminated_as_interrupted():
-            signal.raise_signal(one)
-        assert signal.getsignal(one) is signal.SIG_DFL
-        signal.signal(one, signal.SIG_IGN)  # as under nohup
-        with cli._terminated_as_interrupted():
-            signal.raise_signal(one)
-    finally:
-        signal.signal(one, before)
 
 
 @pytest.mark.parametrize("out", [".", "..", "/"])

@@ -19,6 +19,7 @@ class FakeEngine:
 
     labels = LABELS
     description = "fake engine; 3 classes"
+    adapter: object = None
 
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}

@@ -220,6 +220,9 @@ def test_out_and_report(files: tuple[str, str], tmp_path: Path, capsys: pytest.C
     assert f"coder-eval {shlex.join(args)}" in report.read_text()
     assert re.search(r">\d{4}-\d\d-\d\d \d\d:\d\d UTC<", report.read_text())
     assert f"report in {report}" in capsys.readouterr().err
+    with_both = [*args[:-4], "--out", str(out), "--report", f"{tmp_path}/../{tmp_path.name}/found.txt"]
+    assert main(with_both) == 1
+    assert f"--out and --report are both {out}: one would replace the other" in capsys.readouterr().err
     out.unlink()
     report.unlink()
     assert main([*args, "--methods", "spectral"]) == 1  # needs texts
@@ -287,6 +290,13 @@ def test_weights_of_fewer_classes(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["photos", "--engine", "e", "--no-zero-shot"], "--no-zero-shot is for few-shot methods: it needs --support"),
         (["photos", "--engine", "e", "--text-count", "9"], "--text-count is for few-shot methods: it needs --support"),
         (["photos", "--engine", "e", "--false-accepts", "0.1"], "--false-accepts is of --unknown-from FOLDER, which"),
+        (["a.npz", "--by-order"], "--by-order is for images, and features (.npz) are read: leave it out"),
+        (["a.npz", "--no-cache"], "--no-cache is for images, and features (.npz) are read: leave it out"),
+        (["a.npz", "--engine", "e", "--device", "cpu"], "--device is for images, and features (.npz) are read"),
+        (
+            ["photos", "--engine", "e", "--methods", "coder", "--margin", "0.2"],
+            "--margin is of the method gated, which",
+        ),
         (["a.npz", "--shots", "0"], "must be a whole number, at least 1, got '0'"),
         (["a.npz", "--methods", "clip,zip"], "got 'zip'"),
         (["a.npz", "--false-accepts", "5"], "must be a number from 0 to 1, got '5'"),

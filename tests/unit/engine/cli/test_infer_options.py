@@ -125,6 +125,18 @@ def test_no_rerank_and_a_limit(opened: list[dict[str, object]], photos: Path) ->
     assert (opened[0]["rerank"], opened[0]["max_pixels"], opened[0]["margin"]) == (False, 1000, None)
 
 
+@pytest.mark.parametrize("option", [["--no-rerank"], ["--margin", "0.2"]])
+def test_a_rerank_that_an_adapter_goes_without(
+    engine: FakeEngine, photos: Path, option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = f"the few-shot adapter ranks, without a rerank, so {option[0]} changes no answer; --no-adapter goes without"
+    assert run("photos", *option) == 0
+    assert told not in capsys.readouterr().err
+    engine.adapter = object()
+    assert run("photos", *option, "--quiet") == 0
+    assert told in capsys.readouterr().err
+
+
 def test_fast_decode(opened: list[dict[str, object]], photos: Path) -> None:
     assert run("photos", "--fast-decode") == 0
     assert opened[0]["fast_decode"] is True

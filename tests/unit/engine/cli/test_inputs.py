@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 import threading
@@ -11,6 +12,7 @@ import pytest
 
 from coder_engine.cli.inputs import Inputs
 from coder_engine.cli.path_list import Pause
+from coder_engine.cli.patterns import matches
 from coder_engine.errors import CoderError
 from coder_engine.prediction import Prediction
 
@@ -59,6 +61,34 @@ def pipe() -> Iterator[Pipe]:
     ends = Pipe()
     yield ends
     ends.close_all()
+
+
+# patterns
+
+
+def test_links_to_folders_that_lead_in_circles(tree: Path) -> None:
+    for name in ("d/back", "d/sub/back"):
+        Path(name).symlink_to(tree / "d")
+    assert names("d/**/*.jpg") == ["d/sub.jpg", "d/sub/deep/y.jpg"]
+    assert names("d/**") == ["d/a.png", "d/b.JPG", "d/sub.jpg", "d/sub/deep/y.jpg", "d/sub/z.webp"]
+    assert names("**/sub/**/*.jpg") == ["d/sub/deep/y.jpg"]
+    assert names("**/sub/*.webp") == ["d/sub/z.webp"]
+    assert names(f"{tree}/**/y.jpg") == [f"{tree}/d/sub/deep/y.jpg"]
+
+
+@pytest.mark.parametrize("pattern", ["**/*.png", "d/**/*", "*/**/*.jpg", "**", "d/**/deep/*.jpg", "**/d/**/*.webp"])
+def test_without_links_patterns_are_the_standard_library_s(tree: Path, pattern: str) -> None:
+    found = set(matches(pattern))
+    wanted = glob.glob(pattern, recursive=True)  # noqa: PTH207
+    assert set(filter(os.path.isfile, found)) == set(filter(os.path.isfile, wanted))
+
+
+def test_a_pipe_that_a_pattern_finds_is_left_out(tree: Path) -> None:
+    os.mkfifo("d/pipe.jpg")
+    inputs = Inputs(["d/*.jpg"])
+    assert list(inputs) == ["d/sub.jpg"]
+    assert inputs.left_out() == "1 special files"
+    assert names("d/pipe.jpg") == ["d/pipe.jpg"]  # as <(...) is
 
 
 # folders
