@@ -79,3 +79,12 @@ def test_a_kind_of_file_that_no_backend_reads(tiny: Path, tmp_path: Path) -> Non
     found = examine(other, tiny.with_suffix(".safetensors"), attempt=lambda *_: (True, ""))
     assert (found.belongs, found.trials, found.ok) == (False, (), False)
     assert "not an engine file; wanted an .onnx or .plan" in found.weights
+
+
+def test_a_trial_takes_no_module_of_the_current_folder(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('not NumPy')")
+    monkeypatch.chdir(tmp_path)
+    runs, said = in_own_process("onnxruntime", "cpu", tiny, weights=tiny.with_suffix(".safetensors"))
+    assert runs, said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -119,9 +118,7 @@ def test_a_driver_that_hangs(smi: Path, tmp_path: Path, monkeypatch: pytest.Monk
         return real(*command, timeout=0.2)
 
     monkeypatch.setattr(hardware, "run", run)
-    start = time.monotonic()
     assert hardware.nvidia(tmp_path)[2] == "nvidia-smi gave no answer in 0 s"
-    assert time.monotonic() - start < 30
     assert len(asked) == 1
 
 
