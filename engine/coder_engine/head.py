@@ -71,11 +71,11 @@ def joined(parts: Sequence[Ranking]) -> Ranking:
     )
 
 
-def ranking_error(err: RuntimeError, engine: str) -> EngineError:
+def ranking_error(err: RuntimeError) -> EngineError:
     """What the kernels say of an image, with what to do: a pair row is of the weight file, all else of the engine."""
     said = str(err)
     if "pair row" not in said:
-        said += f"; the {engine} is damaged or overflows in its precision: export it again"
+        said += "; the engine file is damaged or overflows in its precision: export it again"
     return EngineError(said)
 
 
@@ -138,7 +138,7 @@ class Head:
                 **out.__dict__,
             )
         except RuntimeError as err:
-            raise ranking_error(err, "engine file") from err
+            raise ranking_error(err) from err
         return out
 
     def product(self, rows: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -108,7 +108,7 @@ class Rank:
         try:
             self.head.kernel.results(images, self.top, **arrays)
         except RuntimeError as err:
-            raise ranking_error(err, "engine file") from err
+            raise ranking_error(err) from err
 
 
 class CudaRanker:
