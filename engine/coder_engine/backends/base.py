@@ -82,7 +82,7 @@ class Backend(ABC):
         size: (H, W) of the pixels the engine takes.
         width: D of the features it gives.
         tower: the image tower's sha256 as recorded in the engine file, or in the weight file that belongs to a plan.
-        stored: the precision of the engine file, one of ``STORED``.
+        stored: the precision of the engine file, one of ``STORED``; of a plan as its weight file says.
         description: backend, version, device, precision and threads in a few words.
         passed_over: the better backends that "auto" could not take.
     """

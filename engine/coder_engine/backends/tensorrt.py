@@ -53,6 +53,7 @@ class TensorRt(Backend):
         if self._meta is None:
             raise EngineError(f"{self._path}: a plan is opened with its weight file, which says what it was built for")
         record = record_of(self._path, self._meta)
+        self.stored = record.precision
         trt = library_of(self._path, record)
         try:
             gpu = first_gpu()

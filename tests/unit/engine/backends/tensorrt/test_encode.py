@@ -176,7 +176,9 @@ def test_a_capture_that_was_spoiled_is_tried_again(plan: Path, engine: FakeEngin
 
 
 def test_the_precision_is_the_plan_s(plan: Path, engine: FakeEngine) -> None:
-    assert "fp16" in opened(plan, precision="fp16").description
+    found = opened(plan, precision="fp16")
+    assert "fp16" in found.description
+    assert found.stored == "fp16"
     with pytest.raises(
         BackendError, match=r"built in fp16, asked for fp32; .*coder-export --format plan --precision fp32"
     ):
