@@ -10,9 +10,23 @@ from coder_export.collapse import collapse_general
 from coder_export.encode import TextEncoder
 from coder_export.generate.draft import Draft
 from coder_export.generate.pairs import Pair, PairChoice, all_pairs, count_seen, nearest_pairs
-from coder_export.generate.seen import candidates
+from coder_export.generate.seen import candidates, check_folder
 from coder_export.generate.similarity import TextSpace
 from coder_export.report import Report
+
+
+def check_choice(choice: PairChoice, space: TextSpace | None) -> None:
+    """Refuse a choice that will fail, before the texts that come first are paid for.
+
+    Raises:
+        TextsError: the choice needs CLIP's text space and there is none, or the folder has no images.
+    """
+    if space is None and choice.how in ("top", "seen"):
+        raise TextsError(
+            f"--pairs {choice.how} is chosen by a CLIP model and --model is none; give a model, or --pairs all or none"
+        )
+    if choice.folder is not None:
+        check_folder(choice.folder)
 
 
 def choose_pairs(choice: PairChoice, draft: Draft, space: TextSpace | None, report: Report) -> list[Pair]:
@@ -24,14 +38,11 @@ def choose_pairs(choice: PairChoice, draft: Draft, space: TextSpace | None, repo
     Raises:
         TextsError: the choice needs CLIP's text space and there is none, or the folder has no images.
     """
+    check_choice(choice, space)
     if choice.how == "none":
         return []
-    if space is None and choice.how == "all":
-        return all_pairs(len(draft.labels))
     if space is None:
-        raise TextsError(
-            f"--pairs {choice.how} is chosen by a CLIP model and --model is none; give a model, or --pairs all or none"
-        )
+        return all_pairs(len(draft.labels))
     if choice.folder is not None:
         return _seen(choice.folder, draft, space, report)
     nearest = choice.nearest if choice.how == "top" else len(draft.labels)

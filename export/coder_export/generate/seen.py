@@ -23,14 +23,29 @@ from coder_export.report import Report
 _BATCH = 32
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse what has no images, as soon as its first one would be found.
+
+    Raises:
+        TextsError: ``folder`` is none, or has no image.
+    """
+    if not folder.is_dir():
+        raise TextsError(f"--pairs seen:{folder}: no such folder; give one with images of the kind you will classify")
+    try:
+        if any(isinstance(item, str) for item in Inputs([str(folder)], recursive=True)):
+            return
+    except CoderError as err:
+        raise TextsError(f"--pairs seen:{folder}: {err}") from err
+    raise TextsError(f"--pairs seen:{folder}: no folder in it can be read; make one readable for this user")
+
+
 def candidates(folder: Path, clip: ClipModel, rows: GeneralRows, report: Report) -> NDArray[np.int64]:
     """The first five classes [N, k] of every readable image in ``folder`` and below.
 
     Raises:
         TextsError: ``folder`` is none, or has no readable image.
     """
-    if not folder.is_dir():
-        raise TextsError(f"--pairs seen:{folder}: no such folder; give one with images of the kind you will classify")
+    check_folder(folder)
     paths = _paths(folder, report)
     graph = EngineGraph(clip).eval()
     bank = torch.from_numpy(rows.bank)
@@ -50,10 +65,7 @@ def candidates(folder: Path, clip: ClipModel, rows: GeneralRows, report: Report)
 
 
 def _paths(folder: Path, report: Report) -> list[str]:
-    try:
-        items = list(Inputs([str(folder)], recursive=True))
-    except CoderError as err:
-        raise TextsError(f"--pairs seen:{folder}: {err}") from err
+    items = list(Inputs([str(folder)], recursive=True))
     for item in items:
         if not isinstance(item, str) and item.error is not None:
             report.say(f"  {item.error.message}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from coder_engine.errors import TextsError
 from coder_export.generate.analogues import AnalogueFilter
-from coder_export.generate.choose_pairs import affordable, choose_pairs
+from coder_export.generate.choose_pairs import affordable, check_choice, choose_pairs
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.draft import ByClass, Draft
 from coder_export.generate.llm.ask import Asker
@@ -73,6 +73,8 @@ class LlmRun:
 
     async def _write(self, expert: LlmExpert) -> None:
         choice = self.config.pairs or PairChoice.default(len(self.draft.labels))
+        if "pair" in self.kinds:
+            check_choice(choice, self.space)
         by_stage_one = choice.how == "seen"  # which reads the general texts: they come first
         pairs = [] if by_stage_one else self._choose(choice)
         pairs = self._plan(expert, self._general_questions(expert), pairs)

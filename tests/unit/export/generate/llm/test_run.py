@@ -222,6 +222,35 @@ def test_seen_pairs_come_after_the_general_texts(
     assert first < said.index("attributes and analogues: ") < said.index("most frequent first:") < second
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("folder", "model", "said"),
+    [
+        ("nowhere", True, r"--pairs seen:.*/nowhere: no such folder; give one with images"),
+        ("empty", True, r"--pairs seen:.*/empty: no images in "),
+        ("nowhere", False, r"--pairs seen is chosen by a CLIP model and --model is none; give a model"),
+    ],
+)
+def test_seen_pairs_that_nothing_chooses_are_refused_before_anything_is_paid_for(
+    dry_run: bool, folder: str, model: bool, said: str, tmp_path: Path, space: TextSpace
+) -> None:
+    (tmp_path / "empty").mkdir()
+    choice = PairChoice(how="seen", folder=tmp_path / folder)
+    with serving() as server:
+        options: dict[str, Any] = {"base_url": server.url, "pairs": choice, "dry_run": dry_run, "report": Report()}
+        with pytest.raises(TextsError, match=said):
+            run(tmp_path, space=space if model else None, **options)
+        assert server.visits == {}
+        run(tmp_path, space=None, kinds=("attribute",), **options)
+
+
+def test_a_refused_choice_comes_before_the_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    choice = PairChoice(how="seen", folder=tmp_path / "nowhere")
+    with pytest.raises(TextsError, match="--pairs seen"):
+        run(tmp_path, base_url="http://localhost:1/v1", pairs=choice, dry_run=True, report=Report())
+    assert capsys.readouterr().out == ""
+
+
 # key, server and price
 
 
