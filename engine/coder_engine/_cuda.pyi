@@ -13,8 +13,8 @@ def available() -> int:
 class Weights:
     """The collapsed texts of a label set on the GPU that was current when it was made, for any number of Heads.
 
-    Making and dropping it talks to the device outside the caller's streams: not while a stream is under capture in
-    global mode. The GIL is released meanwhile.
+    Making and dropping it talks to the device outside the caller's streams: not in a thread that has a stream under
+    capture. What other threads capture is left alone, in whatever mode. The GIL is released meanwhile.
     """
 
     def __init__(

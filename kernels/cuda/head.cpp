@@ -23,7 +23,6 @@ struct CudaHead::Buffers {
   const Model& model;
   int device;
   int64_t max_batch;
-  Stream fetching;
 
   DeviceArray<float> coder, logits;
   DeviceArray<unsigned char> records;
@@ -135,9 +134,10 @@ void CudaHead::logits(int64_t batch, float* out) const {
   if (batch == 0) return;
   const OnDevice here(memory.device);
   const auto bytes = static_cast<size_t>(batch * memory.model.classes) * sizeof(float);
-  check(cudaMemcpyAsync(out, memory.logits.get(), bytes, cudaMemcpyDeviceToHost, memory.fetching),
+  const Stream fetching;
+  check(cudaMemcpyAsync(out, memory.logits.get(), bytes, cudaMemcpyDeviceToHost, fetching),
         "fetching the logits");
-  memory.fetching.wait("fetching the logits");
+  fetching.wait("fetching the logits");
 }
 
 }  // namespace coder

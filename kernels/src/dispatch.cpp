@@ -2,9 +2,21 @@
 
 #include "simd.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace coder {
 
 namespace {
+
+#if defined(__x86_64__)
+// Not by __builtin_cpu_supports, whose names have it from clang 18 and GCC 11 on only.
+bool has_f16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
 
 // nullptr where this build or this CPU has no such instruction set. __builtin_cpu_supports also asks whether
 // the operating system saves the wide registers.
@@ -14,9 +26,8 @@ const Kernels* find_kernels(Isa isa) {
       return &scalar_kernels;
 #if defined(__x86_64__)
     case Isa::avx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")
-                 ? &avx2_kernels
-                 : nullptr;
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() ? &avx2_kernels
+                                                                                           : nullptr;
     case Isa::avx512:
       return __builtin_cpu_supports("avx512f") ? &avx512_kernels : nullptr;
 #elif defined(__aarch64__)
