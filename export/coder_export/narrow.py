@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import onnx
 from numpy.typing import NDArray
 
-from coder_engine.errors import ModelError
+from coder_engine.errors import EngineError, ModelError
 from coder_engine.machine.available import first_line
 from coder_engine.preprocess import Preprocess
 from coder_export.collapse import GeneralRows
@@ -81,6 +82,7 @@ def narrow(
 
     Raises:
         ModelError: there are too few images.
+        EngineError: the machine lacks space or memory to quantize.
     """
     if config.precision == "fp32":
         return Narrowed(files=files, loss=None)
@@ -133,6 +135,17 @@ def _quantized(
     try:
         with report.progress("calibration", len(calibration)) as advance:
             copy = int8_copy(path, calibration, advance)
+    except OSError as err:  # says nothing of the graph
+        # A scratch folder, gone when this is read, stands for the one it lies in.
+        beside = path.parent.parent if path.parent.name.startswith(".") else path.parent
+        raise EngineError(
+            f"int8: the quantizer's files cannot be written to {gettempdir()} and {beside.resolve()} "
+            f"({err.strerror or err}); free space, or set TMPDIR to a folder that has some"
+        ) from err
+    except MemoryError as err:
+        raise EngineError(
+            "int8: there is not enough memory to quantize the model; free some, or give another --precision"
+        ) from err
     except Exception as err:  # the quantizer's own, of many kinds: some graphs are beyond it
         return onnx.ModelProto(), PrecisionLoss(
             precision="int8", cosine=nan, agreement=0.0, images=0, problem=f"it cannot be quantized ({first_line(err)})"

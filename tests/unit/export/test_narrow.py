@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 from PIL import Image
 
 from coder_engine.backends.base import stored_precision
-from coder_engine.errors import ModelError
+from coder_engine.errors import EngineError, ModelError
 from coder_engine.preprocess import Preprocess
 from coder_export import gate, narrow
 from coder_export.collapse import GeneralRows
@@ -95,6 +98,29 @@ def test_what_cannot_be_quantized_gives_way(fp32: Path, folder: Path, monkeypatc
     assert stored_precision(fp32) == "fp16"
     assert found.refusal == "asked for int8, got fp16 (int8: it cannot be quantized (Too many bins for data range.))"
     assert found.to_json()["refused"][0]["cosine"] is None
+
+
+def test_a_full_temporary_folder_is_no_fault_of_int8(fp32: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    # where the quantizer itself writes
+    monkeypatch.setattr("onnxruntime.quantization.quant_utils.onnx.save_model", fail)
+    before = fp32.read_bytes()
+    places = f"{tempfile.gettempdir()} and {fp32.parent}"
+    wanted = rf"^int8: .* cannot be written to {places} \(No space left on device\); .*TMPDIR"
+    with pytest.raises(EngineError, match=wanted):
+        run(fp32, "int8", calibrate=folder)
+    assert fp32.read_bytes() == before
+
+
+def test_too_little_memory_is_no_fault_of_int8(fp32: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(narrow, "int8_copy", fail)
+    with pytest.raises(EngineError, match=r"^int8: there is not enough memory to quantize the model; free some"):
+        run(fp32, "int8", calibrate=folder)
 
 
 def test_too_few_judges_for_the_first_class_are_told(
