@@ -7,7 +7,7 @@ SOURCES := pyproject.toml CMakeLists.txt $(shell find kernels $(CXX_FILES) -o -n
 # What `make demo` classifies besides the photographs it finds by itself: files, folders or globs.
 IMAGES ?=
 
-.PHONY: demo test test-cpp test-python lint bench format clean
+.PHONY: demo test test-cpp test-threads test-python lint bench format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py $(IMAGES)
@@ -19,6 +19,13 @@ test-cpp:
 	cmake --preset asan
 	cmake --build --preset asan --parallel 2
 	ctest --preset asan
+
+# The same under ThreadSanitizer, which does not start where the kernel spreads addresses over more than 28 bits
+# (vm.mmap_rnd_bits): setarch spreads them over none, where it may.
+test-threads:
+	cmake --preset tsan
+	cmake --build --preset tsan --parallel 2
+	$(shell setarch -R true 2>/dev/null && echo setarch -R) ctest --preset tsan
 
 test-python: $(VENV)/.developer
 	$(BIN)/python -m pytest
