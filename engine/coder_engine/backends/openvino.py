@@ -42,11 +42,11 @@ class OpenVinoCpu(Backend):
 
     @classmethod
     def require(cls) -> str:
-        return f"OpenVINO {_import_openvino().__version__.split('-')[0]}"
+        return f"OpenVINO {import_openvino().__version__.split('-')[0]}"
 
     def _open(self, threads: int, precision: str) -> None:
         runtime = self.require()
-        self._ov = _import_openvino()
+        self._ov = import_openvino()
         core = _core(self._ov)
         chosen = choose_precision(core, precision)
         model = self._read()
@@ -179,7 +179,7 @@ def _axes(shape: Any) -> list[int | str | None]:
     return [axis.get_length() if axis.is_static else "?" for axis in shape]
 
 
-def _import_openvino() -> ModuleType:
+def import_openvino() -> ModuleType:
     with _no_telemetry():
         return import_runtime("openvino", "OpenVINO", "openvino")
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from coder_engine import Engine
 from coder_engine.backends.base import stored_precision
+from coder_engine.backends.openvino import import_openvino
 from coder_engine.errors import ModelError
 from coder_engine.images import read_rgb
 from coder_engine.weightfile.general_texts import NAME_KINDS
@@ -152,9 +153,7 @@ class Peers:
         return self._openvino(images, "f32")
 
     def _openvino(self, images: Images, precision: str) -> Call:
-        import openvino
-
-        core = openvino.Core()
+        core = import_openvino().Core()
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": self._threads,

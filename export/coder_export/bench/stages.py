@@ -18,11 +18,9 @@ from coder_engine.errors import EngineError, ImageError
 from coder_engine.images import read_rgb
 from coder_export.measure import Call, interleaved
 
-STAGES = ("decode", "preprocess", "encode", "head", "total")
-
 
 def stage_calls(engine: Engine, paths: list[str]) -> dict[str, Call]:
-    """By name of ``STAGES``: the stage on the B images of ``paths``; decode and preprocess in one thread."""
+    """By name, each stage on the B images of ``paths``; decode and preprocess in one thread."""
     images = [read_rgb(path) for path in paths]
     pixels = np.stack([engine.preprocess(image) for image in images])
     features = engine.embed(pixels)
@@ -69,7 +67,9 @@ class ColdStart:
 
 
 _PROGRAM = """
-import json, sys, time, resource
+import sys
+sys.path.pop(0)  # with -c the current folder, whose numpy.py, say, would be taken for NumPy
+import json, time, resource
 start = time.perf_counter()
 from coder_engine import Engine
 imported = time.perf_counter()

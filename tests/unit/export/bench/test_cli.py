@@ -18,9 +18,11 @@ from coder_export import model
 from coder_export.bench import cli
 from coder_export.bench.baseline import doubts, read_baseline, worse_than
 from coder_export.bench.peers import PEERS, Peers
-from coder_export.bench.stages import STAGES, cold_start, throughput
+from coder_export.bench.stages import cold_start, throughput
 from coder_export.measure import Call
 from coder_export.precision import mark
+
+STAGES = ("decode", "preprocess", "encode", "head", "total")
 
 
 @pytest.fixture(scope="module")
