@@ -15,7 +15,7 @@ from coder_export.report import Report
 from coder_export.words import some
 
 ROUNDS = 5
-"""How often more analogues are asked for in place of dropped ones."""
+"""How often a class is asked for analogues: once, and then for more in place of dropped ones."""
 
 
 @dataclass(kw_only=True)
@@ -54,7 +54,7 @@ class LlmExpert:
                 await self.asker.ask(questions, advance)
 
     async def analogues(self, choose: AnalogueFilter) -> None:
-        """Ask for analogues, and for as many more as were dropped, ``ROUNDS`` times at most."""
+        """Ask for analogues, and then for as many more as were dropped, in ``ROUNDS`` rounds at most."""
         asked: set[Question] = set()
         for again in range(ROUNDS):
             # One that had no reply in all its tries is not asked for ever.

@@ -15,7 +15,6 @@ from typing import Any
 from coder_export.generate.llm.prompts import ASK, EXAMPLES, SYSTEM
 from coder_export.templates import with_article
 
-LLM_KINDS = ("attribute", "analogous", "pair")
 Message = dict[str, str]
 _REASONS = 4
 """Told of a refused reply at the most: a list of forty duplicates says no more than four of them."""
@@ -26,7 +25,7 @@ class Question:
     """Texts of one kind about one class, or about one pair of classes.
 
     Attributes:
-        kind: one of ``LLM_KINDS``.
+        kind: "attribute", "analogous" or "pair".
         classes: (class,), or (class, other) for a pair, which is asked in both directions at once.
         domain: what the pictures are: "photo", "satellite photo".
         wanted: texts asked for, each way for a pair.

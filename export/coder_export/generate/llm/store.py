@@ -99,10 +99,6 @@ class ReplyStore:
         """All replies to a question, in the order in which they came."""
         return [self._read(start, length) for start, length in self._places.get(key, ())]
 
-    def __len__(self) -> int:
-        """How many questions have a reply."""
-        return len(self._places)
-
     def _load(self) -> None:
         for number, line in enumerate(self._lines(), start=1):
             if not line.endswith(b"\n"):

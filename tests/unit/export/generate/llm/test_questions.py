@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from coder_export.generate.llm.prompts import ASK, EXAMPLES
-from coder_export.generate.llm.questions import LLM_KINDS, Question, messages, prompt_parts, prompt_sha256, schema
+from coder_export.generate.llm.questions import Question, messages, prompt_parts, prompt_sha256, schema
 from coder_export.generate.llm.replies import judge
 
 CAT = Question(kind="attribute", classes=("cat",))
 PAIR = Question(kind="pair", classes=("cat", "elk"), wanted=3)
+KINDS = ("attribute", "analogous", "pair")
 
 
 def asked(*questions: Question, **options: Any) -> str:
@@ -68,7 +69,7 @@ def test_pairs_are_numbered() -> None:
 
 @pytest.mark.parametrize("name", ["{class}", "{0}", "{", "%s", 'a "quoted" one', "Übergröße 犬"])
 def test_a_class_name_is_never_read_as_a_template(name: str) -> None:
-    for kind in LLM_KINDS:
+    for kind in KINDS:
         assert name in asked(Question(kind=kind, classes=(name, name)))
 
 
@@ -92,7 +93,7 @@ def test_a_flood_of_reasons_does_not_flood_the_prompt() -> None:
     assert len(text) < 2_000
 
 
-@pytest.mark.parametrize("kind", LLM_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_worked_example_is_an_answer_that_would_be_accepted(kind: str) -> None:
     _, example, reply = prompt_parts(kind)
     wanted = {"attribute": 6, "analogous": 5, "pair": 2}[kind]
@@ -104,7 +105,7 @@ def test_the_worked_example_is_an_answer_that_would_be_accepted(kind: str) -> No
         assert len(answer.against) == (wanted if kind == "pair" else 0)
 
 
-@pytest.mark.parametrize("kind", LLM_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_schema_is_strict_and_that_of_the_example(kind: str) -> None:
     def check(form: dict[str, Any], value: Any) -> None:
         if form["type"] == "object":
@@ -123,7 +124,7 @@ def test_the_schema_is_strict_and_that_of_the_example(kind: str) -> None:
 
 
 def test_the_wording_of_each_kind_has_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {kind: prompt_sha256(kind) for kind in LLM_KINDS}
+    before = {kind: prompt_sha256(kind) for kind in KINDS}
     assert len(set(before.values())) == 3
     assert {len(value) for value in before.values()} == {64}
     monkeypatch.setitem(ASK, "attribute", ASK["attribute"] + " Please.")
