@@ -15,6 +15,10 @@ MAX_LABELS = 50_000
 """More lines than this is nearly always a caption file or a log given by mistake (ImageNet-21k has 21,841)."""
 
 _MAX_MB = 32
+_OUTER = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u2060"
+"""All spaces, and what has no width: nobody sees it, and a name with it is another one."""
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
+"""All control characters but those that are spaces."""
 _STRAIGHT = dict.fromkeys((0x2BC, *range(0x2018, 0x201C)), "'") | dict.fromkeys(range(0x201C, 0x2020), '"')
 
 
@@ -22,13 +26,13 @@ def load_labels(path: str | Path) -> tuple[str, ...]:
     """Read one class name a line; the line number, from 0, is the class id.
 
     Args:
-        path: a UTF-8 text file. A byte-order mark and a trailing newline are fine.
+        path: a UTF-8 text file. Byte-order marks and a trailing newline are fine.
 
     Returns:
-        The C class names in file order, outer spaces removed.
+        The C class names in file order, outer spaces removed, those without width, too.
 
     Raises:
-        TextsError: the file is missing, not UTF-8, empty, has a blank or duplicate line, or is too long.
+        TextsError: the file is missing, not plain UTF-8 text, empty, has a blank or duplicate line, or is too long.
     """
     return check_labels(read_lines(Path(path)), where=str(path))
 
@@ -37,10 +41,15 @@ def read_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 file, outer spaces and blank lines at the end removed.
 
     Raises:
-        TextsError: the file is missing, not UTF-8, or too large.
+        TextsError: the file is missing, not plain UTF-8 text, or too large.
     """
     # Not splitlines(): it also breaks at form feeds and U+2028, where no editor and no `wc -l` counts a line.
-    lines = [line.strip() for line in _read_utf8(path).split("\n")]
+    lines = [line.strip(_OUTER) for line in _read_utf8(path).split("\n")]
+    for number, line in enumerate(lines, start=1):
+        if found := _CONTROL.search(line):
+            raise TextsError(
+                f"{path}:{number}: not plain UTF-8 text, got the control character {found[0]!r}; save it as UTF-8"
+            )
     while lines and not lines[-1]:
         lines.pop()
     return lines
@@ -113,8 +122,9 @@ def _read_utf8(path: Path) -> str:
             content = file.read(most + 1)
         if len(content) > most:
             raise TextsError(f"{path}: more than {_MAX_MB} MB, too much for names, one a line; is it a label file?")
-        # As files opened as text are read: a line may end in CR and LF, or in CR alone.
-        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        # As files opened as text are read: a line may end in CR and LF, or in CR alone. Files that were joined have a
+        # byte-order mark in their midst.
+        return content.decode("utf-8").replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError as err:
         raise TextsError(f"{path}: no such file; give a text file with one class name a line") from err
     except UnicodeDecodeError as err:

@@ -29,10 +29,12 @@ def refusal(path: Path) -> str:
         b"cat\r\ndog\r\nhot dog\r\n",
         b"cat\rdog\rhot dog\r",
         b"\xef\xbb\xbfcat\ndog\nhot dog\n",
+        b"\xef\xbb\xbfcat\ndog\n\xef\xbb\xbfhot dog\n",
         b"  cat\ndog\t\n hot dog \n",
+        "\u200bcat\ndog \u2060\u200b \n\u200b hot dog\n\u200b\n".encode(),
         b"cat\ndog\nhot dog\n\n \n\t\r\n\n",
     ],
-    ids=["plain", "no last newline", "CRLF", "CR", "BOM", "outer spaces", "blank lines at the end"],
+    ids=["plain", "no last newline", "CRLF", "CR", "BOM", "BOMs", "outer spaces", "no width", "blank lines at the end"],
 )
 def test_labels_in_file_order(path: Path, content: bytes) -> None:
     path.write_bytes(content)
@@ -122,6 +124,24 @@ def test_not_utf8(path: Path, content: bytes, at: int) -> None:
     path.write_bytes(content)
     with pytest.raises(TextsError, match=rf"labels\.txt: not UTF-8 at byte {at}; save it as UTF-8"):
         load_labels(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "cat\ndog\n".encode("utf-16-le"),
+            r"1: not plain UTF-8 text, got the control character '\x00'; save it as UTF-8",
+        ),
+        ("cat\ndog\n".encode("utf-16-be"), r"1: not plain UTF-8 text, got the control character '\x00'"),
+        (b"cat\nd\x1b[1mog\n", r"2: not plain UTF-8 text, got the control character '\x1b'"),
+        (b"cat\nd\x7fog\n", r"2: not plain UTF-8 text, got the control character '\x7f'"),
+        ("cat\nd\x9fog\n".encode(), r"2: not plain UTF-8 text, got the control character '\x9f'"),
+    ],
+)
+def test_control_characters(path: Path, content: bytes, said: str) -> None:
+    path.write_bytes(content)
+    assert f"labels.txt:{said}" in refusal(path)
 
 
 def test_a_missing_file(path: Path) -> None:
