@@ -88,7 +88,7 @@ def _generate(argv: list[str]) -> int:
 def _check(argv: list[str]) -> int:
     parser = parser_of("coder-texts check", "What a text set has, and what is wrong with it.", epilog=_CHECK_EXIT)
     parser.add_argument("textset", metavar="DIR|NAME", help="a text set's folder, or a shipped one's name")
-    model = "lengths are measured for its text tower (default: %(default)s)"
+    model = "lengths are measured for its text tower, 'none' leaves them out (default: %(default)s)"
     parser.add_argument("--model", default=TextsConfig.model, metavar="NAME", help=model)
     parser.add_argument("--json", action="store_true", help="everything, for machines")
     args = parser.parse_args(argv)

@@ -7,6 +7,7 @@ import open_clip
 from coder_export.encode import count_tokens
 from coder_export.generate.check.check import Check, check_textset
 from coder_export.generate.check.opened import open_given
+from coder_export.generate.config import NO_MODEL
 from coder_export.model import open_tokenizer, resolve_name
 
 _CONTEXT = 77
@@ -18,11 +19,17 @@ _LONGEST = 512
 def check_file(name_or_folder: str, model: str) -> Check:
     """Check a text set, its sentences' lengths by the tokenizer and the context of ``model``; no weights are read.
 
+    Args:
+        name_or_folder: a shipped text set or one's own.
+        model: whose text tower will read it; "none" leaves the lengths unchecked.
+
     Raises:
         TextsError: no such text set, or it cannot be read.
         ModelError: no such model, or its tokenizer cannot be had.
     """
     textset = open_given(name_or_folder)
+    if model == NO_MODEL:
+        return check_textset(textset, token_lengths=None)
     name = resolve_name(model)
     tokenizer = open_tokenizer(name)
     return check_textset(

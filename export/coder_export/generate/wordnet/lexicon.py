@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from textwrap import shorten
@@ -100,10 +101,16 @@ def _twice(keys: Iterable[str]) -> set[str]:
 
 
 def names_and_synonyms(labels: tuple[str, ...], clip: ClipModel, report: Report) -> TextSet:
-    """What is there where nobody wrote texts: class names, and WordNet's synonyms if this machine has WordNet."""
+    """What is there where nobody wrote texts: class names, and WordNet's synonyms if this machine has WordNet.
+
+    Raises:
+        TextsError: there is none where CODER_WORDNET says.
+    """
     try:
         wordnet = WordNet.open(download=False)
     except TextsError:
+        if os.environ.get("CODER_WORDNET"):  # it was asked for
+            raise
         report.say("no texts for these labels: class names only, which is plain CLIP (with WordNet here: synonyms too)")
         return names_only(labels)
     lexicon = Lexicon.of(labels, wordnet, TextSpace(clip))

@@ -52,6 +52,14 @@ def test_the_context_is_the_models(tmp_path: Path) -> None:
     assert [finding.label for finding in found.findings if finding.kind == "long"] == ["owl"]
 
 
+def test_without_a_model_lengths_are_not_checked(tmp_path: Path) -> None:
+    save_textset(TEXTSET, tmp_path)
+    found = check_file(str(tmp_path), "none")
+    assert found.longest is None
+    assert {finding.kind for finding in found.findings} == {"hole", "one-sided"}
+    assert "The length of the sentences was not checked" in found.table()
+
+
 def test_no_such_model(tmp_path: Path) -> None:
     save_textset(TEXTSET, tmp_path)
     with pytest.raises(ModelError, match="no model is called 'ViT-B/61'"):

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from coder_engine.errors import TextsError
 from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.similarity import TextSpace
+from coder_export.generate.wordnet import data
 from coder_export.generate.wordnet import lexicon as lexicon_module
 from coder_export.generate.wordnet.lexicon import Lexicon, names_and_synonyms
 from coder_export.generate.wordnet.senses import Sense, WordNet
@@ -116,7 +118,17 @@ def test_names_and_synonyms_where_there_is_wordnet(
 def test_names_alone_where_there_is_none(
     space: TextSpace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("CODER_WORDNET", str(tmp_path))
+    monkeypatch.delenv("CODER_WORDNET", raising=False)
+    monkeypatch.setattr(data, "DEBIAN", tmp_path / "none")
+    monkeypatch.setattr(data, "_in_nltk_data", lambda nltk: None)
     found = names_and_synonyms(("cat",), space.clip, Report())
     assert found == lexicon_module.names_only(("cat",))
     assert "class names only, which is plain CLIP" in capsys.readouterr().out
+
+
+def test_a_wordnet_that_is_named_and_is_none(
+    space: TextSpace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, report: Report
+) -> None:
+    monkeypatch.setenv("CODER_WORDNET", str(tmp_path / "nowhere"))
+    with pytest.raises(TextsError, match=r"^CODER_WORDNET: .*/nowhere: not WordNet, it has no data\.noun"):
+        names_and_synonyms(("cat",), space.clip, report)
