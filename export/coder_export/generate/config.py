@@ -85,16 +85,22 @@ class TextsConfig:
             raise ValueError("an import asks no LLM: import first, then run again with --kinds for what is missing")
         if not self.imports and (self.import_form or self.import_labels):
             raise ValueError("import_form and import_labels say how a file is read: give it, too (--import FILE)")
-        for name in ("budget", "prices", "concurrency", "timeout", "tries", "attempts"):
-            if not self.llm and getattr(self, name) != getattr(TextsConfig, name):
-                raise ValueError(f"{name} is for an LLM that is asked: name it (--llm MODEL), or leave {name} out")
-        for name in ("pairs", "max_pairs", "attributes", "analogues", "pair_texts"):
-            if self.imports and getattr(self, name) != getattr(TextsConfig, name):
+        for name in ("pairs", "max_pairs", "attributes", "analogues", "pair_texts", "threshold"):
+            if self.imports and self._given(name):
                 raise ValueError(f"{name} is for what is written anew, an import takes all that it finds: leave it out")
+        for name in ("budget", "prices", "concurrency", "timeout", "tries", "attempts", "pair_texts"):
+            if not self.llm and self._given(name):
+                raise ValueError(f"{name} is for an LLM that is asked: name it (--llm MODEL), or leave {name} out")
+        for name in ("pretrained", "checkpoint", "threshold"):
+            if self.model == NO_MODEL and self._given(name):
+                raise ValueError(f"{name} is for a CLIP model that judges, and model is none: leave one of them out")
         if self.base_url and not self.llm:
             raise ValueError("base_url is where an LLM is asked: name the model, too (--llm MODEL)")
         if self.source == WORDNET and (self.max_pairs is not None or (self.pairs and self.pairs.how != "none")):
             raise ValueError("pairs and max_pairs choose what an LLM writes about: name one (--llm MODEL)")
+
+    def _given(self, name: str) -> bool:
+        return bool(getattr(self, name) != getattr(TextsConfig, name))
 
     @property
     def source(self) -> str:

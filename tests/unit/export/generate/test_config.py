@@ -43,6 +43,10 @@ def test_numbers_below_one(name: str, value: int) -> None:
     [
         ({"base_url": "http://localhost:1/v1"}, "base_url is where an LLM is asked: name the model, too (--llm MODEL)"),
         ({"budget": 3.0}, "budget is for an LLM that is asked: name it (--llm MODEL), or leave budget out"),
+        (
+            {"pair_texts": 2},
+            "pair_texts is for an LLM that is asked: name it (--llm MODEL), or leave pair_texts out",
+        ),
         ({"tries": 2}, "tries is for an LLM that is asked: name it (--llm MODEL), or leave tries out"),
         ({"max_pairs": 3}, "pairs and max_pairs choose what an LLM writes about: name one (--llm MODEL)"),
         (
@@ -60,7 +64,14 @@ def test_what_is_for_an_llm_is_not_left_to_wordnet(options: dict[str, Any], said
 
 @pytest.mark.parametrize(
     "options",
-    [{"pairs": PairChoice(how="all")}, {"max_pairs": 3}, {"attributes": 1}, {"analogues": 1}, {"pair_texts": 1}],
+    [
+        {"pairs": PairChoice(how="all")},
+        {"max_pairs": 3},
+        {"attributes": 1},
+        {"analogues": 1},
+        {"pair_texts": 1},
+        {"threshold": 0.8},
+    ],
 )
 def test_what_says_how_much_to_write_is_not_for_imports(options: dict[str, Any]) -> None:
     (name,) = options
@@ -93,6 +104,15 @@ def test_what_says_how_much_to_write_is_not_for_imports(options: dict[str, Any])
 def test_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
         config(**options)
+
+
+@pytest.mark.parametrize("options", [{"pretrained": "openai"}, {"checkpoint": Path("c")}, {"threshold": 0.8}])
+def test_what_is_for_a_model_is_not_left_to_none(options: dict[str, Any]) -> None:
+    (name,) = options
+    said = f"{name} is for a CLIP model that judges, and model is none: leave one of them out"
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        config(model="none", **options)
+    config(**options)
 
 
 def test_the_ends_of_the_ranges() -> None:

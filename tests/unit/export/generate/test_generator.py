@@ -31,7 +31,9 @@ def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def written(labels: Path, report: Report = QUIET, **options: Any) -> Outcome:
     out = labels.parent / "out"
-    small = {} if "imports" in options else {"attributes": 2, "analogues": 2, "pair_texts": 1}
+    small = {} if "imports" in options else {"attributes": 2, "analogues": 2}
+    if options.get("llm"):
+        small["pair_texts"] = 1
     return generate(TextsConfig(labels=labels, out=out, **{**small, "model": "none", **options}), report)
 
 
