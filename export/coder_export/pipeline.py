@@ -36,7 +36,7 @@ from coder_export.photographs import image_files, photograph_pixels
 from coder_export.plan import check_on_gpu, make_plan
 from coder_export.report import Report
 from coder_export.standalone import export_standalone
-from coder_export.targets import check_targets
+from coder_export.targets import check_targets, left_behind
 from coder_export.texts import Texts, choose_texts, embed_texts
 from coder_export.verify import verify
 
@@ -87,6 +87,8 @@ def export(config: ExportConfig, report: Report) -> None:
     if config.standalone:
         pixels = photograph_pixels(config.verify_images, clip.preprocess)
         export_standalone(config.engine_path, config.weights_path, config.standalone_path, pixels, report)
+    for line in left_behind(config):
+        report.warn(line)
     runs = config.plan_path if config.format == "plan" else config.engine_path
     report.next_command(runs, None if config.engine is None else config.weights_path)
 

@@ -37,6 +37,18 @@ def check_targets(config: ExportConfig) -> None:
             raise ModelError(f"{config.weights_path}: {which}; {_ELSE}")
 
 
+def left_behind(config: ExportConfig) -> list[str]:
+    """Lines about files of this stem that the export has not written anew, and that do not go with what it has."""
+    lines = []
+    if not config.standalone and is_engine(config.standalone_path):
+        found = f"{config.standalone_path} is of an earlier export and keeps its labels"
+        lines.append(f"{found}; delete it, or export with --standalone")
+    if config.engine is None and config.format != "plan" and config.plan_path.is_file():
+        found = f"{config.plan_path} is older than this export, and the new weight file is not for it"
+        lines.append(f"{found}; delete it, or export with --format plan")
+    return lines
+
+
 def _targets(config: ExportConfig) -> Iterator[Path]:
     yield config.weights_path
     if config.engine is None:

@@ -17,7 +17,7 @@ from coder_export import tiny
 from coder_export.config import ExportConfig
 from coder_export.pipeline import export
 from coder_export.report import Report
-from coder_export.targets import check_targets
+from coder_export.targets import check_targets, left_behind
 
 
 def config(tmp_path: Path, **options: object) -> ExportConfig:
@@ -64,6 +64,25 @@ def test_ones_own_files_are_replaced(tiny: Path, tmp_path: Path) -> None:
     for suffix in (".onnx", ".safetensors"):
         shutil.copy(tiny.with_suffix(suffix), tmp_path / f"model{suffix}")
     check_targets(config(tmp_path))
+
+
+def test_files_of_an_earlier_export_are_told(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graph, plan = tmp_path / "model.standalone.onnx", tmp_path / "model.plan"
+    export(config(tmp_path, engine=tiny, standalone=True), Report(quiet=True))
+    assert capsys.readouterr().err == ""
+    export(config(tmp_path, engine=tiny), Report(quiet=True))
+    standalone = f"{graph} is of an earlier export and keeps its labels; delete it, or export with --standalone"
+    assert capsys.readouterr().err == f"warning: {standalone}\n"
+    plan.write_bytes(b"a plan")
+    assert left_behind(config(tmp_path)) == [
+        standalone,
+        f"{plan} is older than this export, and the new weight file is not for it; "
+        "delete it, or export with --format plan",
+    ]
+    assert left_behind(config(tmp_path, format="plan", precision="fp16")) == [standalone]
+    graph.write_bytes(b"somebody else's")
+    plan.unlink()
+    assert left_behind(config(tmp_path)) == []
 
 
 def test_the_weight_file_of_another_engine_stays(tiny: Path, tmp_path: Path) -> None:
