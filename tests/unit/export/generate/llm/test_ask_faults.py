@@ -88,10 +88,9 @@ def test_nobody_waits_for_another_try_when_the_run_ends(path: Path) -> None:
         return error(401, "no such key")
 
     visits = itertools.count()
-    begin = time.monotonic()
     with responding(respond) as server, pytest.raises(TextsError, match="401"):
         run(server, path, asking(attribute(*ANIMALS)), concurrency=2)
-    assert time.monotonic() - begin < 300  # which it was told to wait for
+    assert len(server.times) == 2, "the first call was made again"
 
 
 def test_a_full_disk_ends_the_run_and_the_rest_is_asked_later(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
