@@ -11,7 +11,7 @@ namespace coder {
 namespace {
 
 #if defined(__x86_64__)
-// Not by __builtin_cpu_supports, whose names have it from clang 18 and GCC 11 on only.
+// Not by __builtin_cpu_supports: clang's knows the name from 18 on only.
 bool has_f16c() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
