@@ -63,12 +63,10 @@ def hold_out(support: Labelled) -> tuple[Labelled, Labelled]:
 
     Copies of an image, by digest, are one, and go with it.
     """
-    own: dict[int, list[bytes]] = {}
-    for digest, label in zip(support.digests, support.labels.tolist(), strict=True):
-        own.setdefault(label, []).append(digest)
-    last = {label: digests[-1] for label, digests in own.items() if len(set(digests)) > 1}
-    pairs = enumerate(zip(support.digests, support.labels.tolist(), strict=True))
-    held = np.array([row for row, (digest, label) in pairs if last.get(label) == digest], np.int64)
+    images = list(zip(support.labels.tolist(), support.digests, strict=True))
+    last = dict(images)
+    several = {label for label, digest in images if digest != last[label]}
+    held = np.array([n for n, (label, digest) in enumerate(images) if label in several and digest == last[label]])
     if not len(held):
         return support, support
     return support.take(held), support.take(np.setdiff1d(np.arange(len(support)), held))

@@ -117,16 +117,7 @@ def search_adapter(
     classes = int(ids.max()) + 1 if classes is None else classes
     spectrum = texts if isinstance(texts, Spectrum) else Spectrum(texts, centre=form.centre)
     first = CoderAdapter.fit(rows, ids, spectrum, norm=norm, classes=classes, **asdict(form))
-    if validation is not None:
-        chosen_on, folds = "validation", 0
-        parts = [validation_part(rows, ids, validation, classes)]
-    else:
-        cosines = None if zero_shot is None else check_cosines(zero_shot, len(rows), classes)
-        held = None if seen is None else check_features(seen, "seen", width=rows.shape[1])
-        if held is not None and len(held) != len(rows):
-            raise ValueError(f"seen must have a row for each support image, {len(rows)}, got {len(held)}")
-        parts = list(folds_of(rows, ids, cosines, held))
-        chosen_on, folds = "folds", len(parts)
+    parts = _parts(rows, ids, validation, zero_shot, seen, classes)
     if not parts:
         return _with_record(first, {"chosen_on": "defaults", "images": 0, "folds": 0})
     if parts[0].zero_shot is None:  # the order of the classes is then the same for every alpha
@@ -141,7 +132,26 @@ def search_adapter(
         temperature=grid.temperatures[t],
     )
     record = {**_record(found, best, grid), **_against_zero_shot(best, place, parts)}
+    chosen_on, folds = ("folds", len(parts)) if validation is None else ("validation", 0)
     return _with_record(adapter, {"chosen_on": chosen_on, "folds": folds, **record})
+
+
+def _parts(
+    rows: NDArray[Any],
+    ids: NDArray[np.int32],
+    validation: Validation | None,
+    zero_shot: ArrayLike | None,
+    seen: ArrayLike | None,
+    classes: int,
+) -> list[Part]:
+    """What the parameters are chosen on; nothing where no class has several images."""
+    if validation is not None:
+        return [validation_part(rows, ids, validation, classes)]
+    cosines = None if zero_shot is None else check_cosines(zero_shot, len(rows), classes)
+    held = None if seen is None else check_features(seen, "seen", width=rows.shape[1])
+    if held is not None and len(held) != len(rows):
+        raise ValueError(f"seen must have a row for each support image, {len(rows)}, got {len(held)}")
+    return list(folds_of(rows, ids, cosines, held))
 
 
 def _try_forms(first: CoderAdapter, parts: Sequence[Part], spectrum: Spectrum, grid: Grid) -> list[_Tried]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,16 +72,6 @@ def embed_support(
         DataError: not one image could be read.
     """
 
-    def read(item: tuple[int, str]) -> tuple[bytes, NDArray[np.uint8]] | ImageError:
-        number, path = item
-        try:
-            content = file_bytes(path)
-            image = read_rgb(content)
-            pixels = views_of(image, engine.preprocess, views, seed=seed + number)
-            return hashlib.sha256(content).digest(), pixels
-        except ImageError as err:
-            return ImageError(err.kind, f"{path}: {err}")
-
     rows: list[int] = []
     digests: list[bytes] = []
     failed: list[ImageError] = []
@@ -88,6 +79,7 @@ def embed_support(
     seen: list[NDArray[np.float32]] = []
     size = max(1, _PIXELS_A_BATCH // views)
     count = advance(len(paths))
+    read = partial(_read, engine, views, seed)
     with closing(decode_ahead(enumerate(paths), read, workers=workers, ahead=2 * size)) as stream:
         for chunk in batches(stream, size):
             good = []
@@ -113,3 +105,14 @@ def embed_support(
         digests=tuple(digests),
         failed=tuple(failed),
     )
+
+
+def _read(engine: Engine, views: int, seed: int, item: tuple[int, str]) -> tuple[bytes, NDArray[np.uint8]] | ImageError:
+    """sha256 and views, uint8 [views, H, W, 3], of one numbered path."""
+    number, path = item
+    try:
+        content = file_bytes(path)
+        pixels = views_of(read_rgb(content), engine.preprocess, views, seed=seed + number)
+    except ImageError as err:
+        return ImageError(err.kind, f"{path}: {err}")
+    return hashlib.sha256(content).digest(), pixels
