@@ -84,9 +84,9 @@ def in_own_process(name: str, device: str, path: Path, *, weights: Path, timeout
 
     A runtime built for another CPU, or a driver in trouble, would take the doctor down with it or hold it for ever.
     """
-    # With -c the current folder comes first, whose numpy.py, say, would be taken for NumPy.
+    # With -c the current folder, "", comes first, whose numpy.py, say, would be taken for NumPy.
     code = (
-        "import sys; sys.path.pop(0); from coder_engine.doctor.engine_file import attempt_here; "
+        "import sys; sys.path[:] = filter(None, sys.path); from coder_engine.doctor.engine_file import attempt_here; "
         "attempt_here(*sys.argv[1:])"
     )
     ended, said = run(sys.executable, "-c", code, name, device, str(path), str(weights), timeout=timeout)

@@ -68,7 +68,7 @@ class ColdStart:
 
 _PROGRAM = """
 import sys
-sys.path.pop(0)  # with -c the current folder, whose numpy.py, say, would be taken for NumPy
+sys.path[:] = filter(None, sys.path)  # without the current folder, whose numpy.py, say, would be taken for NumPy
 import json, time, resource
 start = time.perf_counter()
 from coder_engine import Engine
