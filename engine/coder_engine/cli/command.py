@@ -84,7 +84,10 @@ def guarded(name: str, run: Callable[[], int], *, interrupted: str = "interrupte
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Under ``nohup``, which ignores the terminal's end, it stays ignored. Only a main thread may choose."""
+    """SIGTERM and SIGHUP end the block as Ctrl-C does.
+
+    Under ``nohup``, which ignores the second, it stays ignored. Only a main thread may choose.
+    """
     asked = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     here = threading.current_thread() is threading.main_thread()
     before = {one: signal.getsignal(one) for one in asked if here and signal.getsignal(one) is not signal.SIG_IGN}

@@ -51,11 +51,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if not args.quiet:
         _say(engine.description)
-    if engine.adapter is not None and (args.no_rerank or args.margin is not None):
-        option = "--no-rerank" if args.no_rerank else "--margin"
-        _say(
-            f"the few-shot adapter ranks, without a rerank, so {option} changes no answer; --no-adapter goes without it"
-        )
+        _tell_of_rerank(args, engine)
     progress = Progress(None if to_terminal(args) else terminal(quiet=args.quiet))  # rows on a terminal are progress
     failed = 0
     try:
@@ -70,6 +66,14 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         _say(_summary(progress, failed, inputs))
     return SOME_FAILED if failed else OK
+
+
+def _tell_of_rerank(args: argparse.Namespace, engine: Engine) -> None:
+    """That an option of the rerank has no effect, where an adapter ranks."""
+    if engine.adapter is not None and (args.no_rerank or args.margin is not None):
+        option = "--no-rerank" if args.no_rerank else "--margin"
+        effect = f"the few-shot adapter ranks, without a rerank, so {option} changes no answer"
+        _say(f"{effect}; --no-adapter goes without it")
 
 
 def _rebuild(args: argparse.Namespace) -> None:

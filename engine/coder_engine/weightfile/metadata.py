@@ -21,7 +21,7 @@ _OBJECTS = (
 
 
 _LEAST, _MOST = 1e-9, 1e9
-"""Far beyond any model's, and what float32 still has the exponentials of."""
+"""Far beyond any model's, whose is 100, and still within float32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,6 +134,8 @@ def test_a_rerank_that_an_adapter_goes_without(
     assert told not in capsys.readouterr().err
     engine.adapter = object()
     assert run("photos", *option, "--quiet") == 0
+    assert capsys.readouterr().err == ""
+    assert run("photos", *option) == 0
     assert told in capsys.readouterr().err
 
 
