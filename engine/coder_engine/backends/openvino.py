@@ -25,6 +25,7 @@ from coder_engine.counts import count_of
 from coder_engine.errors import BackendError, EngineError
 from coder_engine.machine.available import Unavailable, import_runtime
 from coder_engine.machine.caches import cache_folder, prune
+from coder_engine.machine.cpus import fast_bf16
 
 _HINTS = {"bf16": "bf16", "fp32": "f32"}
 _TOWER = ["framework", "coder.tower"]
@@ -134,9 +135,6 @@ def _core(openvino: ModuleType) -> Any:
 def choose_precision(core: Any, wanted: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """fp32 or bf16: what is wanted, else bf16 where the CPU is fast in it.
 
-    On x86 that takes AMX. AVX512_BF16 alone computes in it, too, but with ViT-B/16 on a Sapphire Rapids whose AMX was
-    hidden bf16 took 2.1 times as long as fp32.
-
     Raises:
         Unavailable: bf16 is wanted of a CPU that does not compute in it.
     """
@@ -149,17 +147,7 @@ def choose_precision(core: Any, wanted: str, cpuinfo: Path = Path("/proc/cpuinfo
         )
     if wanted != "auto":
         return wanted
-    return "bf16" if native and _fast_in_bf16(cpuinfo) else "fp32"
-
-
-def _fast_in_bf16(cpuinfo: Path) -> bool:
-    """Whether this is an x86 CPU with AMX, or an Arm one with bf16, which has matrix products in it; no if unknown."""
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        return False
-    features = {word for line in lines if line.startswith(("flags", "Features")) for word in line.split()}
-    return bool(features & {"amx_bf16", "bf16"})
+    return "bf16" if native and fast_bf16(cpuinfo) else "fp32"
 
 
 def last_line(err: Exception) -> str:

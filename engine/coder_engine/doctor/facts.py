@@ -16,7 +16,7 @@ from pathlib import Path
 from coder_engine import __version__
 from coder_engine.doctor import hardware, software
 from coder_engine.doctor.hardware import Gpu
-from coder_engine.machine.cpus import usable_cpus
+from coder_engine.machine.cpus import fast_bf16, usable_cpus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class Facts:
     Attributes:
         cpus, present: the CPUs this process may use, and those of the machine.
         features, lacking: instruction sets that matter, as people write them.
+        bf16: the one by which this CPU is faster in bf16 than in fp32.
         isas: what our kernels can run here, best first; empty where they cannot be loaded (``kernels_fault``).
         cuda_head: whether our head for NVIDIA GPUs was built, and loads, in a few words.
         memory, memory_free: bytes this process may use, and how many of the machine's are free.
@@ -52,6 +53,7 @@ class Facts:
     present: int = 1
     features: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
+    bf16: str | None = None
     isas: tuple[str, ...] = ()
     kernels_fault: str | None = None
     cuda_head: str = "not built"
@@ -93,6 +95,7 @@ def find_facts(root: Path = Path("/")) -> Facts:
         present=os.cpu_count() or 1,
         features=features,
         lacking=lacking,
+        bf16=fast_bf16(root / "proc/cpuinfo"),
         isas=isas,
         kernels_fault=kernels_fault,
         cuda_head=software.cuda_head(),

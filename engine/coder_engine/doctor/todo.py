@@ -151,9 +151,10 @@ def _gains(facts: Facts) -> Iterator[Todo]:
         text += "" if suits(facts) == "gpu" else old
         yield Todo(level="option", text=text, commands=(f"pip uninstall -y {installed[0]}", *_extra("gpu")))
     if "openvino" not in facts.packages:
-        bf16 = [name for name in ("AMX", "BF16") if name in facts.features]
-        why = f"computes in bf16, which this CPU is fast in ({', '.join(bf16)})"
-        text = f"OpenVINO: a CPU backend; {why if bf16 else 'its largest gain, bf16, needs AMX, or BF16 on Arm'}."
+        why = "its largest gain, bf16, needs AMX, AVX512_BF16 of AMD's, or BF16 on Arm"
+        if facts.bf16:
+            why = f"computes in bf16, which this CPU is fast in ({facts.bf16})"
+        text = f"OpenVINO: a CPU backend; {why}."
         yield Todo(level="option", text=text, commands=_extra("openvino"))
 
 

@@ -1,4 +1,4 @@
-"""CPUs by affinity and by the container's quota, and the number of threads a user may ask for."""
+"""CPUs by affinity and by the container's quota, the threads a user may ask for, and whether bf16 is fast here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coder_engine.machine import cpus
-from coder_engine.machine.cpus import check_threads, usable_cpus
+from coder_engine.machine.cpus import check_threads, fast_bf16, usable_cpus
 
 V1 = ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
 Cgroup = Callable[..., None]
@@ -126,3 +126,30 @@ def test_threads_out_of_range(cgroup: Cgroup, threads: float) -> None:
     wanted = f"^threads must be 1 to 1024, got {threads}; leave it out to use the 3 usable CPUs$"
     with pytest.raises(ValueError, match=wanted):
         check_threads(threads)
+
+
+INTEL, AMD = "vendor_id\t: GenuineIntel\n", "vendor_id\t: AuthenticAMD\n"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "found"),
+    [
+        (f"{INTEL}flags\t\t: fpu avx512_bf16 amx_bf16\n", "AMX"),
+        (f"{AMD}flags\t\t: fpu avx512_bf16 amx_bf16\n", "AMX"),
+        (f"{AMD}flags\t\t: fpu avx512_bf16\n", "AVX512_BF16"),
+        (f"{INTEL}flags\t\t: fpu avx512_bf16\n", None),
+        ("flags\t\t: fpu avx512_bf16\n", None),
+        (f"{AMD}flags\t\t: fpu avx512f\n", None),
+        (f"{AMD}flags\t\t:\n\nbugs\t\t: avx512_bf16\n", None),
+        ("Features\t: fp asimd bf16\n", "BF16"),
+        ("Features\t: fp asimd\n", None),
+        ("", None),
+    ],
+)
+def test_cpus_that_are_fast_in_bf16(cpuinfo: str, found: str | None, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{cpuinfo}")
+    assert fast_bf16(tmp_path / "cpuinfo") == found
+
+
+def test_a_cpu_that_says_nothing_of_itself(tmp_path: Path) -> None:
+    assert fast_bf16(tmp_path / "none") is None
