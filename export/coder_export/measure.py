@@ -13,6 +13,9 @@ Call = Callable[[], object]
 TURN = 3
 """Counted runs in a row."""
 
+SETTLE = 0.06
+"""Seconds: ONNX Runtime's threads still spin for 20 to 40 ms after a run, by the CPU, and slow down what comes next."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
@@ -35,7 +38,7 @@ class Times:
 
 
 def interleaved(
-    calls: Mapping[str, Call], *, seconds: float, settle: float = 0.02, least: int = 3, most: int = 1000
+    calls: Mapping[str, Call], *, seconds: float, settle: float = SETTLE, least: int = 3, most: int = 1000
 ) -> dict[str, Times]:
     """Let the calls take turns until ``seconds`` have passed, after one round that is not counted.
 
