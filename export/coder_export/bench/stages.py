@@ -6,8 +6,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,26 @@ def stage_calls(engine: Engine, paths: list[str]) -> dict[str, Call]:
 
 
 def throughput(engine: Engine, paths: list[str], *, batch_size: int, seconds: float) -> float:
-    """Images a second of ``predict_stream``, decoding overlapped: rounds of ``paths``, one at the least.
+    """Images a second of ``predict_stream``, decoding overlapped: one stream of full batches, in which each of
+    ``paths`` comes once at the least, and however few they are, again and again until ``seconds`` have passed.
 
     Raises:
         ImageError: one cannot be read: it would count as classified in no time.
     """
-    count, taken, start = 0, 0.0, time.perf_counter()
-    while not taken or taken < seconds:
-        for found in engine.predict_stream(paths, batch_size=batch_size):
-            if found.error is not None:
-                raise ImageError(found.error.kind, f"{found.error.message}; or leave it out of what is measured")
-            count += 1
-        taken = time.perf_counter() - start
-    return count / taken
+    start = time.perf_counter()
+
+    def source() -> Iterator[str]:
+        for count, path in enumerate(cycle(paths)):
+            if not count % batch_size and count >= len(paths) and time.perf_counter() - start >= seconds:
+                return
+            yield path
+
+    count = 0
+    for found in engine.predict_stream(source(), batch_size=batch_size):
+        if found.error is not None:
+            raise ImageError(found.error.kind, f"{found.error.message}; or leave it out of what is measured")
+        count += 1
+    return count / (time.perf_counter() - start)
 
 
 @dataclass(frozen=True, kw_only=True)

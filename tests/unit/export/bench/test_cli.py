@@ -7,10 +7,13 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 
 from coder_engine import Engine, __version__
 from coder_engine.errors import EngineError, ImageError
@@ -303,8 +306,30 @@ def test_a_drop_from_nothing(arguments: list[str], capsys: pytest.CaptureFixture
     assert "--max-drop compares with --baseline FILE, which is missing" in capsys.readouterr().err
 
 
-def test_a_stream_is_measured_once_at_the_least(tiny: Path, photographs: list[Path]) -> None:
-    assert throughput(Engine(tiny), [str(photographs[0])], batch_size=1, seconds=1e-12) > 0
+@pytest.mark.parametrize(("images", "size", "seconds", "batches"), [(1, 4, 0, 1), (3, 2, 0, 2), (1, 4, 2, 3)])
+def test_a_stream_is_of_full_batches(
+    tiny: Path,
+    photographs: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    images: int,
+    size: int,
+    seconds: float,
+    batches: int,
+) -> None:
+    """Of an encoder that takes one second a batch."""
+    now, ran, engine = [0.0], [], Engine(tiny)
+    encode = engine._backend.encode
+
+    def slow(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        now[0] += 1
+        ran.append(len(pixels))
+        return encode(pixels)
+
+    monkeypatch.setattr("coder_export.bench.stages.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(engine._backend, "encode", slow)
+    assert throughput(engine, [str(path) for path in photographs[:images]], batch_size=size, seconds=seconds) == size
+    assert set(ran) == {size}
+    assert len(ran) >= batches  # more where some were read ahead when the time was over
 
 
 def test_an_image_that_cannot_be_read_is_not_a_fast_one(tiny: Path, photographs: list[Path], tmp_path: Path) -> None:
