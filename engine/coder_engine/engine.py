@@ -83,7 +83,7 @@ class Engine:
         check_engine_path(self.path)
         if margin is not None and not 0 <= margin <= 1:
             raise ValueError(f"margin must be a difference of probabilities, 0 to 1, got {margin}; None reranks always")
-        if not (isinstance(max_pixels, int) and max_pixels >= 1):
+        if not (isinstance(max_pixels, (int, np.integer)) and max_pixels >= 1):
             raise ValueError(f"max_pixels must be a whole number, at least 1, got {max_pixels!r}")
         # All that it takes to open the same again, see __reduce__; the paths of both files come once these are known.
         self._asked: dict[str, Any] = {

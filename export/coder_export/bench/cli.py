@@ -78,10 +78,12 @@ def measure(args: argparse.Namespace, before: dict[str, Any] | None = None) -> d
     Raises:
         CoderError: they are not, or something cannot be measured.
     """
-    items = list(Inputs(args.images, recursive=True))
-    paths = [item for item in items if isinstance(item, str)]
-    if not paths:
-        raise CoderError(next(item.error.message for item in items if not isinstance(item, str) and item.error))
+    paths: list[str] = []
+    for item in Inputs(args.images, recursive=True):
+        if isinstance(item, str):
+            paths.append(item)
+        elif item.error is not None:
+            raise CoderError(item.error.message)
     threads = args.threads or usable_cpus()
     weights = Path(args.weights) if args.weights else Path(args.engine).with_suffix(".safetensors")
     options = {

@@ -9,6 +9,15 @@ from coder_export.generate.draft import KINDS
 from coder_export.generate.pairs import PairChoice
 
 LLM, WORDNET, IMPORT = "llm", "wordnet", "import"
+_KIND_OF = {
+    "attributes": "attribute",
+    "analogues": "analogous",
+    "pairs": "pair",
+    "max_pairs": "pair",
+    "pair_texts": "pair",
+}
+"""The kind that an option is about."""
+
 NO_MODEL = "none"
 """``--model none``: no CLIP text space; names alone decide what a duplicate of a class is."""
 
@@ -79,6 +88,12 @@ class TextsConfig:
         for kind in self.kinds or ():
             if kind not in KINDS:
                 raise ValueError(f"kinds are {', '.join(KINDS)}, got {kind!r}")
+        for name, kind in _KIND_OF.items():
+            idle = not self._given(name) or getattr(self, name) == PairChoice(how="none")
+            if self.kinds and kind not in self.kinds and not idle:
+                raise ValueError(
+                    f"{name} is about {kind} texts, which kinds leaves out: leave {name} out, or add {kind}"
+                )
 
     def _check_experts(self) -> None:
         if self.imports and self.llm:

@@ -177,6 +177,12 @@ def test_wrong_constructor_options(tiny: Path, option: dict[str, object], messag
         Engine(tiny, **option)
 
 
+def test_whole_numbers_of_numpy(tiny: Path, photographs: list[Path]) -> None:
+    (found,) = Engine(tiny, max_pixels=np.int64(10)).predict(photographs[:1])
+    assert found.error is not None
+    assert found.error.kind == "too-large"
+
+
 def test_no_such_engine(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no such engine file"):
         Engine(tmp_path / "none.onnx")

@@ -16,10 +16,16 @@ from coder_export.bench import cli
 from coder_export.bench.stages import cold_start
 
 
-def test_inputs_that_are_nothing_but_failures(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failed(*_: Any, **__: Any) -> list[Prediction]:
+@pytest.mark.parametrize("readable", [[], ["photo.jpg"]])
+def test_a_folder_that_nobody_may_read(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, readable: list[str]
+) -> None:
+    """What is measured is all that was asked for, or nothing."""
+
+    def failed(*_: Any, **__: Any) -> list[str | Prediction]:
         faults = [Fault(kind="unreadable", message=f"{name}: the folder cannot be read") for name in ("one", "two")]
-        return [Prediction(label=None, score=None, top=(), reranked=False, path="x", error=fault) for fault in faults]
+        rows = [Prediction(label=None, score=None, top=(), reranked=False, path="x", error=fault) for fault in faults]
+        return [*readable, *rows]
 
     monkeypatch.setattr(cli, "Inputs", failed)  # whoever runs the tests may read every folder
     args = cli._parser().parse_args([str(tmp_path), "--engine", str(tiny)])

@@ -63,6 +63,25 @@ def test_what_is_for_an_llm_is_not_left_to_wordnet(options: dict[str, Any], said
 
 
 @pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"pairs": PairChoice(how="all")}, "pair"),
+        ({"max_pairs": 3}, "pair"),
+        ({"pair_texts": 1}, "pair"),
+        ({"attributes": 1}, "attribute"),
+        ({"analogues": 1}, "analogous"),
+    ],
+)
+def test_what_is_about_a_kind_goes_with_it(options: dict[str, Any], kind: str) -> None:
+    (name,) = options
+    config(llm="m", kinds=("synonym", kind), **options)
+    config(llm="m", kinds=("synonym",), pairs=PairChoice(how="none"))
+    said = f"{name} is about {kind} texts, which kinds leaves out: leave {name} out, or add {kind}"
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        config(llm="m", kinds=("synonym",), **options)
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"pairs": PairChoice(how="all")},
