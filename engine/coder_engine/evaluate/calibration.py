@@ -45,11 +45,9 @@ class Calibration:
     data: str
 
     def changes(self) -> dict[str, Any]:
-        """For ``update_weights``. A threshold chosen on other scores is void, so it goes."""
+        """For ``update_weights``; a threshold that was chosen on other scores is the caller's to take out."""
         record = {key: value for key, value in asdict(self).items() if key != "temperature"}
-        return {
-            "temperature": self.temperature, "calibration": record, "unknown_below": None, "unknown_record": {}
-        }  # fmt: skip
+        return {"temperature": self.temperature, "calibration": record}
 
 
 def calibrate(logits: ArrayLike, labels: ArrayLike, answers: ArrayLike, *, data: str) -> Calibration:

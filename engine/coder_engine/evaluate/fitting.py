@@ -70,8 +70,8 @@ def fit(
         steps.temperature()
     if outside is not None:
         steps.threshold(outside, false_accepts)
-    elif steps.changes and weights.meta.unknown_below is not None:
-        steps.keep_or_tell_threshold()
+    elif weights.meta.unknown_below is not None:
+        steps.void_threshold()
     return Fitted(changes=steps.changes, lines=tuple(steps.lines), notes=tuple(steps.notes))
 
 
@@ -119,15 +119,15 @@ class _Steps:
                 "smaller: see whether it helps on other images, or fit it on more"
             )
 
-    def keep_or_tell_threshold(self) -> None:
-        """The stored threshold: void where the scores are others by now, and in force where they are as they were."""
+    def void_threshold(self) -> None:
+        """Take the stored threshold out where the scores that it was chosen on are others by now."""
         meta = self._weights.meta
-        if (self._gate, self._t) == (meta.margin, meta.temperature):
-            del self.changes["unknown_below"], self.changes["unknown_record"]
-            return
-        self.notes.append(
-            "the threshold for the unknown was chosen on other scores and is taken out; --unknown-from chooses one anew"
-        )
+        if (self._gate, self._t) != (meta.margin, meta.temperature):
+            self.changes |= {"unknown_below": None, "unknown_record": {}}
+            self.notes.append(
+                "the threshold for the unknown was chosen on other scores and is taken out; --unknown-from chooses one "
+                "anew"
+            )
 
     def threshold(self, outside: Labelled, false_accepts: float) -> None:
         inner, strange = (confidences(*self._answered(one.features), self._t) for one in (self._data, outside))

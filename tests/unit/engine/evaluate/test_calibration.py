@@ -129,8 +129,3 @@ def test_records_fit_into_the_metadata() -> None:
         "false_accepts": 0.5, "accepted_in": 0.5, "accepted_out": 0.5, "images_in": 2, "images_out": 2, "data": "cd",
         "data_out": "ef",
     }  # fmt: skip
-
-
-def test_a_new_temperature_voids_the_threshold() -> None:
-    changes = calibrate(np.eye(2), np.array([0, 1]), np.array([0, 1]), data="").changes()
-    assert (changes["unknown_below"], changes["unknown_record"]) == (None, {})
