@@ -11,6 +11,7 @@ constexpr int lanes = 8;
 constexpr int tile_images = 3;  // 12 sums, 3 images and a row fill the 16 registers
 
 inline V load(const float* from) { return _mm256_loadu_ps(from); }
+inline void keep(V& a) { asm("" : "+x"(a)); }
 inline V load_half(const uint16_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }

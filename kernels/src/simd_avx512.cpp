@@ -12,6 +12,7 @@ constexpr int tile_images =
     4;  // 16 sums: enough to hide the latency of an FMA, and B is often a multiple of 4
 
 inline V load(const float* from) { return _mm512_loadu_ps(from); }
+inline void keep(V& a) { asm("" : "+v"(a)); }
 inline V load_half(const uint16_t* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }

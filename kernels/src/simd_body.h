@@ -3,6 +3,7 @@
 // - V, a vector of `lanes` floats;
 // - tile_images, the images a matmul tile takes beside 4 rows: 4 * tile_images sums live in registers;
 // - load and load_half, unaligned loads of `lanes` floats and half floats;
+// - keep(a), which makes the compiler hold `a` in a register: GCC would load a row again for every product;
 // - splat, add, maximum, and fma(a, b, c) = a * b + c;
 // - times_pow2(a, n) = a * 2^m, where n holds the float 1.5 * 2^23 + m;
 // - total, the sum of the lanes in a fixed order.
@@ -40,7 +41,8 @@ void tile(const float* rows, const float* images, int64_t width, float* out, int
     V x[image_count];
     for (int i = 0; i < image_count; ++i) x[i] = load(images + i * width + d);
     for (int r = 0; r < row_count; ++r) {
-      const V row = load(rows + r * width + d);
+      V row = load(rows + r * width + d);
+      if (image_count > 1) keep(row);
       for (int i = 0; i < image_count; ++i) sums[r][i] = fma(row, x[i], sums[r][i]);
     }
   }
@@ -61,6 +63,10 @@ void tiles(const float* rows, const float* images, int64_t image_count, int64_t 
   int64_t i = 0;
   for (; i + tile_images <= image_count; i += tile_images)
     tile<row_count, tile_images>(rows, images + i * width, width, out + i * stride, stride);
+  if (tile_images > 3 && i + 3 == image_count) {
+    tile<row_count, 3>(rows, images + i * width, width, out + i * stride, stride);
+    return;
+  }
   for (; i + 2 <= image_count; i += 2)
     tile<row_count, 2>(rows, images + i * width, width, out + i * stride, stride);
   for (; i < image_count; ++i) tile<row_count, 1>(rows, images + i * width, width, out + i * stride, stride);

@@ -11,6 +11,7 @@ constexpr int lanes = 4;
 constexpr int tile_images = 4;  // 16 sums, 4 images and a row, of 32 registers
 
 inline V load(const float* from) { return vld1q_f32(from); }
+inline void keep(V& a) { asm("" : "+w"(a)); }
 inline V load_half(const uint16_t* from) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from))); }
 inline V splat(float value) { return vdupq_n_f32(value); }
 inline V add(V a, V b) { return vaddq_f32(a, b); }

@@ -31,6 +31,7 @@ inline V load(const float* from) {
   std::memcpy(&v, from, sizeof v);
   return v;
 }
+inline void keep(V&) {}
 inline V load_half(const uint16_t* from) {
   return V{half_to_float(from[0]), half_to_float(from[1]), half_to_float(from[2]), half_to_float(from[3])};
 }
