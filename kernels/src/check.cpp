@@ -62,6 +62,7 @@ const char* text(Fault fault) {
   if (fault == Fault::file)
     return "a pair row it needs cannot be read; the weight file was cut short while in use, or its disk "
            "failed: copy it again and open it anew";
+  if (fault == Fault::memory) return "there is no memory to read a pair row into; free some";
   return "a pair row it needs holds a NaN or an infinity; the weight file is damaged, export it again";
 }
 
@@ -98,12 +99,15 @@ void check_pairs(const Pairs& pairs, int64_t classes) {
 
 // Called with every batch: no message is made up before it is needed.
 void check_options(const RankOptions& options, int64_t top, int64_t classes) {
-  if (!std::isfinite(options.scale) || options.scale <= 0.0)
-    throw std::invalid_argument("scale must be positive and finite, got " + to_string(options.scale));
-  const double sharpness = options.scale / options.temperature;  // the kernels take it as a float
-  if (!(sharpness > 0.0 && sharpness <= static_cast<double>(std::numeric_limits<float>::max())))
-    throw std::invalid_argument("temperature must be positive and finite, as must scale / temperature, got " +
-                                to_string(options.temperature));
+  // The kernels take both as floats, and what fills a vector up counts as nothing only if it is scaled
+  // enough.
+  const auto sane = [](double value) { return value >= 1e-9 && value <= 1e9; };
+  if (!sane(options.scale))
+    throw std::invalid_argument("scale must be from 1e-9 to 1e9, got " + to_string(options.scale));
+  if (!sane(options.scale / options.temperature))
+    throw std::invalid_argument(
+        "temperature must be such that scale / temperature is from 1e-9 to 1e9, got " +
+        to_string(options.temperature));
   if (std::isnan(options.margin))
     throw std::invalid_argument("margin must be a number (negative = always rerank), got nan");
   const int64_t least = std::min<int64_t>(max_candidates, classes);

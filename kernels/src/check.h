@@ -14,7 +14,7 @@ void check_pairs(const Pairs& pairs, int64_t classes);
 void check_options(const RankOptions& options, int64_t top, int64_t classes);
 
 // The first input of an image that is not finite, or cannot be read.
-enum class Fault : int32_t { none, feature, coder, pair, file };
+enum class Fault : int32_t { none, feature, coder, pair, file, memory };
 
 // Throws std::runtime_error that names the image row.
 [[noreturn]] void fail_image(int64_t image, Fault fault);

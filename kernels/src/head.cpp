@@ -66,7 +66,7 @@ void Head::product(const float* rows, int64_t count, const float* features, int6
   for (int64_t i = 0; i < batch; ++i)
     if (!kernels_->all_finite(features + i * width, width)) fail_image(i, Fault::feature);
   if (batch == 0) return;
-  const auto body = [&](int64_t begin, int64_t end) {
+  const auto body = [&](int64_t begin, int64_t end) noexcept {
     kernels_->dots(rows + begin * width, end - begin, features, batch, width, out + begin, count);
   };
   pool_->run(count, panel_rows(width), batch * count * width >= least_products, body);
@@ -78,7 +78,7 @@ void Head::rank(const float* features, const float* coder, int64_t batch, const 
   const auto k = static_cast<int>(std::min<int64_t>(max_candidates, bank_.classes));
   const Problem problem{bank_, pairs_, *kernels_, options, out.top, k};
   std::atomic<int64_t> bad{batch};
-  const auto body = [&](int64_t begin, int64_t end) {
+  const auto body = [&](int64_t begin, int64_t end) noexcept {
     for (int64_t i = begin; i < end; ++i) {
       if (rank_image(problem, rows_of(problem, features, coder, out, i)) == Fault::none) continue;
       int64_t first = bad.load();
@@ -91,7 +91,7 @@ void Head::rank(const float* features, const float* coder, int64_t batch, const 
   // Again for the first bad image: its fault is then the same whoever met it.
   if (bad < batch) {
     const Fault fault = rank_image(problem, rows_of(problem, features, coder, out, bad));
-    fail_image(bad, fault == Fault::none ? Fault::file : fault);  // only a file heals
+    fail_image(bad, fault == Fault::none ? Fault::file : fault);  // only a file heals, or memory
   }
 }
 

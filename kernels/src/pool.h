@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 namespace coder {
@@ -29,9 +30,11 @@ class Pool {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls body(begin, end) for pieces of [0, count), each `piece` long but the last, and returns when all are
-  // done. `body` must not throw. With `share` false the caller does them all, in order.
+  // done. `body` must not throw: workers would go on in what its caller has left. With `share` false the
+  // caller does them all, in order.
   template <typename Body>
   void run(int64_t count, int64_t piece, bool share, const Body& body) {
+    static_assert(std::is_nothrow_invocable_v<const Body&, int64_t, int64_t>, "declare it noexcept");
     const auto call = [](const void* it, int64_t begin, int64_t end) {
       (*static_cast<const Body*>(it))(begin, end);
     };

@@ -1,12 +1,14 @@
 #include "rank_image.h"
 
+#include <fcntl.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
-#include <vector>
+#include <memory>
+#include <new>
 
 namespace coder {
 
@@ -84,25 +86,52 @@ struct Duels {
   float sum[max_candidates] = {};                    // S of Eq. 15
 };
 
+// Ten rows of a file that is not in memory would else be ten waits for the disk, one after another.
 void prefetch(const Pairs& pairs, int64_t row, int64_t width) {
-  if (pairs.file >= 0) return;
-  for (int64_t d = 0; d < width; d += 32) __builtin_prefetch(pairs.rows + row * width + d);
+  if (pairs.file < 0) {
+    for (int64_t d = 0; d < width; d += 32) __builtin_prefetch(pairs.rows + row * width + d);
+    return;
+  }
+#ifdef POSIX_FADV_WILLNEED
+  posix_fadvise(pairs.file, static_cast<off_t>(pairs.offset + 2 * width * row), static_cast<off_t>(2 * width),
+                POSIX_FADV_WILLNEED);
+#endif
 }
 
-// A row of pairs; nullptr where the file does not give it.
-const uint16_t* read_row(const Pairs& pairs, int64_t row, int64_t width) {
-  if (pairs.file < 0) return pairs.rows + row * width;
-  thread_local std::vector<uint16_t> buffer;
-  buffer.resize(static_cast<size_t>(width));
-  auto* to = reinterpret_cast<char*>(buffer.data());
+// Where a thread reads rows to; it grows, and never throws.
+class RowBuffer {
+ public:
+  // nullptr where there is no memory.
+  uint16_t* of(int64_t width) {
+    if (width > size_) {
+      values_.reset(new (std::nothrow) uint16_t[static_cast<size_t>(width)]);
+      size_ = values_ ? width : 0;
+    }
+    return values_.get();
+  }
+
+ private:
+  std::unique_ptr<uint16_t[]> values_;
+  int64_t size_ = 0;
+};
+
+// A row of pairs in `from`; the fault where the file does not give it.
+Fault read_row(const Pairs& pairs, int64_t row, int64_t width, const uint16_t*& from) {
+  from = pairs.rows + row * width;
+  if (pairs.file < 0) return Fault::none;
+  thread_local RowBuffer buffer;
+  uint16_t* row_here = buffer.of(width);
+  if (row_here == nullptr) return Fault::memory;
+  from = row_here;
+  auto* to = reinterpret_cast<char*>(row_here);
   int64_t at = pairs.offset + 2 * width * row;
   for (int64_t left = 2 * width; left > 0;) {
     const ssize_t got = pread(pairs.file, to, static_cast<size_t>(left), static_cast<off_t>(at));
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return nullptr;
+    if (got <= 0) return Fault::file;
     to += got, at += got, left -= got;
   }
-  return buffer.data();
+  return Fault::none;
 }
 
 // Finds the rows of all candidate pairs and asks for them, so the dot products do not wait one after another
@@ -127,8 +156,9 @@ Fault fight(const Problem& problem, const float* feature, const int32_t* ids, Du
   for (int i = 0; i < problem.candidates; ++i) {
     for (int j = i + 1; j < problem.candidates; ++j) {
       if (duels.row[i][j] < 0) continue;
-      const uint16_t* row = read_row(problem.pairs, duels.row[i][j], problem.bank.width);
-      if (row == nullptr) return Fault::file;
+      const uint16_t* row = nullptr;
+      const Fault fault = read_row(problem.pairs, duels.row[i][j], problem.bank.width, row);
+      if (fault != Fault::none) return fault;
       const float lower = problem.kernels.dot_half(row, feature, problem.bank.width);
       if (!std::isfinite(lower)) return Fault::pair;
       duels.gap[i][j] = ids[i] < ids[j] ? lower : -lower;
@@ -162,7 +192,7 @@ void write_order(int k, const Duels& duels, const ImageRows& image) {
 
 }  // namespace
 
-Fault rank_image(const Problem& problem, const ImageRows& image) {
+Fault rank_image(const Problem& problem, const ImageRows& image) noexcept {
   const Bank& bank = problem.bank;
   const Kernels& kernels = problem.kernels;
   if (!kernels.all_finite(image.feature, bank.width)) return Fault::feature;

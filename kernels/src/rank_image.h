@@ -29,6 +29,6 @@ struct ImageRows {
 };
 
 // Both stages for one image, as Head::rank describes them; the fault is the first input that is not finite.
-Fault rank_image(const Problem& problem, const ImageRows& image);
+Fault rank_image(const Problem& problem, const ImageRows& image) noexcept;
 
 }  // namespace coder

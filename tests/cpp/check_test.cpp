@@ -81,11 +81,13 @@ void options() {
       model.head(Isa::scalar).rank(answer.coder.data(), answer.coder.data(), 1, options, answer.view());
     });
   };
-  CHECK(with("scale must be positive and finite, got 0", {0.0, 1.0, -1.0, true}, 5));
-  CHECK(with("scale must be positive and finite, got nan", {NAN, 1.0, -1.0, true}, 5));
-  CHECK(with("scale must be positive and finite, got inf", {INFINITY, 1.0, -1.0, true}, 5));
-  for (double bad : {0.0, -1.0, static_cast<double>(NAN), static_cast<double>(INFINITY), 1e-300})
-    CHECK(with("temperature must be positive and finite", {100.0, bad, -1.0, true}, 5));
+  CHECK(with("scale must be from 1e-9 to 1e9, got 0", {0.0, 1.0, -1.0, true}, 5));
+  CHECK(with("scale must be from 1e-9 to 1e9, got nan", {NAN, 1.0, -1.0, true}, 5));
+  CHECK(with("scale must be from 1e-9 to 1e9, got inf", {INFINITY, 1.0, -1.0, true}, 5));
+  CHECK(with("scale must be from 1e-9 to 1e9", {1e300, 1e300, 0.5, true}, 5));
+  for (double bad : {0.0, -1.0, static_cast<double>(NAN), static_cast<double>(INFINITY), 1e-300, 1e20})
+    CHECK(with("temperature must be such that scale / temperature is from 1e-9 to 1e9",
+               {100.0, bad, -1.0, true}, 5));
   CHECK(with("margin must be a number", {1.0, 1.0, NAN, true}, 5));
   CHECK(with("from k = 5 to C = 6 columns, got 4", {1.0, 1.0, -1.0, true}, 4));
   CHECK(with("from k = 5 to C = 6 columns, got 7", {1.0, 1.0, -1.0, true}, 7));

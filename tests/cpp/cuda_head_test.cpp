@@ -105,7 +105,7 @@ void refuses() {
   CHECK(with("batch must be from 0 to max_batch = 4, got -1", there.at(), -1, always, 5));
   CHECK(with("features must be an address of device memory", features.data(), 4, always, 5));
   CHECK(with("features must be an address of device memory", nullptr, 4, always, 5));
-  CHECK(with("scale must be positive", there.at(), 4, {0.0, 1.0, -1.0, true}, 5));
+  CHECK(with("scale must be from 1e-9 to 1e9", there.at(), 4, {0.0, 1.0, -1.0, true}, 5));
   CHECK(with("margin must be a number", there.at(), 4, {1.0, 1.0, NAN, true}, 5));
   CHECK(with("from k = 5 to C = 6 columns, got 7", there.at(), 4, always, 7));
   for (int64_t max_batch : {0, 65537})

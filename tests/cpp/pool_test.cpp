@@ -15,7 +15,7 @@ using coder::Pool;
 void covers(Pool& pool, int64_t count, int64_t piece, bool share) {
   std::vector<std::atomic<int>> seen(static_cast<size_t>(count));
   std::atomic<int> wrong{0};
-  pool.run(count, piece, share, [&](int64_t begin, int64_t end) {
+  pool.run(count, piece, share, [&](int64_t begin, int64_t end) noexcept {
     if (begin % piece != 0 || end - begin > piece || end <= begin) ++wrong;
     for (int64_t i = begin; i < end; ++i) ++seen[static_cast<size_t>(i)];
   });
@@ -26,7 +26,7 @@ void covers(Pool& pool, int64_t count, int64_t piece, bool share) {
 std::set<std::thread::id> helpers(Pool& pool, bool share) {
   std::mutex lock;
   std::set<std::thread::id> ids;
-  pool.run(40, 1, share, [&](int64_t, int64_t) {
+  pool.run(40, 1, share, [&](int64_t, int64_t) noexcept {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     const std::lock_guard<std::mutex> hold(lock);
     ids.insert(std::this_thread::get_id());
@@ -39,7 +39,7 @@ void second_caller_runs_alone(Pool& pool) {
   std::atomic<bool> inside{false};
   std::atomic<bool> done{false};
   std::thread first([&] {
-    pool.run(2, 1, true, [&](int64_t, int64_t) {
+    pool.run(2, 1, true, [&](int64_t, int64_t) noexcept {
       inside = true;
       const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
       while (!done && std::chrono::steady_clock::now() < limit) std::this_thread::yield();
@@ -58,7 +58,7 @@ void second_caller_runs_alone(Pool& pool) {
 void many_jobs(Pool& pool) {
   for (int job = 0; job < 3000; ++job) {
     std::atomic<int64_t> sum{0};
-    pool.run(7, 2, true, [&](int64_t begin, int64_t end) { sum += end - begin; });
+    pool.run(7, 2, true, [&](int64_t begin, int64_t end) noexcept { sum += end - begin; });
     CHECK(sum == 7);
     if (job % 100 == 0) std::this_thread::sleep_for(std::chrono::microseconds(job / 10));
   }

@@ -73,8 +73,8 @@ class Metadata:
     def __post_init__(self) -> None:
         if not self.labels or len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels must be one or more, and no two the same, got {len(self.labels)}")
-        if not 0 < self.logit_scale < math.inf:
-            raise ValueError(f"logit_scale must be positive and finite, got {self.logit_scale}")
+        if not _LEAST <= self.logit_scale <= _MOST:
+            raise ValueError(f"logit_scale must be within {_LEAST:g} and {_MOST:g}, got {self.logit_scale}")
         if self.margin is not None and not 0 <= self.margin <= 1:
             raise ValueError(f"margin must be a difference of probabilities, 0 to 1, or None, got {self.margin}")
         if not 0 < self.temperature < math.inf:

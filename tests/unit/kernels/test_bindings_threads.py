@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,3 +72,40 @@ def test_python_threads_share_a_head() -> None:
     for caller in callers:
         caller.join()
     assert wrong == []
+
+
+_NO_MEMORY = """
+import os, resource, sys, tempfile, time
+import numpy as np
+from coder_engine import _kernels
+C, D, B = 6, 1 << 19, 64
+bank = np.full((2 * C, D), 1e-3, np.float32)
+rows = np.zeros((C * (C - 1) // 2, D), np.float16)
+with tempfile.TemporaryFile() as file:
+    file.write(rows.tobytes())
+    file.flush()
+    names, weight = np.arange(C + 1, dtype=np.int32), np.full(C, 0.5, np.float32)
+    head = _kernels.Head(bank, names, weight, rows, None, None, pair_file=(file.fileno(), 0), threads=2)
+    features, coder = bank[np.zeros(B, int)], np.empty((B, 2 * C), np.float32)
+    head.coder(features, coder)
+    out = dict(logits=np.empty((B, C), np.float32), ids=np.empty((B, 5), np.int32), scores=np.empty((B, 5), np.float32),
+               gaps=np.empty((B, 5), np.float32), duels=np.empty((B, 5, 5), np.float32), reranked=np.empty(B, bool))
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 10), before[1]))
+    try:
+        head.rank(features, coder, scale=100.0, temperature=1.0, margin=-1.0, rerank=True, **out)
+    except RuntimeError as err:
+        told = str(err)
+    resource.setrlimit(resource.RLIMIT_AS, before)
+    time.sleep(0.2)
+    print(told)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the process's size is read from /proc")
+def test_a_row_that_finds_no_memory_is_told_by_every_thread() -> None:
+    """What a thread throws would end the process, or leave the others at work in memory that is gone."""
+    done = subprocess.run([sys.executable, "-c", _NO_MEMORY], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cannot be ranked: there is no memory to read a pair row into; free some" in done.stdout
