@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from coder_engine.errors import EngineError
 from coder_engine.fewshot import CoderAdapter
-from coder_engine.head import CANDIDATES, Head, Ranking
+from coder_engine.head import CANDIDATES, Head, Ranking, joined
 from coder_engine.weightfile.mapped import release
 from coder_engine.weights import Weights
 
@@ -64,12 +64,20 @@ class AdapterHead:
             of Eq. 20 by the temperature, so that both mean what they mean without an adapter; gaps and duels are 0.
 
         Raises:
-            EngineError: a feature or the adapter is NaN or infinite.
+            EngineError: a feature, the adapter, or what it votes is NaN or infinite.
         """
+        starts = range(0, max(len(features), 1), BLOCK)
+        return joined([self._ranked(features[start : start + BLOCK], top) for start in starts])
+
+    def _ranked(self, features: NDArray[np.float32], top: int) -> Ranking:
         zero_shot = self._head.rank(features, top=top, rerank=False)
-        logits = zero_shot.logits
-        for start in range(0, len(features), BLOCK):
-            logits[start : start + BLOCK] += self._votes(features[start : start + BLOCK]) / self._scale
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is told
+            logits = zero_shot.logits + self._votes(features) / self._scale
+        if not np.isfinite(logits).all():
+            raise EngineError(
+                f"the few-shot adapter's votes are beyond all numbers, with alpha {self.adapter.alpha:g}, beta "
+                f"{self.adapter.beta:g} and temperature {self.adapter.temperature:g}; fit it again with coder-fit"
+            )
         ids = np.argsort(-logits, axis=1, kind="stable")[:, : zero_shot.ids.shape[1]].astype(np.int32)
         below = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
         powers = np.exp(self._scale / self._temperature * below)

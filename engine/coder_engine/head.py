@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -21,10 +22,13 @@ except ImportError as err:
 CANDIDATES = 5
 """k: the classes that meet in duels (Eq. 9)."""
 
+BLOCK = 256
+"""Images ranked at once: each takes C + R cosines meanwhile, which are to stay in the caches."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Ranked classes of B images; n = max(k, top) columns, never more than C.
+    """Ranked classes of B images; n >= max(k, top) columns, never more than C.
 
     Attributes:
         logits: o of Eq. 8, float32 [B, C]; [B, 0] where they stayed on a GPU.
@@ -71,9 +75,13 @@ def joined(parts: Sequence[Ranking]) -> Ranking:
     )
 
 
-def ranking_error(err: RuntimeError) -> EngineError:
-    """What the kernels say of an image, with what to do: a pair row is of the weight file, all else of the engine."""
-    said = str(err)
+def ranking_error(err: RuntimeError, first: int = 0) -> EngineError:
+    """What the kernels say of an image, with what to do: a pair row is of the weight file, all else of the engine.
+
+    Args:
+        first: the number of the first image that they were given.
+    """
+    said = re.sub(r"(?<=^image row )\d+", lambda row: str(int(row[0]) + first), str(err))
     if "pair row" not in said:
         said += "; the engine file is damaged or overflows in its precision: export it again"
     return EngineError(said)
@@ -102,6 +110,10 @@ class Head:
             )
         except ValueError as err:
             raise WeightsError(f"{weights.path}: {err}; export it again with coder-export") from err
+        except RuntimeError as err:
+            raise EngineError(
+                f"{threads} threads cannot be started ({err}); use fewer (--threads), or raise the system's limit"
+            ) from err
 
     def rank(
         self,
@@ -123,22 +135,26 @@ class Head:
         Raises:
             EngineError: a feature is NaN or infinite, or a pair row cannot be read.
         """
-        coder = np.empty((len(features), self._rows), np.float32)
         out = empty_ranking(len(features), self.classes, top)
-        try:
-            self._kernel.coder(features, coder)
-            gate = -1.0 if margin is None else margin
-            self._kernel.rank(
-                features,
-                coder,
-                scale=self._scale,
-                temperature=self._temperature,
-                margin=gate,
-                rerank=rerank,
-                **out.__dict__,
-            )
-        except RuntimeError as err:
-            raise ranking_error(err) from err
+        coder = np.empty((min(len(features), BLOCK), self._rows), np.float32)
+        gate = -1.0 if margin is None else margin
+        for start in range(0, max(len(features), 1), BLOCK):
+            some = features[start : start + BLOCK]
+            cosines = coder[: len(some)]
+            arrays = {name: array[start : start + BLOCK] for name, array in out.__dict__.items()}
+            try:
+                self._kernel.coder(some, cosines)
+                self._kernel.rank(
+                    some,
+                    cosines,
+                    scale=self._scale,
+                    temperature=self._temperature,
+                    margin=gate,
+                    rerank=rerank,
+                    **arrays,
+                )
+            except RuntimeError as err:
+                raise ranking_error(err, start) from err
         return out
 
     def product(self, rows: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.head import Ranking, joined
-
 BLOCK = 1024
 
 
@@ -23,11 +21,6 @@ def by_blocks(run: Callable[..., NDArray[Any]], rows: NDArray[Any], *others: NDA
     """
     parts = [run(rows[own], *(None if one is None else one[own] for one in others)) for own in blocks(len(rows))]
     return np.concatenate(parts)
-
-
-def rank_by_blocks(rank: Callable[[NDArray[np.float32]], Ranking], features: NDArray[np.float32]) -> Ranking:
-    """The ranking of features [B, D], B at least 1, by a head's ``rank``."""
-    return joined([rank(features[own]) for own in blocks(len(features))])
 
 
 def blocks(count: int) -> Iterator[slice]:

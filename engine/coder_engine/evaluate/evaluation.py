@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from coder_engine.counts import count_of
 from coder_engine.evaluate.answers import ROUNDS, Answers, Measured, measure
-from coder_engine.evaluate.blocks import rank_by_blocks
 from coder_engine.evaluate.few_shot import FewShot, Task
 from coder_engine.evaluate.labelled import Labelled, shared_images
 from coder_engine.evaluate.methods import RERANKING
@@ -88,7 +87,7 @@ def evaluate_zero_shot(
     threads: int = 1,
 ) -> ZeroShotResult:
     """Zero-shot methods on labelled features; arguments as in ``zero_shot`` and ``measure``."""
-    ranking = rank_by_blocks(Head(weights, threads=threads).rank, test.features)
+    ranking = Head(weights, threads=threads).rank(test.features)
     answers = zero_shot(methods, test.features, ranking, weights, margin=margin, threads=threads)
     rows = ablation(test.features, ranking, weights) if with_ablation else []
     own, classes = answered_by(weights, margin), len(weights.meta.labels)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from coder_engine.adapter_head import open_adapter
 from coder_engine.counts import count_of
 from coder_engine.errors import DataError
-from coder_engine.evaluate.blocks import rank_by_blocks
 from coder_engine.evaluate.calibration import calibrate
 from coder_engine.evaluate.labelled import Labelled
 from coder_engine.evaluate.margin import fit_margin
@@ -93,7 +92,7 @@ class _Steps:
                 f"{self._weights.path}: its few-shot adapter ranks without a rerank, so there is no margin to fit; fit "
                 "it on a weight file without an adapter"
             )
-        always = rank_by_blocks(self._head.rank, self._data.features)
+        always = self._head.rank(self._data.features)
         scale, truth = self._weights.meta.logit_scale, self._data.labels
         found = fit_margin(always.logits, always.ids[:, 0], truth, scale, data=self._data.digest)
         self._gate = found.best.margin
@@ -145,7 +144,7 @@ class _Steps:
     def _answered(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         """Scaled logits [N, C] and final answers [N]."""
         rank = partial(self._head.rank, margin=self._gate) if self._adapter is None else self._adapter.rank
-        ranked = rank_by_blocks(rank, features)
+        ranked = rank(features)
         return self._weights.meta.logit_scale * ranked.logits.astype(np.float64), ranked.ids[:, 0]
 
 

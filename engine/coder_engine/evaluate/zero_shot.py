@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from coder_engine.adapter_head import open_adapter
 from coder_engine.errors import DataError
 from coder_engine.evaluate.answers import Answers, answers_of, best_first, confidence_of
-from coder_engine.evaluate.blocks import by_blocks, rank_by_blocks
+from coder_engine.evaluate.blocks import by_blocks
 from coder_engine.evaluate.margin import lead
 from coder_engine.evaluate.methods import ZERO_SHOT as TITLES
 from coder_engine.evaluate.rerank import votes
@@ -175,7 +175,7 @@ def _of_adapter(features: Features, weights: Weights, threads: int) -> Answers:
         raise DataError(
             f"{weights.path}: has no few-shot adapter; coder-fit writes one, else leave adapter out of --methods"
         )
-    ranking = rank_by_blocks(adapter.rank, features)
+    ranking = adapter.rank(features)
     ids = ranking.ids[:, :CANDIDATES].astype(np.int64)
     return Answers(method=TITLES["adapter"], ids=ids, confidence=ranking.scores[:, 0].astype(np.float64))
 

@@ -51,6 +51,15 @@ def test_equation_20_over_stage_one(weights: Weights, norm: str) -> None:
     assert not found.gaps.any()
 
 
+@pytest.mark.parametrize(
+    "numbers", [{"beta": 40, "temperature": 0.3}, {"alpha": 1e38, "beta": 5.5, "temperature": 0.5}]
+)
+def test_votes_beyond_all_numbers(weights: Weights, numbers: dict[str, float]) -> None:
+    adapter = CoderAdapter.fit(SUPPORT, LABELS, TEXTS, norm="minmax", **numbers)
+    with pytest.raises(EngineError, match=r"votes are beyond all numbers, with alpha .*; fit it again with coder-fit$"):
+        AdapterHead(Head(weights), adapter, logit_scale=30.0).rank(IMAGES)
+
+
 def test_an_image_does_not_depend_on_its_batch(weights: Weights) -> None:
     head = AdapterHead(Head(weights), CoderAdapter.fit(SUPPORT, LABELS, TEXTS, norm="l2"), logit_scale=30.0)
     together = head.rank(IMAGES)

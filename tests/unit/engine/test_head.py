@@ -84,6 +84,28 @@ def test_a_feature_that_is_not_finite_is_an_error(path: Path) -> None:
         Head(load_weights(path)).rank(features)
 
 
+def test_blocks_give_what_the_whole_gives(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head, features = Head(load_weights(path)), unit_features(7)
+    whole = head.rank(features)
+    monkeypatch.setattr("coder_engine.head.BLOCK", 3)
+    found = head.rank(features)
+    for name, array in whole.__dict__.items():
+        np.testing.assert_allclose(getattr(found, name), array, atol=1e-6)
+    features[5, 7] = np.inf
+    with pytest.raises(EngineError, match=r"^image row 5 cannot be ranked: its feature holds a NaN or an infinity"):
+        head.rank(features)
+
+
+def test_threads_that_cannot_be_started(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise RuntimeError("Resource temporarily unavailable")
+
+    monkeypatch.setattr("coder_engine.head._kernels.Head", refused)
+    wanted = r"^900 threads cannot be started \(Resource temporarily unavailable\); use fewer \(--threads\)"
+    with pytest.raises(EngineError, match=wanted):
+        Head(load_weights(path), threads=900)
+
+
 def test_weights_the_kernels_refuse_are_named(path: Path) -> None:
     weights = load_weights(path)
     weights.name_weight[3] = 2.0
