@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from coder_engine import Engine
+from coder_engine.counts import count_of
 from coder_engine.errors import CoderError
+from coder_engine.files import sha256_of
 from coder_engine.weights import load_weights
 
 SHORT = 10.0
@@ -40,16 +43,29 @@ def read_baseline(path: Path, sizes: Sequence[int]) -> dict[str, Any]:
     return before
 
 
-def setup(engine: Engine, weights: Path) -> dict[str, str]:
-    """What two runs have in common if they are to be compared; a runtime's version may be what is to be judged."""
-    meta = load_weights(weights).meta
+def setup(engine: Engine, weights: Path, paths: Sequence[str]) -> dict[str, str]:
+    """What two runs have in common if they are to be compared; a runtime's version may be what is to be judged.
+
+    Args:
+        paths: the images that are measured on, in order; by content, as decoding them is part of what is measured.
+    """
+    loaded = load_weights(weights)
+    meta, pairs = loaded.meta, 0 if loaded.pair_rows is None else len(loaded.pair_rows)
     runtime, _, precision = engine.description.partition(";")[0].split(", ")[:3]
     return {
         "model": f"{meta.model} ({meta.pretrained})",
+        "labels": f"{count_of(len(meta.labels), 'class')} and {count_of(pairs, 'pair')}",
+        "images": by_content(paths),
         "backend": runtime.rpartition(" ")[0],
         "device": engine.device,
         "precision": precision,
     }
+
+
+def by_content(paths: Sequence[str]) -> str:
+    """Files in a few words that two lists share only if they hold the same, in the same order."""
+    digest = hashlib.sha256("".join(sha256_of(Path(path)) for path in paths).encode()).hexdigest()
+    return f"{len(paths):,} of sha256 {digest[:16]}"
 
 
 def check_same(path: Path, before: dict[str, Any], now: dict[str, str]) -> None:

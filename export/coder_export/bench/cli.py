@@ -96,7 +96,7 @@ def measure(args: argparse.Namespace, before: dict[str, Any] | None = None) -> d
     for path in paths[:_STREAMED]:  # one that cannot be read is told before anything is measured
         read_rgb(path)
     engine = Engine(args.engine, **options)
-    set_up = setup(engine, weights)
+    set_up = setup(engine, weights, paths[:_STREAMED])
     if before is not None:
         check_same(args.baseline, before, set_up)
     say("coder-bench", "cold start")

@@ -19,7 +19,7 @@ from coder_engine import Engine, __version__
 from coder_engine.errors import EngineError, ImageError
 from coder_export import model
 from coder_export.bench import cli
-from coder_export.bench.baseline import doubts, read_baseline, worse_than
+from coder_export.bench.baseline import by_content, doubts, read_baseline, worse_than
 from coder_export.bench.peers import PEERS, Peers
 from coder_export.bench.stages import cold_start, throughput
 from coder_export.measure import Call
@@ -105,12 +105,23 @@ def test_a_peer_that_cannot_run_says_why(arguments: list[str], tiny: Path, monke
     assert "left out" in cli.table(found)
 
 
-RUN = {
-    "setup": {"model": "coder-tiny (cifar10)", "backend": "ONNX Runtime", "device": "cpu", "precision": "fp32"},
+RUN: dict[str, Any] = {
+    "setup": {
+        "model": "coder-tiny (cifar10)",
+        "labels": "10 classes and 45 pairs",
+        "backend": "ONNX Runtime",
+        "device": "cpu",
+        "precision": "fp32",
+    },
     "seconds": 20.0,
     "threads": 2,
     "machine": {"cpu": "one", "cpus": 2, "gpus": []},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _same_images(photographs: list[Path]) -> None:
+    RUN["setup"]["images"] = by_content([str(photographs[0])])
 
 
 def baseline(path: Path, **sizes: tuple[float, float]) -> Path:
@@ -199,7 +210,8 @@ def test_another_engine_is_no_baseline(
     path = baseline(tmp_path / "b.json", b1=(10.0, 100.0))
     monkeypatch.setattr(cli, "_batch", lambda *args: pytest.fail("it was measured"))
     words = [*arguments, "--batch", "1", "--backend", "onnxruntime", "--baseline", str(path)]
-    for name, other in (("model", "RN50 (openai)"), ("backend", "OpenVINO"), ("precision", "bf16")):
+    others = {"model": "RN50 (openai)", "labels": "3 classes and 3 pairs", "images": "1 of sha256 0123456789abcdef"}
+    for name, other in {**others, "backend": "OpenVINO", "precision": "bf16"}.items():
         own = json.loads(path.read_text())
         path.write_text(json.dumps({**own, "setup": {**RUN["setup"], name: other}}))
         assert cli.main(words) == 1
@@ -304,6 +316,20 @@ def test_errors_are_told(arguments: list[str], tmp_path: Path, capsys: pytest.Ca
 def test_a_drop_from_nothing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*arguments, "--max-drop", "0.2"]) == 1
     assert "--max-drop compares with --baseline FILE, which is missing" in capsys.readouterr().err
+
+
+def test_images_by_content(tmp_path: Path) -> None:
+    for name, content in (("a", b"1"), ("b", b"2"), ("c", b"1")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    assert by_content([a, b]) == by_content([c, b]) != by_content([b, a])
+    assert by_content([a]).startswith("1 of sha256 ")
+
+
+def test_the_peak_of_a_cold_start_is_its_own(tiny: Path, photographs: list[Path]) -> None:
+    held = np.ones(200 << 20, np.uint8)
+    del held
+    assert cold_start(tiny, str(photographs[0]), {"backend": "onnxruntime", "threads": 1}).peak_mb < 200
 
 
 @pytest.mark.parametrize(("images", "size", "seconds", "batches"), [(1, 4, 0, 1), (3, 2, 0, 2), (1, 4, 2, 3)])
