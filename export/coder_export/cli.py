@@ -118,7 +118,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add("--format", choices=FORMATS, default=ExportConfig.format, help=kinds)
     largest = "largest batch of a plan (default: %(default)s)"
     add("--max-batch", type=int, default=ExportConfig.max_batch, metavar="N", help=largest)
-    add("--trt", choices=TRT, help="what builds a plan (default: the first of these that is installed)")
+    add("--trt", type=_module, choices=TRT, help="what builds a plan (default: the first of these that is installed)")
     add("--margin", type=float, metavar="M", help="rerank only where the two best probabilities differ by less than M")
     differs = "largest difference from torch (default: %(default)g)"
     add("--tolerance", type=float, default=ExportConfig.tolerance, metavar="E", help=differs)
@@ -163,6 +163,11 @@ def _list_models() -> int:
     if len(ready) < len(known):
         say("coder-export", f"{len(known) - len(ready)} more need a package and its hub: pip install transformers")
     return OK
+
+
+def _module(text: str) -> str:
+    """The name that Python knows of what pip spells with a dash."""
+    return text.replace("-", "_")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 
 from coder_engine import CoderError, __version__
 from coder_engine.cli.output import OutputClosed
-from coder_export.cli import main
+from coder_export.cli import _parser, main
 from coder_export.report import Report
 
 
@@ -189,7 +189,7 @@ _WAITING = """
 import sys, time
 from coder_export import pipeline
 from coder_engine import CoderError, __version__
-from coder_export.cli import main
+from coder_export.cli import _parser, main
 from coder_export.report import Report
 def waiting(*_, **__):
     print("waiting", flush=True)
@@ -212,6 +212,12 @@ def test_a_terminated_run_leaves_nothing_behind(tmp_path: Path, labels_file: Pat
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err.splitlines()[-1]) == (130, "coder-export: interrupted")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["tensorrt-rtx", "tensorrt_rtx"])
+def test_a_library_by_either_of_its_names(name: str, labels_file: Path) -> None:
+    words = ["--model", "coder-tiny", "--labels", str(labels_file), "--format", "plan", "--trt", name]
+    assert _parser().parse_args(words).trt == "tensorrt_rtx"
 
 
 def test_list_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
