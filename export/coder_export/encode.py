@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from open_clip.tokenizer import SimpleTokenizer
 
 from coder_engine.errors import TextsError
 
@@ -72,18 +73,26 @@ class TextEncoder:
         return features[[place[sentence] for sentence in sentences]]
 
     def _tokens(self, sentences: list[str]) -> torch.Tensor:
-        context = self.context_length
-        tokens = self.tokenizer(sentences, context_length=context + 1)
-        long = (tokens[:, context] != _pad_id(self.tokenizer)).nonzero().flatten().tolist()
-        if not long:
-            return tokens[:, :context]
-        if self.on_long == "error":
+        """Tokens int64 [T, context], cut where they must be by the tokenizer itself: it keeps what the tower pools."""
+        tokens = self.tokenizer(sentences, context_length=self.context_length)
+        long = self._long(sentences, tokens)
+        if long and self.on_long == "error":
             raise TextsError(
-                f"{len(long)} of {len(sentences)} texts exceed the model's {context} tokens, the first is "
+                f"{len(long)} of {len(sentences)} texts exceed the model's {self.context_length} tokens, the first is "
                 f"{sentences[long[0]][:100]!r}; shorten them, or pass --on-long truncate"
             )
         self.truncated += len(long)
-        return self.tokenizer(sentences, context_length=context)
+        return tokens
+
+    def _long(self, sentences: list[str], tokens: torch.Tensor) -> list[int]:
+        """The rows of ``tokens`` that were cut: with room for one more, they have more."""
+        context, lengths = self.context_length, _real_tokens(self.tokenizer, tokens)
+        # Only a full row can have been cut; one short of full is full, too, where the end of text is padding.
+        full = (lengths >= context - 1).nonzero().flatten()
+        if not len(full):
+            return []
+        wider = self.tokenizer([sentences[row] for row in full.tolist()], context_length=context + 1)
+        return [int(row) for row in full[_real_tokens(self.tokenizer, wider) > lengths[full]]]
 
 
 def text_features(model: Any, tokens: torch.Tensor) -> torch.Tensor:
@@ -112,10 +121,9 @@ def count_tokens(tokenizer: Tokenizer, sentences: Sequence[str], *, context_leng
     """Tokens of each sentence, start and end of text included; ``context_length + 1`` stands for all that is longer."""
     if not sentences:
         return []
-    tokens = tokenizer(list(sentences), context_length=context_length + 1)
-    pad = _pad_id(tokenizer)
-    # CLIP pads with 0, which is also its token of "!": only the place of the end of text tells the length there.
-    lengths = token_lengths(tokens) if pad == 0 else (tokens != pad).sum(dim=-1)
+    lengths = _real_tokens(tokenizer, tokenizer(list(sentences), context_length=context_length + 1))
+    if _ends_in_padding(tokenizer):
+        lengths = (lengths + 1).clamp(max=context_length + 1)
     return [int(length) for length in lengths]
 
 
@@ -128,6 +136,21 @@ def _can_trim(tower: Any) -> bool:
     pool = getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", None)
     causal = getattr(tower, "attn_mask", None) is not None
     return causal and pool == "argmax" and getattr(tower, "cls_emb", None) is None
+
+
+def _real_tokens(tokenizer: Tokenizer, tokens: torch.Tensor) -> torch.Tensor:
+    """Tokens [T] of each row that are no padding; an end of text that looks like padding is not among them."""
+    # CLIP pads with 0, which is also its token of "!": only the place of the end of text tells the length there.
+    if isinstance(tokenizer, SimpleTokenizer):
+        return token_lengths(tokens)
+    return (tokens != _pad_id(tokenizer)).sum(dim=-1)
+
+
+def _ends_in_padding(tokenizer: Tokenizer) -> bool:
+    """Whether the end of text is the token of padding: SigLIP's is, and open_clip turns that of CLIPA into 0."""
+    stripped = bool(getattr(tokenizer, "strip_sep_token", False)) and _pad_id(tokenizer) == 0
+    inner = getattr(tokenizer, "tokenizer", None)
+    return stripped or getattr(inner, "eos_token_id", None) == _pad_id(tokenizer)
 
 
 def _pad_id(tokenizer: Tokenizer) -> int:

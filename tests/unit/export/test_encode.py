@@ -225,6 +225,73 @@ def test_padding_is_not_taken_for_text(model: Any, tokenizer: Any, encoder: Text
         other.encode([LONG])
 
 
+class Words:
+    """A token a word and one for the end of text, cut as Hugging Face's tokenizers cut: the end stays."""
+
+    def __init__(self, *, pad: int, end: int, start: tuple[int, ...] = (), strip: bool = False) -> None:
+        self.tokenizer = SimpleNamespace(pad_token_id=pad, eos_token_id=None if strip else end)
+        self.strip_sep_token = strip
+        self.start, self._end, self._pad = start, 0 if strip else end, pad
+
+    def __call__(self, texts: list[str], context_length: int) -> Any:
+        words = [[*self.start, *[100 + len(word) for word in text.split()]][: context_length - 1] for text in texts]
+        rows = [[*row, self._end, *[self._pad] * (context_length - 1 - len(row))] for row in words]
+        return torch.tensor(rows)
+
+
+OTHERS = {
+    "SigLIP, the end is padding": Words(pad=1, end=1),
+    "SigLIP 2, an end of its own": Words(pad=0, end=1),
+    "BERT": Words(pad=0, end=12, start=(11,)),
+    "CLIPA, the end is stripped to padding": Words(pad=0, end=12, start=(11,), strip=True),
+}
+ROOM = 8
+
+
+def words(name: str, tokens: int) -> str:
+    """A text of as many tokens, start and end included, its longest word the first."""
+    return " ".join(["longest", *["be"] * (tokens - 2 - len(OTHERS[name].start))])
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_long_texts_of_other_tokenizers(name: str) -> None:
+    model = build("CustomTextCLIP", {"pool_type": "last", "no_causal_mask": True, "context_length": ROOM})
+    encoder = TextEncoder(model=model, tokenizer=OTHERS[name])
+    fit = [words(name, tokens) for tokens in (3, ROOM - 1, ROOM)]
+    assert encoder.encode(fit).shape == (3, 32)
+    long = [words(name, tokens) for tokens in (ROOM + 1, ROOM + 2, 5 * ROOM)]
+    with pytest.raises(TextsError, match="3 of 6 texts exceed the model's 8 tokens, the first is 'longest be"):
+        encoder.encode([*fit, *long])
+    cut = TextEncoder(model=model, tokenizer=OTHERS[name], on_long="truncate")
+    wanted = unit_text_features(model, OTHERS[name]([*fit, *long], context_length=ROOM))
+    assert_allclose(cut.encode([*fit, *long]), wanted, atol=1e-5)
+    assert cut.truncated == 3
+
+
+def test_a_text_cut_at_an_exclamation_mark_is_long(model: Any, tokenizer: Any) -> None:
+    said = " ".join(["cat"] * (CONTEXT - 3))
+    assert tokenizer([f"{said} !~"])[0, -3:].tolist() == [2368, 0, 49407]  # padding's token, and the next cut off
+    for text, long in ((said + " !", 0), (said + " !~", 1), (said + " cat !~", 1)):
+        encoder = TextEncoder(model=model, tokenizer=tokenizer, on_long="truncate")
+        encoder.encode([text])
+        assert encoder.truncated == long
+
+
+def test_only_full_texts_are_tokenized_twice(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, int]] = []
+    real = type(tokenizer).__call__
+
+    def note(self: Any, texts: list[str], context_length: int) -> Any:
+        calls.append((len(texts), context_length))
+        return real(self, texts, context_length)
+
+    monkeypatch.setattr(type(tokenizer), "__call__", note)
+    encoder = TextEncoder(model=model, tokenizer=tokenizer, on_long="truncate")
+    encoder.encode(SENTENCES)
+    encoder.encode(["owl", FITS, LONG])
+    assert calls == [(len(SENTENCES), CONTEXT), (3, CONTEXT), (2, CONTEXT + 1)]
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -259,3 +326,12 @@ def test_tokens_of_a_tokenizer_with_other_padding(tokenizer: Any) -> None:
     other = PadsWithOne(tokenizer)
     wanted = count_tokens(tokenizer, [*SENTENCES, FITS, LONGER], context_length=CONTEXT)
     assert count_tokens(other, [*SENTENCES, FITS, LONGER], context_length=CONTEXT) == wanted
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_tokens_of_other_tokenizers(name: str) -> None:
+    lengths = [3, ROOM - 1, ROOM, ROOM + 1, ROOM + 2, 5 * ROOM]
+    texts = [words(name, tokens) for tokens in lengths]
+    assert count_tokens(OTHERS[name], texts, context_length=ROOM) == [min(tokens, ROOM + 1) for tokens in lengths]
+    assert count_tokens(OTHERS[name], texts, context_length=512) == lengths
+    assert count_tokens(OTHERS[name], [""], context_length=ROOM) == [1 + len(OTHERS[name].start)]
