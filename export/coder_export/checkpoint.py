@@ -9,6 +9,7 @@ nothing else.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 from open_clip.convert import convert_state_dict
-from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
+from open_clip.model import convert_to_custom_text_state_dict
 from safetensors.torch import load_file
 
 from coder_engine.errors import ModelError
@@ -75,13 +76,18 @@ def load_into(model: torch.nn.Module, state: State, *, where: str) -> None:
         ModelError: a tensor is missing, superfluous or of another shape.
     """
     try:
-        model.load_state_dict(_converted(model, state), strict=True)
+        ready = _converted(model, state)
+        other = _other_positions(model, ready)
+        if other is None:
+            model.load_state_dict(ready, strict=True)
     except Exception as err:  # open_clip's conversions index into tensors whose shapes are the file's
         lines = str(err).strip().splitlines()
         detail = "; ".join(line.strip()[:160] for line in lines[1:4]) or first_line(err)
         raise ModelError(
             f"{where}: the weights do not fit ({detail}); give --model the architecture of the file"
         ) from err
+    if other is not None:
+        raise ModelError(f"{where}: the weights do not fit: {other}")
 
 
 def _converted(model: torch.nn.Module, state: State) -> State:
@@ -92,9 +98,32 @@ def _converted(model: torch.nn.Module, state: State) -> State:
     if scale is not None and "logit_scale" in state:
         state["logit_scale"] = state["logit_scale"].reshape(scale.shape)
     state = {key: value for key, value in state.items() if not key.endswith("attn_mask")}
-    resize_pos_embed(state, model)
-    resize_text_pos_embed(state, model)
     return state
+
+
+def _other_positions(model: torch.nn.Module, state: State) -> str | None:
+    """How the positions of a file of the same width differ; interpolated, as open_clip does, they are another model."""
+    own = model.state_dict()
+    for key, what, count, cure in _POSITIONS:
+        got, wanted = (tensors[key].shape if key in tensors else None for tensors in (state, own))
+        if got and wanted and got[0] != wanted[0] and got[1:] == wanted[1:]:
+            return f"positions of {count(got[0])} {what}, wanted {count(wanted[0])}; {cure}"
+    return None
+
+
+def _grid(rows: int) -> str:
+    """That of an image tower's positions, the first of which is the class token's."""
+    side = math.isqrt(rows - 1)
+    return f"{side}x{side}" if side * side == rows - 1 else str(rows)
+
+
+_RESOLUTION = "give --model the name of the file's resolution and patch size, as ViT-L-14-336 is that of 24x24"
+_CONTEXT = "give --model the architecture of the file, with its context length"
+_POSITIONS = (
+    ("visual.positional_embedding", "patches", _grid, _RESOLUTION),
+    ("positional_embedding", "tokens", str, _CONTEXT),
+    ("text.positional_embedding", "tokens", str, _CONTEXT),
+)
 
 
 def _read_pt(path: Path) -> dict[str, Any]:

@@ -240,6 +240,44 @@ def test_checkpoint_of_another_architecture(safetensors_file: Path) -> None:
         open_model("RN50", str(safetensors_file))
 
 
+POSITIONS = {
+    "larger images": (
+        "visual.positional_embedding",
+        (65, 768),
+        "positions of 8x8 patches, wanted 7x7; give --model the n",
+    ),
+    "smaller images": ("visual.positional_embedding", (17, 768), "positions of 4x4 patches, wanted 7x7; give --model"),
+    "no square": (
+        "visual.positional_embedding",
+        (57, 768),
+        "positions of 57 patches, wanted 7x7; give --model the name",
+    ),
+    "longer texts": ("positional_embedding", (248, 512), "positions of 248 tokens, wanted 77; give --model the arch"),
+}
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_positions_are_not_interpolated(vit_b32: ClipModel, state: dict[str, torch.Tensor], name: str) -> None:
+    key, shape, said = POSITIONS[name]
+    before = vit_b32.tower()
+    with pytest.raises(ModelError, match=f"here: the weights do not fit: {said}"):
+        load_into(vit_b32.model, {**state, key: torch.zeros(shape)}, where="here")
+    assert vit_b32.tower() == before
+
+
+def test_positions_of_a_text_tower_of_its_own() -> None:
+    size = {"layers": 1, "width": 32, "head_width": 32, "image_size": 32, "patch_size": 16}
+    long, short = (
+        open_clip.CustomTextCLIP(32, size, {"width": 32, "layers": 1, "heads": 1, "context_length": context})
+        for context in (16, 8)
+    )
+    with pytest.raises(
+        ModelError, match="here: the weights do not fit: positions of 16 tokens, wanted 8; give --model"
+    ):
+        load_into(short, long.state_dict(), where="here")
+    load_into(long, long.state_dict(), where="here")
+
+
 def test_missing_and_superfluous_tensors_are_refused(vit_b32: ClipModel, state: dict[str, torch.Tensor]) -> None:
     less = {key: value for key, value in state.items() if key != "visual.proj"}
     with pytest.raises(ModelError, match=r"do not fit \(Missing key.*visual\.proj"):
