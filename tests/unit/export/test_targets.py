@@ -12,7 +12,8 @@ pytest.importorskip("open_clip")
 
 from safetensors.numpy import save_file
 
-from coder_engine import ModelError
+from coder_engine import ModelError, WeightsError
+from coder_engine.weights import FORMAT_VERSION, load_weights, update_weights
 from coder_export import tiny
 from coder_export.config import ExportConfig
 from coder_export.pipeline import export
@@ -64,6 +65,45 @@ def test_ones_own_files_are_replaced(tiny: Path, tmp_path: Path) -> None:
     for suffix in (".onnx", ".safetensors"):
         shutil.copy(tiny.with_suffix(suffix), tmp_path / f"model{suffix}")
     check_targets(config(tmp_path))
+
+
+def test_an_export_writes_over_its_own_weight_file_only(tiny: Path, tmp_path: Path) -> None:
+    export(config(tmp_path, engine=tiny), Report(quiet=True))
+    before = (tmp_path / "model.safetensors").read_bytes()
+    wanted = (
+        r"model\.safetensors: is the weight file of tiny\.onnx, and would be made for .*model\.onnx; choose another"
+    )
+    with pytest.raises(ModelError, match=wanted):
+        export(config(tmp_path), Report(quiet=True))
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    shutil.copy(tiny, tmp_path / "model.onnx")  # renamed together
+    check_targets(config(tmp_path))
+    (tmp_path / "model.onnx").unlink()
+    (tmp_path / "tiny.safetensors").write_bytes(before)
+    for options in ({}, {"precision": "fp16"}, {"format": "plan", "precision": "fp16"}, {"format": "cuda"}):
+        check_targets(config(tmp_path, out=tmp_path / "tiny", **options))  # the engine's own name
+
+
+def test_a_weight_file_that_no_engine_can_open_is_replaced(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    whole = tiny.with_suffix(".safetensors").read_bytes()
+    path.write_bytes(whole.replace(f'"format_version":"{FORMAT_VERSION}"'.encode(), b'"format_version":"9"'))
+    with pytest.raises(WeightsError, match="9"):
+        load_weights(path)
+    check_targets(config(tmp_path))
+
+
+def test_weights_outside_the_graph_of_an_earlier_export_are_told(tiny: Path, tmp_path: Path) -> None:
+    for suffix in (".onnx", ".safetensors"):
+        shutil.copy(tiny.with_suffix(suffix), tmp_path / f"model{suffix}")
+    data = tmp_path / "model.onnx.data"
+    assert left_behind(config(tmp_path)) == []
+    data.write_bytes(b"of a larger model")
+    told = f"{data} is older than this export, and the new engine does not read it; delete it"
+    assert left_behind(config(tmp_path)) == [told]
+    assert left_behind(config(tmp_path, engine=tiny)) == []
+    update_weights(tmp_path / "model.safetensors", engine_files={"model.onnx": "0", data.name: "1"})
+    assert left_behind(config(tmp_path)) == []
 
 
 def test_files_of_an_earlier_export_are_told(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
