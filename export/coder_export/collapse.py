@@ -116,20 +116,22 @@ def collapse_pairs(
     pairs = duelling_pairs(textset)
     if not pairs:
         return None
-    blocks, kept = [], []
+    rows, kept = np.empty((0, 0), np.float16), []
     for start in range(0, len(pairs), _PAIRS_A_BLOCK):
         block = pairs[start : start + _PAIRS_A_BLOCK]
         sides = list(_sides(textset, block))
         features = encoder.encode([text for side in sides for text in side])
         means = _means(features, [len(side) for side in sides])
-        blocks.append((means[0::2] - means[1::2]).astype(np.float16))
+        if not rows.size:
+            rows = np.empty((len(pairs), means.shape[1]), np.float16)
+        rows[start : start + len(block)] = means[0::2] - means[1::2]
         if keep_texts:
             kept.append(features.astype(np.float16))
         if progress is not None:
             progress(len(block))
     starts, others = pair_index(pairs, len(textset.labels))
     texts = pair_texts.pack_sides(np.concatenate(kept), list(_sides(textset, pairs))) if keep_texts else {}
-    return PairRows(rows=np.concatenate(blocks), starts=starts, others=others, texts=texts)
+    return PairRows(rows=rows, starts=starts, others=others, texts=texts)
 
 
 def count_duel_texts(textset: TextSet) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 from collections.abc import Sequence
 from itertools import combinations, permutations
@@ -16,6 +17,7 @@ import reference
 pytest.importorskip("torch")
 
 from coder_engine.weightfile import pair_texts
+from coder_export import collapse
 from coder_export.collapse import (
     GeneralRows,
     PairRows,
@@ -235,6 +237,21 @@ def test_more_pairs_than_a_block(drop: int) -> None:
     for block in (slice(0, 3), slice(509, 515), slice(-3, None)):
         part = PairRows(rows=found.rows[block], starts=None, others=None)
         check_rows(made, part, pairs[block])
+
+
+def test_rows_are_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wide:
+        def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+            return np.ones((len(sentences), 2048), np.float32)
+
+    monkeypatch.setattr(collapse, "_PAIRS_A_BLOCK", 4)
+    made = textset(40, dict.fromkeys(permutations(range(40), 2), 1))
+    tracemalloc.start()
+    found = collapse_pairs(made, Wide())  # type: ignore[arg-type]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found is not None
+    assert peak < 1.5 * found.rows.nbytes
 
 
 # the texts behind them
