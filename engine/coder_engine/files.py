@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +33,22 @@ def replacing(path: Path) -> Iterator[Path]:
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def put(file: Path, path: Path) -> Path:
+    """Move a whole file to ``path``, where a link goes on leading to the file; returns ``path``.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk that the link leads to is full.
+    """
+    try:
+        file.replace(os.path.realpath(path))
+    except OSError as err:
+        if err.errno != errno.EXDEV:
+            raise
+        with replacing(path) as scratch:  # the link leads to another disk
+            shutil.copyfile(file, scratch)
+    return path
 
 
 def sha256_of(path: Path) -> str:

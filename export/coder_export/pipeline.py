@@ -17,7 +17,7 @@ from coder_engine.backends.base import is_fused, stored_precision
 from coder_engine.backends.onnxruntime_cuda import OnnxRuntimeCuda
 from coder_engine.engine_path import check_engine_path
 from coder_engine.errors import EngineError, ModelError
-from coder_engine.files import sha256_of
+from coder_engine.files import put, sha256_of
 from coder_engine.labelled_images import find_images
 from coder_engine.plans.build import find_builder
 from coder_engine.weightfile.metadata import Metadata
@@ -31,9 +31,10 @@ from coder_export.generic import open_generic
 from coder_export.labels import doubt, load_labels, same_tokens
 from coder_export.model import ClipModel, open_model
 from coder_export.narrow import narrow
+from coder_export.on_device import check_on_cpu, check_on_gpu
 from coder_export.onnx_model import export_onnx
 from coder_export.photographs import image_files, photograph_pixels
-from coder_export.plan import check_on_gpu, make_plan
+from coder_export.plan import make_plan
 from coder_export.report import Report
 from coder_export.standalone import export_standalone
 from coder_export.targets import check_targets, left_behind
@@ -120,8 +121,11 @@ def _export_both(config: ExportConfig, clip: ClipModel, texts: Texts, tower: str
             runs = built if config.format == "cuda" else built_plan
             ran = check_on_gpu(config, runs, meta, narrowed.precision, graph, pixels, report)
             meta = replace(meta, fidelity={**meta.fidelity, config.format: ran})
+        elif narrowed.precision != "int8":  # whose gate has run it there
+            ran = check_on_cpu(built, narrowed.precision, graph, pixels, report)
+            meta = replace(meta, fidelity={**meta.fidelity, "openvino": ran})
         save_weights(weights, meta, texts.tensors(keep=config.keep_texts))
-        placed = [file.replace(target.with_name(file.name)) for file in [*files, weights]]
+        placed = [put(file, target.with_name(file.name)) for file in [*files, weights]]
         report.wrote(*placed)
         if narrowed.refusal:
             report.warn(narrowed.refusal)

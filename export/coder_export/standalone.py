@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from coder_engine.errors import WeightsError
+from coder_engine.files import put
 from coder_engine.head import CANDIDATES
 from coder_engine.weights import Weights, load_weights
 from coder_export.onnx_model import save_graph
@@ -57,7 +58,7 @@ def export_standalone(engine: Path, weights: Path, path: Path, pixels: NDArray[n
         ties = f", but for near ties in {near}" if near else ""
         report.say(f"standalone graph against Engine: the same answers on {len(pixels)} photographs{ties}")
         # Reversed: a graph is never there without its data.
-        report.wrote(*[file.replace(path.with_name(file.name)) for file in reversed(files)])
+        report.wrote(*[put(file, path.with_name(file.name)) for file in reversed(files)])
 
 
 def build_standalone(engine: onnx.ModelProto, weights: Weights) -> onnx.ModelProto:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 
@@ -51,19 +52,23 @@ def rebuild_plan(
     for one in loaded:
         check_belongs(graph, one)
     try:
-        with replacing(path) as scratch:
+        with ExitStack() as after, replacing(path) as scratch:  # the plan is moved first, then what names it
             precision, max_batch = _precision(loaded[0]), _max_batch(path, loaded[0])
             record = build_plan(graph, scratch, precision=precision, max_batch=max_batch, progress=progress)
-            _record(loaded, path.name, record, sha256_of(scratch))
+            _record(loaded, path.name, record, sha256_of(scratch), after)
     except OSError as err:
-        raise EngineError(f"{path}: cannot be written ({err.strerror}); free space, or mend its permissions") from err
+        raise EngineError(
+            f"{path}: cannot be written with its weight file ({err.strerror}); free space, or mend their permissions"
+        ) from err
     return record
 
 
-def _record(files: list[Weights], name: str, record: PlanRecord, digest: str) -> None:
+def _record(files: list[Weights], name: str, record: PlanRecord, digest: str, after: ExitStack) -> None:
+    """Write each weight file anew beside the old, whose place it takes when ``after`` ends."""
     for one in files:
         update_weights(
             one.path,
+            out=after.enter_context(replacing(one.path)),
             engine_files={**one.meta.engine_files, name: digest},
             fidelity={**one.meta.fidelity, "plan": None},  # what was measured of the one before
             plans={**one.meta.plans, name: record.to_json()},

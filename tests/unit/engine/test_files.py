@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from coder_engine.files import replacing, sha256_of
+from coder_engine.files import put, replacing, sha256_of
 
 
 @pytest.fixture
@@ -140,3 +141,33 @@ def test_permissions_of_what_is_replaced_stay(tmp_path: Path) -> None:
     with replacing(path) as scratch:
         scratch.write_bytes(b"new")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("other_disk", [False, True])
+def test_a_file_is_moved_to_where_a_link_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_disk: bool
+) -> None:
+    built, link, there = tmp_path / "built", tmp_path / "a.bin", tmp_path / "there" / "b.bin"
+    there.parent.mkdir()
+    there.write_bytes(b"old")
+    link.symlink_to(there)
+    built.write_bytes(b"new")
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if other_disk and self == built:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    assert put(built, link) == link
+    assert link.is_symlink()
+    assert there.read_bytes() == b"new"
+    assert list(there.parent.iterdir()) == [there]
+
+
+def test_a_file_that_cannot_be_moved_is_no_matter_of_disks(tmp_path: Path) -> None:
+    (tmp_path / "built").write_bytes(b"new")
+    with pytest.raises(FileNotFoundError):
+        put(tmp_path / "built", tmp_path / "nowhere" / "a.bin")
+    assert (tmp_path / "built").read_bytes() == b"new"

@@ -247,6 +247,19 @@ def test_fidelity_gate_refuses_and_leaves_nothing(tmp_path: Path, labels_file: P
     assert list(tmp_path.iterdir()) == []
 
 
+def test_links_go_on_leading_to_the_files(tiny: Path, tmp_path: Path, labels_file: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    links = [tmp_path / f"m{suffix}" for suffix in (".onnx", ".safetensors", ".standalone.onnx")]
+    for link in links:
+        link.symlink_to(store / link.name)
+    export(config(tmp_path, labels_file, texts="none", standalone=True), Report(quiet=True))
+    assert all(link.is_symlink() for link in links)
+    assert sorted(file.name for file in store.iterdir()) == sorted(link.name for link in links)
+    check_belongs(store / "m.onnx", load_weights(tmp_path / "m.safetensors"))
+    assert len(Engine(tmp_path / "m.onnx").labels) == len(labels_file.read_text().splitlines())
+
+
 def test_fidelity_is_stored(tiny: Path) -> None:
     fidelity = load_weights(tiny.with_suffix(".safetensors")).meta.fidelity
     assert fidelity["batches"] == [1, 3, 8]

@@ -14,7 +14,7 @@ from coder_engine.backends import Unavailable
 from coder_engine.backends.base import is_fused, stored_precision
 from coder_engine.plans.rebuild import rebuild_plan
 from coder_engine.weights import load_weights
-from coder_export import pipeline, plan
+from coder_export import on_device, pipeline
 from coder_export.config import ExportConfig
 from coder_export.pipeline import export
 from coder_export.report import Report
@@ -54,7 +54,7 @@ def test_it_is_held_against_torch_where_it_runs(
     tmp_path: Path, labels_file: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     angle = 0.1
-    monkeypatch.setattr(plan, "open_backend", lambda path, **_: Turned(exported, angle))
+    monkeypatch.setattr(on_device, "open_backend", lambda path, **_: Turned(exported, angle))
     with pytest.raises(ModelError, match=r"the engine does not compute what torch does: cosine 0\.99\d+, wanted at"):
         export(config(tmp_path, labels_file), Report(quiet=True))
     assert list(tmp_path.iterdir()) == []
@@ -70,7 +70,7 @@ def test_one_that_the_runtime_does_not_load_is_not_kept(
     def fail(path: Path, **_: Any) -> None:
         raise EngineError("cannot load it")
 
-    monkeypatch.setattr(plan, "open_backend", fail)
+    monkeypatch.setattr(on_device, "open_backend", fail)
     with pytest.raises(EngineError, match="cannot load it"):
         export(config(tmp_path, labels_file), Report(quiet=True))
     assert list(tmp_path.iterdir()) == []

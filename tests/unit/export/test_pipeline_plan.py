@@ -20,7 +20,7 @@ from coder_engine.plans.build import parse
 from coder_engine.plans.library import Log, open_library
 from coder_engine.weightfile.metadata import Metadata
 from coder_engine.weights import check_belongs, load_weights
-from coder_export import pipeline, plan
+from coder_export import on_device, pipeline, plan
 from coder_export.cli import _config, _parser, main
 from coder_export.config import ExportConfig
 from coder_export.pipeline import export
@@ -96,7 +96,7 @@ def test_a_plan_is_held_against_torch_where_it_runs(
         assert path.name in meta.plans
         return Turned(tiny, angle)
 
-    monkeypatch.setattr(plan, "open_backend", open_plan)
+    monkeypatch.setattr(on_device, "open_backend", open_plan)
     angle = 0.1  # cosine 0.995
     with pytest.raises(
         ModelError, match=r"the plan does not compute what torch does: cosine 0\.995\d+, wanted at least"

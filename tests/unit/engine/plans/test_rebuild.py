@@ -106,13 +106,44 @@ def test_a_build_or_an_update_that_fails_changes_nothing(plan: Path, monkeypatch
         assert {file.name: file.read_bytes() for file in plan.parent.iterdir()} == before
 
 
+def test_a_plan_that_cannot_be_moved_leaves_its_weight_files(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = write_weights(plan.parent / "other.safetensors", plan.with_suffix(".onnx"))
+    before = {file.name: file.read_bytes() for file in plan.parent.iterdir()}
+    record, real = rebuild_plan(plan), Path.replace
+    for name, data in before.items():
+        (plan.parent / name).write_bytes(data)
+    plan.unlink()
+
+    def build(graph: Path, scratch: Path, **_: Any) -> Any:
+        scratch.write_bytes(b"a plan")
+        return record
+
+    def fails(self: Path, target: Path) -> Path:
+        if Path(target).name == plan.name:
+            raise OSError(5, "Input/output error")
+        return real(self, target)
+
+    monkeypatch.setattr(module, "build_plan", build)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fails)
+        with pytest.raises(
+            EngineError, match=r"m\.plan: cannot be written with its weight file \(Input/output error\)"
+        ):
+            rebuild_plan(plan, weights=other)
+    assert {file.name: file.read_bytes() for file in plan.parent.iterdir()} == before
+    rebuild_plan(plan, weights=other)
+    assert files(plan.parent) == {*before, "m.plan"}
+    for path in (other, plan.with_suffix(".safetensors")):
+        check_belongs(plan, load_weights(path))
+
+
 def test_a_full_disk(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "build_plan", full)
     with pytest.raises(
-        EngineError, match=r"m\.plan: cannot be written \(No space left on device\); free space, or mend"
+        EngineError, match=r"m\.plan: cannot be written with its weight file \(No space left on device\); free"
     ):
         rebuild_plan(plan)
     assert files(plan.parent) == {"m.onnx", "m.safetensors"}

@@ -136,12 +136,13 @@ def test_all_options_reach_the_run(labels: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(
         generator, "generate", lambda config, report: seen.append(config) or generator.Outcome(textset=None)
     )
-    words = """--kinds pair,attribute --domain sketch --pairs top:3 --max-pairs 9 --attributes 1 --analogues 2
+    words = """--kinds pair,attribute,analogous --domain sketch --pairs top:3 --max-pairs 9 --attributes 1 --analogues 2
         --pair-texts 3 --overwrite --dry-run --llm m --base-url http://x --budget none --prices p --model ViT-B/32
         --concurrency 4 --timeout 5 --tries 6 --attempts 7 --pretrained t --checkpoint c --threshold 0.5"""
     assert run(capsys, *arguments(labels, *words.split())) == (0, "", "")
     wanted: dict[str, Any] = {
-        "kinds": ("pair", "attribute"), "domain": "sketch", "pairs": PairChoice(how="top", nearest=3), "max_pairs": 9,
+        "kinds": ("pair", "attribute", "analogous"), "domain": "sketch", "pairs": PairChoice(how="top", nearest=3),
+        "max_pairs": 9,
         "attributes": 1, "analogues": 2, "pair_texts": 3, "overwrite": True, "dry_run": True, "llm": "m",
         "base_url": "http://x", "budget": None, "prices": Path("p"), "concurrency": 4, "timeout": 5.0,
         "tries": 6, "attempts": 7, "model": "ViT-B/32", "pretrained": "t", "checkpoint": Path("c"), "threshold": 0.5,

@@ -10,6 +10,7 @@ import pytest
 from coder_engine.errors import ModelError, TextsError
 from coder_export.generate import generator
 from coder_export.generate.config import TextsConfig
+from coder_export.generate.draft import KINDS
 from coder_export.generate.generator import Outcome, chosen_kinds, generate, open_space
 from coder_export.generate.lock import locked
 from coder_export.generate.pairs import PairChoice
@@ -31,9 +32,11 @@ def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def written(labels: Path, report: Report = QUIET, **options: Any) -> Outcome:
     out = labels.parent / "out"
-    small = {} if "imports" in options else {"attributes": 2, "analogues": 2}
+    few = {"attribute": ("attributes", 2), "analogous": ("analogues", 2)}
     if options.get("llm"):
-        small["pair_texts"] = 1
+        few["pair"] = ("pair_texts", 1)
+    kinds = [] if "imports" in options else options.get("kinds", KINDS)
+    small = dict(few[kind] for kind in kinds if kind in few)
     return generate(TextsConfig(labels=labels, out=out, **{**small, "model": "none", **options}), report)
 
 
@@ -217,7 +220,6 @@ def test_dry_runs_write_nothing(labels: Path, tmp_path: Path, wordnet_folder: Pa
         ({"llm": None, "base_url": None}, 0),
         ({}, 0),
         ({"pairs": PairChoice(how="none")}, 0),
-        ({"kinds": ("attribute",), "pairs": PairChoice(how="top", nearest=1)}, 0),
         ({"pairs": PairChoice(how="top", nearest=1)}, 1),
     ],
 )
