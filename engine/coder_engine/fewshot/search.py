@@ -27,16 +27,23 @@ BETAS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 """Coarse on purpose: neighbours on a finer grid differ by less than a validation split can tell. What a finer one
 gives, and that this one was taken with test results in sight, is in docs/evidence.md."""
 
+BETAS_L2 = (*BETAS, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 5120.0)
+"""Where min-max spreads each image's affinities from 0 to 1, l2 leaves cosines as they are, and those of the paper's
+form, which is not centred, may all be above 0.98: a beta of 40 hardly tells them apart."""
+
 _CELLS_A_BLOCK = 1 << 22
 """Affinities [B, NM] held at once: 16 MB of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The values tried. ``exponents`` and ``ridges`` are tried one at a time around the form asked for."""
+    """The values tried. ``exponents`` and ``ridges`` are tried one at a time around the form asked for.
+
+    Without ``betas`` they are those of the norm, ``BETAS`` or ``BETAS_L2``.
+    """
 
     alphas: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-    betas: tuple[float, ...] = BETAS
+    betas: tuple[float, ...] = ()
     temperatures: tuple[float, ...] = (TEMPERATURE,)
     exponents: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     ridges: tuple[float, ...] = (0.0, 0.01, 0.1, 1.0)
@@ -44,7 +51,7 @@ class Grid:
     def __post_init__(self) -> None:
         for name in ("alphas", "betas", "temperatures"):
             values = getattr(self, name)
-            if not values or not all(0 < value < np.inf for value in values):
+            if not (values or name == "betas") or not all(0 < value < np.inf for value in values):
                 raise ValueError(f"grid: {name} must be one or more numbers above 0, got {values}")
 
 
@@ -112,6 +119,7 @@ def search_adapter(
         ValueError: an argument is not as above.
     """
     form, grid = form or Form(), grid or Grid()
+    grid = replace(grid, betas=grid.betas or (BETAS_L2 if norm == "l2" else BETAS))
     rows = check_features(support, "support")
     ids = check_labels(labels, "labels", count=len(rows), classes=classes)
     classes = int(ids.max()) + 1 if classes is None else classes

@@ -17,7 +17,7 @@ EXPONENT = 0.5
 """p of the spectral form: half way between image features and CODER."""
 
 FEW_TEXTS_RIDGE = 0.1
-"""r where T < D: then G lacks directions, and the ridge gives them a tenth of the mean variance."""
+"""r of few texts: then G lacks directions, and the ridge gives them a tenth of the mean variance."""
 
 _TEXTS_A_BLOCK = 4096
 _LEAST = 1e-12
@@ -31,7 +31,7 @@ class Form:
     Attributes:
         exponent: p of G^p, 0 to 1.
         centre: take the mean text off the texts, and the mean support feature off all image features.
-        ridge: r; None for 0.1 where there are fewer texts than D, else 0.
+        ridge: r; None for 0.1 where there are fewer different texts than D, else 0.
     """
 
     exponent: float = EXPONENT
@@ -67,12 +67,13 @@ class Spectrum:
             gram += block.T @ block
         values, self._vectors = np.linalg.eigh(gram / self.count)
         self._values = np.where(values > _LEAST * values[-1], values, 0.0)
+        self._different = int(np.count_nonzero(self._values)) + centre  # copies, and sums of others, add no direction
 
     def ridge(self, ridge: float | None) -> float:
-        """The ridge meant by :class:`Form`: a number stays, None is chosen by the number of texts."""
+        """The ridge meant by :class:`Form`: a number stays, None is chosen by the number of different texts."""
         if ridge is not None:
             return ridge
-        return FEW_TEXTS_RIDGE if self.count < self.width else 0.0
+        return FEW_TEXTS_RIDGE if self._different < self.width else 0.0
 
     def factor(self, exponent: float, ridge: float | None) -> NDArray[np.float64]:
         """H = (G + r tr(G)/D I)^(p/2), [D, D] symmetric, so that x G_p y = (H x).(H y)."""

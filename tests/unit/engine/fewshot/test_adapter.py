@@ -104,6 +104,17 @@ def test_spectral_form_is_its_formula(norm: str, texts: int) -> None:
     assert (adapter.form.exponent, adapter.form.centre, adapter.form.ridge) == (0.5, True, ridge)
 
 
+@pytest.mark.parametrize("centre", [True, False])
+def test_copies_among_the_texts_are_no_texts(centre: bool) -> None:
+    case = Case(2, texts=10)
+    few = CoderAdapter.fit(case.support, case.labels, case.texts, centre=centre)
+    many = CoderAdapter.fit(case.support, case.labels, np.tile(case.texts, (6, 1)), centre=centre)
+    assert few.form.ridge == many.form.ridge == 0.1
+    assert_allclose(many.keys, few.keys, atol=1e-5)
+    enough = CoderAdapter.fit(case.support, case.labels, Case(2, texts=24).texts, centre=centre)
+    assert enough.form.ridge == 0.0
+
+
 @pytest.mark.parametrize("norm", ["minmax", "l2"])
 def test_rotating_everything_changes_nothing(norm: str) -> None:
     case, turned = Case(3), Case(3)

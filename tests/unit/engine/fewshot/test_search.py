@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import reference
 from coder_engine.fewshot import CoderAdapter, Form, Grid, Validation, search_adapter
 from coder_engine.fewshot.folds import folds_of
+from coder_engine.fewshot.search import BETAS, BETAS_L2
 
 C, D = 5, 16
 CENTRES = np.random.default_rng(0).normal(size=(C, D))
@@ -210,5 +211,25 @@ def test_refusals(options: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize("name", ["alphas", "betas", "temperatures"])
 @pytest.mark.parametrize("values", [(), (0.0,), (1.0, -2.0), (float("nan"),)])
 def test_a_grid_has_positive_values(name: str, values: tuple[float, ...]) -> None:
+    if (name, values) == ("betas", ()):
+        assert Grid(betas=()) == Grid()  # those of the norm
+        return
     with pytest.raises(ValueError, match=f"grid: {name} must be one or more numbers above 0"):
         Grid(**{name: values})
+
+
+def test_cosines_that_are_nearly_all_one_are_told_apart() -> None:
+    """As those of the paper's form, which is not centred, on texts that are all alike."""
+    rng = np.random.default_rng(5)
+    common = np.eye(8)[0]
+    texts = common + 0.01 * rng.normal(size=(50, 8))
+    search = search_adapter(
+        reference.unit(SUPPORT[:, :8]),
+        LABELS,
+        reference.unit(texts),
+        norm="l2",
+        form=Form(exponent=1.0, centre=False, ridge=0.0),
+        grid=FIXED,
+    )
+    assert search.record["grid"]["betas"] == BETAS_L2
+    assert search.adapter.beta > max(BETAS)
