@@ -1,7 +1,7 @@
 """Few-shot methods on the same features and the same support sets (the paper's Figure 4), test labels kept out of it.
 
-Parameters are chosen on validation images where there are any, else on held-out images of the support, else they stay
-at their published values. Test labels come in once, when the answers are there.
+Parameters are chosen on validation images where there are any, else on held-out folds of the support, else they stay at
+their published values. Test labels come in once, when the answers are there.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from coder_engine.evaluate.answers import ROUNDS, bootstrap, interval
 from coder_engine.evaluate.blocks import by_blocks
 from coder_engine.evaluate.labelled import Labelled
 from coder_engine.evaluate.methods import FEW_SHOT as TITLES
-from coder_engine.evaluate.support import check_support, hold_out
+from coder_engine.evaluate.support import check_support
 from coder_engine.evaluate.tip_x import class_means, search_tip_x
 from coder_engine.fewshot import Form, Grid, Spectrum, Validation, search_adapter
 from coder_engine.fewshot.affinity import NORMS, Norm
+from coder_engine.fewshot.folds import Part, folds_of, validation_part
 
 Array = NDArray[np.float32]
 ZeroShot = Callable[[Array], Array]
@@ -215,13 +216,18 @@ def _tip_x(support: Labelled, task: Task) -> tuple[Array, Mapping[str, Any]]:
     texts = task.texts
     if texts is None:
         raise DataError("TIP-X needs general texts; give --texts TEXTS.npz")
-    val, kept = (task.val, support) if task.val is not None else hold_out(support)
-    zero_shot = task.val_cosines
-    if task.zero_shot is not None and val is not task.val:  # held out of the support
-        zero_shot = task.zero_shot(val.features)
-    found = search_tip_x(
-        kept, val, texts, classes=task.classes, zero_shot=zero_shot, search=task.val is not None or kept is not support
-    )
-    chosen_on = "validation" if task.val is not None else "defaults" if kept is support else "held-out support"
+    parts = _parts(support, task)
+    found = search_tip_x(support.features, support.labels, parts, texts, classes=task.classes)
+    chosen_on = "validation" if task.val is not None else "folds" if parts else "defaults"
     chosen = {"chosen_on": chosen_on, "alpha": found.alpha, "beta": found.beta, "gamma": found.gamma}
-    return by_blocks(found.with_support(support).logits, task.test.features, task.test_cosines), chosen
+    return by_blocks(found.logits, task.test.features, task.test_cosines), chosen
+
+
+def _parts(support: Labelled, task: Task) -> list[Part]:
+    """What parameters are chosen on, as for the adapters: validation images, else folds; none of single images."""
+    ids = support.labels.astype(np.int32)
+    if task.val is not None:
+        val = Validation(features=task.val.features, labels=task.val.labels, zero_shot=task.val_cosines)
+        return [validation_part(support.features, ids, val, task.classes)]
+    cosines = None if task.zero_shot is None else task.zero_shot(support.features)
+    return list(folds_of(support.features, ids, cosines))

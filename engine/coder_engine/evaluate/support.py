@@ -1,4 +1,4 @@
-"""Support sets: drawn, checked, and divided where nothing else is there to choose parameters on."""
+"""Support sets: drawn and checked."""
 
 from __future__ import annotations
 
@@ -56,20 +56,6 @@ def check_support(support: Labelled, classes: int, *, where: str, shots: int | N
     if (off := counts != wanted).any():
         got = ", ".join(f"class {i} {counts[i]}" for i in np.flatnonzero(off)[:_SHOWN])
         raise DataError(f"{where}: wanted {wanted} support images a class, got {got}; give every class as many")
-
-
-def hold_out(support: Labelled) -> tuple[Labelled, Labelled]:
-    """(held out, kept): the last image of each class that has several; the support itself twice where none has.
-
-    Copies of an image, by digest, are one, and go with it.
-    """
-    images = list(zip(support.labels.tolist(), support.digests, strict=True))
-    last = dict(images)
-    several = {label for label, digest in images if digest != last[label]}
-    held = np.array([n for n, (label, digest) in enumerate(images) if label in several and digest == last[label]])
-    if not len(held):
-        return support, support
-    return support.take(held), support.take(np.setdiff1d(np.arange(len(support)), held))
 
 
 def _some(ids: NDArray[np.int64]) -> str:

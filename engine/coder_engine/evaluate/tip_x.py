@@ -14,19 +14,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.evaluate.blocks import blocks, by_blocks
-from coder_engine.evaluate.labelled import Labelled
+from coder_engine.fewshot.folds import Part
 from coder_engine.fewshot.search import BETAS
 
 Array = NDArray[np.float32]
 Ids = NDArray[np.int64]
+Spread = tuple[float, float, float, float]
 
 SIGNATURE_TEMPERATURE = 0.5
 ALPHAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+_SMALLEST = 0.01
+"""What a gamma of 0 counts as where its distance from the default is asked for."""
 GAMMAS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _SCALE = 100.0
 
@@ -60,7 +64,7 @@ class TipX:
     one_hot: Array
     texts: Array
     signatures: Array
-    spread: tuple[float, float, float, float]
+    spread: Spread
     alpha: float = 1.0
     beta: float = 5.5
     gamma: float = 1.0
@@ -82,60 +86,74 @@ class TipX:
         scaled = (far - low) / max(high - low, 1e-12) * (most - least) + least
         return np.asarray(-scaled @ self.one_hot)
 
-    def with_support(self, support: Labelled) -> TipX:
-        """The same parameters over other support images."""
-        if support.features is self.support:
-            return self
-        one_hot = np.eye(self.one_hot.shape[1], dtype=np.float32)[support.labels]
-        signatures = _signatures(support.features, self.texts)
-        return replace(self, support=support.features, one_hot=one_hot, signatures=signatures)
 
-
-def search_tip_x(
-    support: Labelled, val: Labelled, texts: Array, *, classes: int, zero_shot: Array | None = None, search: bool = True
-) -> TipX:
-    """TIP-X with alpha, beta and gamma of the best accuracy on validation images; equal ones go to the smaller.
+def search_tip_x(support: Array, labels: Ids, parts: Sequence[Part], texts: Array, *, classes: int) -> TipX:
+    """TIP-X with alpha, beta and gamma of the best accuracy on ``parts``; of equal ones the nearest to the defaults.
 
     Args:
-        support, val: images of C classes.
+        support: float32 [NM, D], and ``labels`` [NM], class ids of C classes.
+        parts: what is judged by which support: all of it by validation images, or folds of it. With none the
+            parameters keep their defaults. Where they have no zero-shot cosines alpha stays 1, as only its ratio to
+            gamma counts.
         texts: W, float32 [T, D].
         classes: C.
-        zero_shot: cosines of ``val`` [V, C]; without them alpha stays 1, since only its ratio to gamma counts.
-        search: False keeps the parameters at their defaults.
     """
-    one_hot = np.eye(classes, dtype=np.float32)[support.labels]
-    signatures = _signatures(support.features, texts)
-    first = TipX(
-        support=support.features, one_hot=one_hot, texts=texts, signatures=signatures, spread=(0.0, 1.0, 0.0, 1.0)
-    )
-    first = replace(first, spread=_spread(first, val.features))
-    if not search:
-        return first
-    alphas = (1.0,) if zero_shot is None else ALPHAS
+    whole = _fitted(support, labels, support, texts, classes)
+    if not parts:
+        return whole
+    alphas = (TipX.alpha,) if parts[0].zero_shot is None else ALPHAS
     right = np.zeros((len(BETAS), len(alphas), len(GAMMAS)), np.int64)
-    for own in blocks(len(val)):
-        cosines = None if zero_shot is None else zero_shot[own]
-        right += _right(first, alphas, val.features[own], val.labels[own], cosines)
-    b, a, g = np.unravel_index(right.argmax(), right.shape)
-    return replace(first, alpha=alphas[a], beta=BETAS[b], gamma=GAMMAS[g])
+    spreads = []
+    for part in parts:
+        tip = _fitted(part.support, part.support_labels, part.features, texts, classes)
+        spreads.append(tip.spread)
+        for own in blocks(len(part.labels)):
+            cosines = None if part.zero_shot is None else part.zero_shot[own]
+            right += _right(tip, alphas, part.features[own], part.labels[own], cosines)
+    b, a, g = _nearest_to_defaults(right, alphas)
+    return replace(whole, spread=_widest(spreads), alpha=alphas[a], beta=BETAS[b], gamma=GAMMAS[g])
+
+
+def _fitted(support: Array, labels: NDArray[np.integer[Any]], judged: Array, texts: Array, classes: int) -> TipX:
+    """With the defaults, and the ranges of ``judged`` [V, D]."""
+    one_hot = np.eye(classes, dtype=np.float32)[labels]
+    signatures = _signatures(support, texts)
+    tip = TipX(support=support, one_hot=one_hot, texts=texts, signatures=signatures, spread=(0.0, 1.0, 0.0, 1.0))
+    return replace(tip, spread=_spread(tip, judged))
+
+
+def _nearest_to_defaults(right: NDArray[np.int64], alphas: Sequence[float]) -> tuple[int, int, int]:
+    """Of the candidates [betas, alphas, gammas] with the most right answers: its places."""
+    b, a, g = (
+        np.abs(np.log(np.maximum(values, _SMALLEST) / default))
+        for values, default in ((BETAS, TipX.beta), (alphas, TipX.alpha), (GAMMAS, TipX.gamma))
+    )
+    far = np.where(right == right.max(), b[:, None, None] + a[:, None] + g, np.inf)
+    beta, alpha, gamma = map(int, np.unravel_index(far.argmin(), far.shape))
+    return beta, alpha, gamma
 
 
 def _signatures(support: Array, texts: Array) -> Array:
     return by_blocks(lambda rows: log_signatures(rows, texts), support)
 
 
-def _spread(tip: TipX, features: Array) -> tuple[float, float, float, float]:
+def _spread(tip: TipX, features: Array) -> Spread:
     """Lowest and highest divergence, lowest and highest cosine of features [V, D] with the support."""
     ranges = []
     for own in blocks(len(features)):
         both = (tip.divergences(features[own]), features[own] @ tip.support.T)
-        ranges.append([bound for array in both for bound in (float(array.min()), float(array.max()))])
-    low, high, least, most = zip(*ranges, strict=True)
+        low, high, least, most = (bound for array in both for bound in (float(array.min()), float(array.max())))
+        ranges.append((low, high, least, most))
+    return _widest(ranges)
+
+
+def _widest(spreads: Sequence[Spread]) -> Spread:
+    low, high, least, most = zip(*spreads, strict=True)
     return min(low), max(high), min(least), max(most)
 
 
 def _right(
-    tip: TipX, alphas: Sequence[float], features: Array, labels: Ids, zero_shot: Array | None
+    tip: TipX, alphas: Sequence[float], features: Array, labels: NDArray[np.integer[Any]], zero_shot: Array | None
 ) -> NDArray[np.int64]:
     """Right answers of every beta, alpha and gamma on some images, [betas, alphas, gammas]."""
     cosines, alike = features @ tip.support.T, tip.alike(tip.divergences(features))

@@ -99,7 +99,7 @@ def test_test_labels_reach_no_parameter_and_no_answer(with_val: bool, zero_shot:
 def test_without_validation_the_support_is_held_out_and_one_shot_keeps_the_defaults() -> None:
     found = few_shot(("tip-x", "coder-adapter"), task(val=None), norms=("minmax",), rounds=5)
     by = {(one.method, one.shots): one.chosen[0] for one in found}
-    assert by["TIP-X", 4]["chosen_on"] == "held-out support"
+    assert by["TIP-X", 4]["chosen_on"] == "folds"
     assert by["CODER-Adapter", 4]["chosen_on"] == "folds"
     assert (by["TIP-X", 1]["chosen_on"], by["TIP-X", 1]["beta"]) == ("defaults", 5.5)
     assert by["CODER-Adapter", 1]["chosen_on"] == "defaults"

@@ -7,7 +7,7 @@ import pytest
 
 from coder_engine.errors import DataError
 from coder_engine.evaluate.labelled import labelled
-from coder_engine.evaluate.support import check_support, hold_out, sample_support
+from coder_engine.evaluate.support import check_support, sample_support
 
 NAMES = ("cat", "dog", "elk")
 ROWS = np.array([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]])
@@ -40,22 +40,3 @@ def test_samples_are_of_each_class_nested_and_by_seed() -> None:
     assert four != sample_support(labels, NAMES, 4, seed=1)
     with pytest.raises(DataError, match="class 'cat' has 10 support images, wanted 11; add images or lower --shots"):
         sample_support(labels, NAMES, 11, seed=0)
-
-
-def test_the_last_image_of_each_class_that_has_several_is_held_out() -> None:
-    support = labelled(np.arange(1.0, 13).reshape(6, 2), np.array([0, 1, 0, 2, 1, 0]), where="here")
-    held, kept = hold_out(support)
-    assert (held.digests, kept.digests) == (
-        tuple(support.digests[row] for row in (4, 5)),
-        tuple(support.digests[row] for row in (0, 1, 2, 3)),
-    )
-    single = support.take(np.array([0, 1, 3]))
-    assert hold_out(single) == (single, single)
-
-
-def test_copies_of_the_last_image_are_held_out_with_it() -> None:
-    rows = np.array([[1.0, 2], [3, 4], [1, 2], [5, 6], [5, 6]])
-    support = labelled(rows, np.array([0, 0, 0, 1, 1]), where="here")
-    held, kept = hold_out(support)
-    assert held.digests == tuple(support.digests[row] for row in (0, 2))
-    assert kept.digests == tuple(support.digests[row] for row in (1, 3, 4))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 import reference
 from coder_engine.evaluate import blocks
-from coder_engine.evaluate.tip_x import TipX, class_means, log_signatures, search_tip_x
+from coder_engine.evaluate.labelled import Labelled
+from coder_engine.evaluate.tip_x import Array, TipX, class_means, log_signatures, search_tip_x
+from coder_engine.fewshot.folds import Part, folds_of
 from helpers_evaluate import clusters
 from parity.cases import unit_rows
 
@@ -63,38 +67,58 @@ def test_logits_are_the_three_terms(with_zero_shot: bool) -> None:
         assert_allclose(got[i], wanted, atol=2e-4)
 
 
+def search(parts: list[Part]) -> TipX:
+    return search_tip_x(SUPPORT.features, SUPPORT.labels, parts, TEXTS, classes=4)
+
+
+def judged_by(val: Labelled, zero_shot: Array | None = None) -> list[Part]:
+    """All of the support, and validation images."""
+    ids = (SUPPORT.labels.astype(np.int32), val.labels.astype(np.int32))
+    return [Part(SUPPORT.features, ids[0], val.features, ids[1], zero_shot)]
+
+
 def test_the_search_takes_the_best_on_validation() -> None:
     noisy = clusters(4, 40, seed=3, noise=0.6)
-    found = search_tip_x(SUPPORT, noisy, TEXTS, classes=4)
-    chosen = (found.logits(noisy.features).argmax(axis=1) == noisy.labels).mean()
-    default = search_tip_x(SUPPORT, noisy, TEXTS, classes=4, search=False)
-    assert chosen >= (default.logits(noisy.features).argmax(axis=1) == noisy.labels).mean()
+    found, default = search(judged_by(noisy)), search([])
+    right, plain = (
+        (one.logits(noisy.features).argmax(axis=1) == noisy.labels).mean()
+        for one in (found, replace(default, spread=found.spread))
+    )
+    assert right >= plain
     assert (default.alpha, default.beta, default.gamma) == (1.0, 5.5, 1.0)
     assert found.alpha == 1.0  # without a zero-shot term only its ratio to gamma counts
 
 
+def test_of_equal_candidates_the_nearest_to_the_defaults() -> None:
+    found = search(judged_by(SUPPORT))  # which every candidate gets right
+    assert (found.alpha, found.beta, found.gamma) == (1.0, 5.0, 1.0)
+
+
+def test_folds_are_all_judged_and_answers_are_by_the_whole_support() -> None:
+    found = search(list(folds_of(SUPPORT.features, SUPPORT.labels.astype(np.int32), None)))
+    assert (found.support == SUPPORT.features).all()
+    assert (found.one_hot.argmax(axis=1) == SUPPORT.labels).all()
+    by_fold = [search([part]).spread for part in folds_of(SUPPORT.features, SUPPORT.labels.astype(np.int32), None)]
+    assert found.spread == tuple(
+        bound(column) for bound, column in zip((min, max, min, max), zip(*by_fold, strict=True), strict=True)
+    )
+
+
 def test_blocks_change_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     noisy = clusters(4, 40, seed=3, noise=0.6)
-    zero_shot = noisy.features @ TEXTS[:4].T
-    whole = search_tip_x(SUPPORT, noisy, TEXTS, classes=4, zero_shot=zero_shot)
+    parts = judged_by(noisy, noisy.features @ TEXTS[:4].T)
+    whole = search(parts)
     monkeypatch.setattr(blocks, "BLOCK", 7)
-    found = search_tip_x(SUPPORT, noisy, TEXTS, classes=4, zero_shot=zero_shot)
+    found = search(parts)
     assert (found.alpha, found.beta, found.gamma) == (whole.alpha, whole.beta, whole.gamma)
     assert_allclose(found.spread, whole.spread, atol=1e-6)
 
 
 def test_a_harmful_zero_shot_term_is_outvoted() -> None:
     wrong = -np.eye(4, dtype=np.float32)[QUERIES.labels] * 0.05
-    found = search_tip_x(SUPPORT, QUERIES, TEXTS, classes=4, zero_shot=wrong)
+    found = search(judged_by(QUERIES, wrong))
     assert found.alpha > 1
     assert (found.logits(QUERIES.features, wrong).argmax(axis=1) == QUERIES.labels).mean() > 0.8
-
-
-def test_other_support_under_the_same_parameters() -> None:
-    other = clusters(4, 2, seed=8)
-    found = search_tip_x(SUPPORT, QUERIES, TEXTS, classes=4).with_support(other)
-    assert (found.support == other.features).all()
-    assert (found.one_hot.argmax(axis=1) == other.labels).all()
 
 
 def test_class_means_are_unit_means() -> None:
