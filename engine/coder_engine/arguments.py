@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 
@@ -18,10 +19,15 @@ _ONE = (str, bytes, bytearray, memoryview, PathLike, io.IOBase)
 
 
 def check_options(top: int, unknown_below: float | None) -> None:
-    if top < 1:
-        raise ValueError(f"top must be at least 1, got {top}")
-    if unknown_below is not None and not 0 <= unknown_below <= 1:
-        raise ValueError(f"unknown_below must be a probability, 0 to 1, got {unknown_below}")
+    check_whole("top", top)
+    if unknown_below is not None and not (isinstance(unknown_below, Real) and 0 <= unknown_below <= 1):
+        raise ValueError(f"unknown_below must be a probability, 0 to 1, got {unknown_below!r}")
+
+
+def check_whole(name: str, value: Any) -> None:
+    """Refuse what is no whole number from 1 up."""
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
 
 
 def as_stream(images: Any) -> Iterable[Any]:

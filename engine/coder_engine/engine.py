@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coder_engine.arguments import as_images, as_stream, check_features, check_options
+from coder_engine.arguments import as_images, as_stream, check_features, check_options, check_whole
 from coder_engine.backends import PassedOver, open_backend
 from coder_engine.engine_path import check_engine_path
 from coder_engine.errors import ImageError, WeightsError
@@ -83,8 +83,7 @@ class Engine:
         check_engine_path(self.path)
         if margin is not None and not 0 <= margin <= 1:
             raise ValueError(f"margin must be a difference of probabilities, 0 to 1, got {margin}; None reranks always")
-        if not (isinstance(max_pixels, (int, np.integer)) and max_pixels >= 1):
-            raise ValueError(f"max_pixels must be a whole number, at least 1, got {max_pixels!r}")
+        check_whole("max_pixels", max_pixels)
         # All that it takes to open the same again, see __reduce__; the paths of both files come once these are known.
         self._asked: dict[str, Any] = {
             "backend": backend, "device": device, "precision": precision, "threads": threads, "margin": margin,
@@ -183,10 +182,12 @@ class Engine:
         """Classify any number of images in bounded memory: decoding runs ahead in threads while the engine computes.
 
         Args:
-            images: any iterable of images; it is read in this thread as results are taken, at most two batches ahead.
-                It may give one array or PIL image again and again, filled anew, as cameras do.
-            batch_size: images run at once. 1 answers each image before the next is read, as a camera or a pipe that
-                somebody feeds by hand wants it; more wait for a batch to be full.
+            images: any iterable of images; it is read in this thread as results are taken, ahead by a batch and another
+                one, or by as many as there are workers. It may give one array or PIL image again and again, filled
+                anew, as cameras do.
+            batch_size: images run at once. With 1 each image is answered before the next is read, as a camera or a pipe
+                that somebody feeds by hand wants it, unless ``images`` is a collection, which has them all; more wait
+                for a batch to be full.
             workers: decoding threads, by default as many as ``threads``.
 
         Returns:
@@ -197,16 +198,17 @@ class Engine:
         """
         check_options(top, unknown_below)
         images = as_stream(images)
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        if workers is not None and workers < 1:
-            raise ValueError(f"workers must be at least 1, got {workers}")
+        check_whole("batch_size", batch_size)
+        if workers is not None:
+            check_whole("workers", workers)
         return self._stream(images, batch_size, workers or self._threads, top, unknown_below)
 
     def _stream(
         self, images: Iterable[Any], batch_size: int, workers: int, top: int, unknown_below: float | None
     ) -> Iterator[Prediction]:
-        ahead = 2 * batch_size if batch_size > 1 else 1
+        # Reading a collection waits for nobody; of other sources each single image is answered before the next is read.
+        waits = batch_size == 1 and not isinstance(images, Collection)
+        ahead = 1 if waits else batch_size + max(batch_size, workers)
         with closing(decode_ahead(self._reader.as_read(images), self._tried, workers=workers, ahead=ahead)) as decoded:
             for chunk in batches(decoded, batch_size):
                 given, pixels = zip(*chunk, strict=True)

@@ -49,10 +49,12 @@ class Reader:
 
     def tried(self, image: Any, preprocess: Preprocess) -> Pixels | ImageError:
         """As :meth:`read`, with the error as the result."""
+        if isinstance(image, ImageError):  # raised, it would hold on to the frames
+            return image
         try:
             return self.read(image, preprocess)
         except ImageError as err:
-            return err
+            return _alone(err)
 
     def as_read(self, images: Iterable[Any]) -> Iterable[Any]:
         """Each image as it is when it is read, though it is decoded later, when its source may have filled it anew.
@@ -71,7 +73,7 @@ class Reader:
         try:
             rgb = read_rgb(image, max_pixels=self.max_pixels)
         except ImageError as err:
-            return err
+            return _alone(err)
         return rgb.copy() if rgb is image else rgb
 
     def ready(self, images: Any) -> Pixels | None:
@@ -79,6 +81,11 @@ class Reader:
         if isinstance(images, np.ndarray) and images.shape[1:] == (*self.size, 3):
             return images
         return None
+
+
+def _alone(err: ImageError) -> ImageError:
+    """The error without where it came from, whose frames hold the image and its bytes for as long as it lives."""
+    return ImageError(err.kind, str(err))
 
 
 def _may_change(image: Any) -> bool:

@@ -44,25 +44,26 @@ def _decode_ahead(
 ) -> Generator[tuple[T, U], None, None]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="coder-decode")
     pending: deque[tuple[T, Future[U]]] = deque()
-    ended: Exception | None = None
+    ended: list[Exception] = []
     try:
-        while ended is None or pending:
+        while not ended or pending:
             try:
-                while ended is None and len(pending) < ahead:
+                while not ended and len(pending) < ahead:
                     item = next(source)
                     pending.append((item, pool.submit(decode, item)))
                     if pending[0][1].done():
                         break
             except Exception as err:  # StopIteration too: what was read before goes out first
-                ended = err
+                ended.append(err)
             if pending:
                 item, answer = pending.popleft()
                 yield item, answer.result()
-        if not isinstance(ended, StopIteration):
-            raise ended
+        if not isinstance(ended[0], StopIteration):
+            raise ended[0]
     finally:
         # on any end, Ctrl-C and an abandoned generator included, no thread outlives it
         pool.shutdown(wait=True, cancel_futures=True)
+        ended.clear()  # its frames are these, which would keep one another and the last item alive
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -91,6 +92,6 @@ def _batches(source: Iterator[T], size: int) -> Iterator[list[T]]:
             if batch:
                 yield batch
             raise
-        if len(batch) == size:
+        if len(batch) >= size:
             yield batch
             batch = []

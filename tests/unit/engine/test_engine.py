@@ -6,10 +6,12 @@ import dataclasses
 import os
 import re
 import shutil
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,11 +140,23 @@ def test_top(engine: Engine, photographs: list[Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "message"), [({"top": 0}, "top must be"), ({"unknown_below": 1.5}, "unknown_below must be")]
+    ("option", "message"),
+    [
+        ({"top": 0}, "top must be a whole number, at least 1, got 0"),
+        ({"top": 2.5}, "top must be a whole number, at least 1, got 2.5"),
+        ({"unknown_below": 1.5}, "unknown_below must be a probability, 0 to 1, got 1.5"),
+        ({"unknown_below": "0.5"}, "unknown_below must be a probability, 0 to 1, got '0.5'"),
+        ({"batch_size": 2.5}, "batch_size must be a whole number, at least 1, got 2.5"),
+        ({"batch_size": None}, "batch_size must be a whole number, at least 1, got None"),
+        ({"workers": "3"}, "workers must be a whole number, at least 1, got '3'"),
+    ],
 )
-def test_wrong_options(engine: Engine, option: dict[str, float], message: str) -> None:
+def test_wrong_options(engine: Engine, option: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        engine.predict([], **option)
+        engine.predict_stream([], **option)
+    if option.keys().isdisjoint(("batch_size", "workers")):
+        with pytest.raises(ValueError, match=message):
+            engine.predict([], **option)
 
 
 def test_unknown(engine: Engine, photographs: list[Path]) -> None:
@@ -283,9 +297,20 @@ def test_one_image_at_a_time_is_answered_before_the_next_is_read(engine: Engine,
     assert len(read) == len(photographs)
 
 
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 3), (2, 4)])
+def test_all_workers_decode_at_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, batch_size: int, workers: int
+) -> None:
+    together = threading.Barrier(workers, timeout=20)
+    tried = engine._tried
+    monkeypatch.setattr(engine, "_tried", lambda image: together.wait() < 0 or tried(image))
+    black = [np.zeros((64, 64, 3), np.uint8)] * workers
+    assert len(list(engine.predict_stream(black, batch_size=batch_size, workers=workers))) == workers
+
+
 @pytest.mark.parametrize("workers", [0, -1])
 def test_wrong_workers(engine: Engine, workers: int) -> None:
-    with pytest.raises(ValueError, match=f"workers must be at least 1, got {workers}"):
+    with pytest.raises(ValueError, match=f"workers must be a whole number, at least 1, got {workers}"):
         engine.predict_stream([], workers=workers)
 
 

@@ -13,7 +13,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image, ImageSequence
 
-from coder_engine import Engine
+from coder_engine import Engine, ImageError
+from coder_engine.preprocess import Preprocess
 from coder_engine.reader import Reader
 from helpers_images import encode, tiff
 
@@ -145,3 +146,14 @@ def test_a_batch_is_decoded_in_threads_and_one_image_is_not(
     engine.embed(photographs[:3])
     assert len(threads) == 6
     assert all(name.startswith("coder-decode") for name in threads)
+
+
+def test_an_error_holds_nothing_of_its_image() -> None:
+    """Frames of a traceback would keep the picture and its bytes, as long as whoever made the stream has the error."""
+    reader = Reader(size=(20, 20), max_pixels=10**6, fast_decode=False)
+    cut = encode(Image.fromarray(FRAMES[0]), "JPEG")[:-60]
+    preprocess = Preprocess(size=(20, 20))
+    (kept,) = reader.as_read(iter([Image.new("RGB", (0, 5))]))
+    for error in (reader.tried(cut, preprocess), reader.tried(kept, preprocess), kept):
+        assert isinstance(error, ImageError)
+        assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -197,3 +198,23 @@ def test_batches_give_out_what_came_before_an_error() -> None:
 def test_batches_of_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="size must be at least 1, got 0"):
         batches([], 0)
+
+
+class Item:
+    """What can be seen to go."""
+
+
+def test_nothing_of_a_stream_outlives_it() -> None:
+    """Without the collector of cycles, which real-time programs turn off."""
+    items = [Item(), Item()]
+    seen = [weakref.ref(item) for item in items]
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in decode_ahead(iter(items), lambda item: item, workers=1, ahead=2):
+            pass
+        del _
+        items.clear()
+        assert [ref() for ref in seen] == [None, None]
+    finally:
+        gc.enable()
