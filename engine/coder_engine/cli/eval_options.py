@@ -35,16 +35,17 @@ few-shot, fitted here to --support:
    tip-adapter    a cache of the support, by image features
    tip-x          Tip-Adapter with affinities through texts
    coder-adapter  the paper's, affinities by CODER (Eq. 16-20)
-   spectral       the form that coder-fit fits
+   spectral       the form that coder-fit fits, here to one view of each image; coder-fit
+                  averages eight views of a support image
 
 rows of --texts-ablation: P its names, Att attributes, Ana analogous classes, Syn synonyms of a
 class as they come in; P+Att+Ana+Syn+1v1 reranks by one-to-one texts, too.
 
 columns: gain is over the first row, on the same images; macro is the mean of the classes' own
-accuracies; ECE is how far confidence is from accuracy, over 15 bins. The stored temperature is in
-the ECE of the method that the engine answers by, to whose scores it was fitted: adapter where
-there is one, else gated where the weight file has a margin, else coder-star. Other rows are
-without one.
+accuracies; 95% is Wilson's interval of top-1, all other intervals are bootstrap ones, over
+images; ECE is how far confidence is from accuracy, over 15 bins. The stored temperature is in the
+ECE of the method that the engine answers by, to whose scores it was fitted: adapter where there is
+one, else gated where the weight file has a margin, else coder-star. Other rows are without one.
 
 examples:
   coder-eval photos/ --engine model.onnx       one folder a class: the paper's Table 1 for you
@@ -129,7 +130,13 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
         "of the method gated: rerank only below this difference of probabilities (default: the weight file's, else 0.2)"
     )
     add("--margin", type=fraction, metavar="M", help=gate)
-    add("--bootstrap", type=whole, default=1000, metavar="N", help="resamples for the intervals (%(default)s)")
+    add(
+        "--bootstrap",
+        type=whole,
+        default=1000,
+        metavar="N",
+        help="resamples for the intervals but that of zero-shot top-1 (%(default)s)",
+    )
     add("--seed", type=seed, default=0, metavar="N", help="of resamples, text draws and t-SNE (%(default)s)")
 
 
@@ -138,10 +145,14 @@ def _add_few_shot(group: argparse._ArgumentGroup) -> None:
     add("--shots", type=_shots, default=(), metavar="LIST", help="support images a class, such as 1,2,4,8,16")
     add("--support", type=Path, metavar="DATA", help="labelled images to draw support from (.npz: plain features)")
     add("--seeds", type=whole, default=1, metavar="N", help="support sets drawn for each number (%(default)s)")
-    val = "labelled images to choose parameters on (default: the .npz's val split, else held-out support)"
+    val = (
+        "labelled images to choose parameters on, none of DATA (.npz: its val split, else plain features; default: "
+        "DATA's val split, else held-out support)"
+    )
     add("--val", type=Path, metavar="DATA", help=val)
     add("--norm", choices=("minmax", "l2", "both"), default="both", help="Norm of Eq. 19 (%(default)s)")
-    add("--texts", type=Path, metavar="TEXTS.npz", help="general texts W: every float array [*, D] in it")
+    texts = "general texts W: every float array [*, D] in it (default: all the weight file's, as in coder-fit)"
+    add("--texts", type=Path, metavar="TEXTS.npz", help=texts)
     add("--text-count", type=whole, metavar="N", help="draw only N of the general texts")
     add("--no-zero-shot", action="store_true", help="leave the zero-shot term out of the adapters")
 
@@ -149,7 +160,11 @@ def _add_few_shot(group: argparse._ArgumentGroup) -> None:
 def _add_fits(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--fit-temperature", action="store_true", help="scores that mean what they say; stored in the weight file")
-    add("--fit-margin", action="store_true", help="the margin below which reranking pays; stored in the weight file")
+    add(
+        "--fit-margin",
+        action="store_true",
+        help="the margin below which reranking clearly pays; stored in the weight file",
+    )
     unknown = "images of none of the classes: choose the score below which an answer is unknown, and store it"
     add("--unknown-from", type=Path, metavar="FOLDER", help=unknown)
     passed = "share of them let through (%(default)s)"

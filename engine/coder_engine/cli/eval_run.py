@@ -20,9 +20,16 @@ from coder_engine.counts import count_of
 from coder_engine.errors import DataError
 from coder_engine.evaluate import few_shot, zero_shot
 from coder_engine.evaluate.answers import answers_of, measure
-from coder_engine.evaluate.evaluation import Evaluation, duplicate_notes, evaluate_zero_shot, without_support
+from coder_engine.evaluate.evaluation import (
+    Evaluation,
+    duplicate_notes,
+    evaluate_zero_shot,
+    without_support,
+    without_test,
+)
 from coder_engine.evaluate.few_shot import FewShot
 from coder_engine.evaluate.fitting import fit
+from coder_engine.evaluate.labelled import Labelled
 from coder_engine.evaluate.methods import FEW_SHOT, ZERO_SHOT
 from coder_engine.evaluate.tables import render
 from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE
@@ -67,14 +74,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace, opened: Opened) -> Evaluation:
-    task, separated = without_support(opened.task)
+    task, tested = without_test(opened.task)
+    task, supporting = without_support(task)
     opened = replace(opened, task=task)
     found = Evaluation(
         source=str(args.data),
         engine=opened.engine,
         labels=opened.labels,
         test=task.test,
-        notes=(*opened.notes, *separated, *duplicate_notes(task)),
+        notes=(*opened.notes, *tested, *supporting, *duplicate_notes(task)),
         failed=tuple(opened.failed),
         weights=opened.weights,
         texts=task.texts,
@@ -123,25 +131,34 @@ def _with_zero_shot(args: argparse.Namespace, opened: Opened, found: Evaluation)
         return found
     notes = list(found.notes)
     if args.methods is None and weights.texts is None:
-        notes.append(
-            "the weight file has no texts: no CLIP, VCD or few-shot by its texts (coder-export --keep-texts keeps them)"
-        )
-    margin = args.margin if args.margin is not None else weights.meta.margin
+        lacking = "no CLIP, VCD or few-shot by its texts" if task.texts is None else "no CLIP or VCD"
+        notes.append(f"the weight file has no texts of its classes: {lacking} (coder-export --keep-texts keeps them)")
+    margin = next(one for one in (args.margin, weights.meta.margin, MARGIN) if one is not None)
     result = evaluate_zero_shot(
         wanted,
         task.test,
         weights,
-        margin=MARGIN if margin is None else margin,
+        margin=margin,
         with_ablation=args.texts_ablation,
         threads=opened.threads,
         **common,
     )
+    if "gated" in wanted and _chosen_here(weights, margin, task.test):
+        notes.append(
+            f"the margin of {zero_shot.title_of('gated', margin)} was chosen on these same images: its row flatters "
+            "it; measure it on other images"
+        )
     if result.answered_by and weights.meta.temperature != 1:
         notes.append(
             f"ECE of {result.answered_by} is with the weight file's temperature {weights.meta.temperature:.3g}, as the "
             "engine answers; that of all other rows is without one"
         )
     return replace(found, notes=tuple(notes), **vars(result))
+
+
+def _chosen_here(weights: Weights, margin: float, test: Labelled) -> bool:
+    """Whether a margin is the weight file's, fitted to the very images that it is measured on."""
+    return margin == weights.meta.margin and weights.meta.margin_record.get("data") == test.digest
 
 
 def _few_shot(args: argparse.Namespace, opened: Opened) -> list[FewShot]:

@@ -17,12 +17,13 @@ from coder_engine.engine import Engine
 from coder_engine.errors import CoderError, DataError
 from coder_engine.evaluate.blocks import by_blocks
 from coder_engine.evaluate.cache import FeatureCache, features_folder
-from coder_engine.evaluate.feature_file import FeatureFile, draw_texts, load_features, load_texts
+from coder_engine.evaluate.feature_file import FeatureFile, draw_texts, load_features, load_pool, load_texts, load_val
 from coder_engine.evaluate.few_shot import Task, ZeroShot
 from coder_engine.evaluate.images_source import ImageSource
 from coder_engine.evaluate.labelled import Labelled, check_classes, check_width
 from coder_engine.evaluate.support import sample_support
 from coder_engine.fewshot.adapter import ZERO_SHOT_SCALE
+from coder_engine.fit.run import general_texts
 from coder_engine.head import Head
 from coder_engine.machine.cpus import check_threads
 from coder_engine.stream import Advance
@@ -111,9 +112,12 @@ def _features(args: argparse.Namespace, threads: int, advance: Advance) -> Opene
         weights = load_weights(weights_path(args))
     if weights is not None:
         check_width(file.test.features, weights.width, where=str(args.data), other=str(weights.path))
-    others = {path: load_features(path).test for path in (args.val, args.support) if path is not None}
+    val = file.val if args.val is None else load_val(args.val)
+    pool = None if args.support is None else load_pool(args.support)
+    named = ((args.val, val), (args.support, pool))
+    others = [(path, one) for path, one in named if path is not None and one is not None]
     classes = _classes(args, file, weights, others)
-    supports, val = _supports_of(args, file, others, classes)
+    supports, val = _supports_of(args, file, val, pool, classes)
     if args.seeds > 1 and args.support is None and file.supports:
         notes.append(f"{args.data}: has one support set a number of shots; --seeds draws more from --support alone")
     zero_shot = _stage_one(weights, threads) if weights is not None else _cosines(file.class_features)
@@ -140,7 +144,9 @@ def _features(args: argparse.Namespace, threads: int, advance: Advance) -> Opene
     )
 
 
-def _classes(args: argparse.Namespace, file: FeatureFile, weights: Weights | None, others: dict[Path, Labelled]) -> int:
+def _classes(
+    args: argparse.Namespace, file: FeatureFile, weights: Weights | None, others: list[tuple[Path, Labelled]]
+) -> int:
     """C: of the weight file, or of the data's own text features; else all that any of the files has images of.
 
     Raises:
@@ -151,26 +157,30 @@ def _classes(args: argparse.Namespace, file: FeatureFile, weights: Weights | Non
     elif file.class_features is not None:
         classes = file.classes
     else:
-        classes = max([file.classes, *(int(one.labels.max()) + 1 for one in others.values())])
+        classes = max([file.classes, *(int(one.labels.max()) + 1 for _, one in others)])
     check_classes(file.test, classes, where=str(args.data))
-    for path, one in others.items():
+    for path, one in others:
         check_width(one.features, file.test.features.shape[1], where=str(path), other=str(args.data))
         check_classes(one, classes, where=str(path))
     return classes
 
 
 def _supports_of(
-    args: argparse.Namespace, file: FeatureFile, others: dict[Path, Labelled], classes: int
+    args: argparse.Namespace, file: FeatureFile, val: Labelled | None, pool: Labelled | None, classes: int
 ) -> tuple[dict[int, list[Labelled]], Labelled | None]:
-    """Support sets and validation images: the file's own, else drawn from --support, else from the file's val split."""
-    val = file.val if args.val is None else others[args.val]
+    """Support sets and validation images: the file's own, else drawn from --support, else from the file's val split.
+
+    Args:
+        val: the validation images, from which those that become support are taken out.
+        pool: the images of --support; None without it.
+    """
     if args.support is None and (file.supports or not args.shots):
         if missing := [m for m in args.shots if m not in file.supports]:
             has = ", ".join(map(str, file.supports))
             raise DataError(f"{args.data}: no array support{missing[0]}_features; it has supports of {has} shots")
         return {m: [file.supports[m]] for m in args.shots or file.supports}, val
     names = [str(i) for i in range(classes)]
-    pool = file.val if args.support is None else others[args.support]
+    pool = file.val if pool is None else pool
     if pool is None:
         raise DataError(f"{args.data}: no support{{M}} arrays and no val split to draw from; give --support FILE.npz")
     drawn = {m: [sample_support(pool.labels, names, m, seed=seed) for seed in range(args.seeds)] for m in args.shots}
@@ -192,16 +202,17 @@ def _image_source(
 
 
 def _texts(args: argparse.Namespace, weights: Weights | None) -> NDArray[np.float32] | None:
-    """The general texts W: of --texts, else of the weight file; ``--text-count`` of them."""
+    """The general texts W: of --texts, else all of the weight file, as coder-fit has them; ``--text-count`` of them."""
     if args.texts is not None:
         return load_texts(args.texts, count=args.text_count, seed=args.seed)
-    own = None if weights is None else weights.texts
+    lacks = weights is None or (weights.texts is None and weights.generic_texts is None)
+    own = None if weights is None or lacks else general_texts(weights)
     if args.text_count is None:
         return own
     if weights is None or own is None:
         raise DataError(
             f"--text-count {args.text_count}: there are no general texts to draw from; give --texts TEXTS.npz, or an "
-            "engine exported with --keep-texts"
+            "engine exported with --keep-texts or --general-texts"
         )
     return draw_texts(own, args.text_count, seed=args.seed, where=str(weights.path))
 

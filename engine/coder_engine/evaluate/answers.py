@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from coder_engine.head import CANDIDATES
 
 ROUNDS = 1000
 """Bootstrap resamples; the 2.5 % and 97.5 % points of fewer wobble in the digit that is printed."""
+
+_NORMAL = 1.959963984540054
+"""The 97.5 % point of the standard normal distribution."""
 
 Ids = NDArray[np.int64]
 Logits = NDArray[np.float32]
@@ -46,9 +50,9 @@ class Measured:
     Attributes:
         method: its name in tables.
         top_one, top_five: the share of images whose class is the first, or among the first five.
-        interval: 95 % bootstrap interval of ``top_one``, over images.
+        interval: 95 % interval of ``top_one``, Wilson's.
         macro: the mean of the accuracies by class.
-        macro_interval: its bootstrap interval.
+        macro_interval: its 95 % bootstrap interval, over images.
         gain: ``top_one`` less that of the first method in the table, with its paired bootstrap interval.
         calibration_error: see ``coder_engine.evaluate.reliability``, 15 bins. With the weight file's temperature for
             the method that the engine answers by, whose scores it was fitted to; with temperature 1 for all others.
@@ -89,6 +93,8 @@ def measure(
 ) -> list[Measured]:
     """Measure methods on the same images. All are resampled together, so that the intervals of ``gain`` are paired.
 
+    The interval of ``top_one`` is no resampled one: where every image is right, every resample is, too.
+
     Args:
         answers: by method, of B images.
         labels: the true class ids, [B].
@@ -109,7 +115,7 @@ def measure(
             Measured(
                 method=one.method,
                 top_one=float(right[i].mean()),
-                interval=interval(top[i]),
+                interval=wilson(int(right[i].sum()), len(labels)),
                 top_five=float((one.ids == labels[:, None]).any(axis=1).mean()),
                 macro=float(np.nanmean(by_class)),
                 macro_interval=interval(macro[i]),
@@ -120,6 +126,15 @@ def measure(
             )
         )
     return measured
+
+
+def wilson(right: int, images: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of the share ``right`` of ``images``, at least one; it is wide where they are few."""
+    share, square = right / images, _NORMAL**2 / images
+    centre = (share + square / 2) / (1 + square)
+    half = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
+    # The ends are exact, where rounding would put the share itself outside.
+    return 0.0 if right == 0 else centre - half, 1.0 if right == images else centre + half
 
 
 def bootstrap(

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 LOWEST, HIGHEST = 0.01, 100.0
 """The temperatures that are tried. Where the likelihood rises up to a bound (every image is right, or the logits say
-nothing of the labels), the bound is the answer."""
+nothing of the labels), the bound is the answer, and none to keep: scores of 0 or 1, or all alike."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.counts import count_of
+from coder_engine.errors import DataError
 from coder_engine.evaluate.answers import ROUNDS, Answers, Measured, measure
 from coder_engine.evaluate.few_shot import FewShot, Task
 from coder_engine.evaluate.labelled import Labelled, shared_images
@@ -32,6 +33,7 @@ class Evaluation:
         failed: (path, why) of images that could not be read.
         answers: of the zero-shot methods and the stored adapter, and ``zero_shot`` how good they are, in that order.
         answered_by: which of them the engine answers by, by its title; empty where that is none of them.
+        margin: of the gate of the method gated; None where no zero-shot method was measured.
         ablation: stage 1 as the kinds of text come in.
         rerank: what stage 2 changed; None where no method was measured that reranks.
         few_shot: every method, norm and number of shots.
@@ -50,6 +52,7 @@ class Evaluation:
     answers: tuple[Answers, ...] = ()
     zero_shot: tuple[Measured, ...] = ()
     answered_by: str = ""
+    margin: float | None = None
     ablation: tuple[Measured, ...] = ()
     rerank: Rerank | None = None
     few_shot: tuple[FewShot, ...] = ()
@@ -71,6 +74,7 @@ class ZeroShotResult:
     answers: tuple[Answers, ...]
     zero_shot: tuple[Measured, ...]
     answered_by: str
+    margin: float
     ablation: tuple[Measured, ...]
     rerank: Rerank | None
 
@@ -96,9 +100,30 @@ def evaluate_zero_shot(
         answers=tuple(answers),
         zero_shot=tuple(measure(answers, test.labels, classes, rounds=rounds, seed=seed)) if answers else (),
         answered_by=title_of(own, margin) if own in methods else "",
+        margin=margin,
         ablation=tuple(measure(rows, test.labels, classes, rounds=rounds, seed=seed)) if rows else (),
         rerank=what_changed(ranking, test.labels, weights) if reranks else None,
     )
+
+
+def without_test(task: Task) -> tuple[Task, list[str]]:
+    """The task without the validation images that are test images, too, by hash, and what to tell of them.
+
+    Parameters chosen on the data under test would be those that suit it. Without supports none are chosen.
+
+    Raises:
+        DataError: no validation image is left; parameters would be chosen on others than was asked for.
+    """
+    if task.val is None or not task.supports:
+        return task, []
+    rest = _rows_outside(task.val, set(task.test.digests))
+    if len(rest) == len(task.val):
+        return task, []
+    images = count_of(len(task.val) - len(rest), "validation image")
+    shared = f"in the data under test too, by hash, and left out: {images}"
+    if not len(rest):
+        raise DataError(f"{shared}, which is all: none is left to choose on; give --val images that are not in DATA")
+    return replace(task, val=task.val.take(rest)), [shared]
 
 
 def without_support(task: Task) -> tuple[Task, list[str]]:
@@ -108,8 +133,7 @@ def without_support(task: Task) -> tuple[Task, list[str]]:
     """
     if task.val is None:
         return task, []
-    support = _in_support(task)
-    rest = np.array([row for row, digest in enumerate(task.val.digests) if digest not in support], np.int64)
+    rest = _rows_outside(task.val, _in_support(task))
     if len(rest) == len(task.val):
         return task, []
     shared = f"in the support too, by hash, and left out: {count_of(len(task.val) - len(rest), 'validation image')}"
@@ -119,19 +143,15 @@ def without_support(task: Task) -> tuple[Task, list[str]]:
 
 
 def duplicate_notes(task: Task) -> list[str]:
-    """Images that are in the test split and elsewhere too, by hash: what they score says nothing."""
+    """Test images that are in the support too, by hash: what they score says nothing."""
     support = _in_support(task)
-    notes = []
-    found = sum(digest in support for digest in task.test.digests)
-    if found:
-        notes.append(
-            f"in the support too, by hash: {count_of(found, 'test image')}{_example(task)}; leave them out of one"
-        )
-    if task.val is not None and (shared := shared_images(task.test, task.val)):
-        notes.append(
-            f"in the validation images too, by hash: {count_of(len(shared), 'test image')}; leave them out of one"
-        )
-    return notes
+    if not (found := sum(digest in support for digest in task.test.digests)):
+        return []
+    return [f"in the support too, by hash: {count_of(found, 'test image')}{_example(task)}; leave them out of one"]
+
+
+def _rows_outside(images: Labelled, digests: Collection[bytes]) -> NDArray[np.int64]:
+    return np.array([row for row, digest in enumerate(images.digests) if digest not in digests], np.int64)
 
 
 def _in_support(task: Task) -> set[bytes]:

@@ -69,6 +69,31 @@ def load_features(path: Path) -> FeatureFile:
     return found
 
 
+def load_val(path: Path) -> Labelled:
+    """The images of a feature file that may choose parameters: its val split, else its plain features.
+
+    Raises:
+        DataError: as in :func:`load_features`, or it has neither; a test split chooses nothing.
+    """
+    arrays = read_npz(path)
+    if "val_features" in arrays:
+        return _split(path, arrays, "val_")
+    _refuse_test_alone(path, arrays, "nothing is chosen on a test split: give --val a file with val_features, or one")
+    return _split(path, arrays, "")
+
+
+def load_pool(path: Path) -> Labelled:
+    """The images of a feature file that support is drawn from: its plain features.
+
+    Raises:
+        DataError: as in :func:`load_features`, or it has splits alone; a test split is no support.
+    """
+    arrays = read_npz(path)
+    use = "a test split is no support: its support{M}_ arrays are read where it is DATA itself, with --shots and "
+    _refuse_test_alone(path, arrays, f"{use}without --support; else give --support a file")
+    return _split(path, arrays, "")
+
+
 def load_texts(path: Path, *, count: int | None = None, seed: int = 0) -> NDArray[np.float32]:
     """The general texts W of a file of text features, float32 [T, D]: every float array [*, D] in it, in its order.
 
@@ -126,6 +151,11 @@ def read_npz(path: Path, *, wanted: str = f"features ({_LAYOUT})") -> dict[str, 
     if foreign := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
         raise DataError(f"{path}: holds {foreign[0]!r}, which is no array; save plain arrays with numpy.savez")
     return arrays
+
+
+def _refuse_test_alone(path: Path, arrays: Mapping[str, NDArray[Any]], use: str) -> None:
+    if "features" not in arrays and any(name.startswith("test_") for name in arrays):
+        raise DataError(f"{path}: has test_ arrays and no plain features, and {use} of plain features and labels")
 
 
 def _split(path: Path, arrays: Mapping[str, NDArray[Any]], prefix: str) -> Labelled:

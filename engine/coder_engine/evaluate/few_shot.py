@@ -116,7 +116,7 @@ class Task:
     def spectra(self) -> Mapping[bool, Spectrum]:
         """Of the texts, without and with centring: the same for every support set."""
         if self.texts is None:
-            raise DataError("general texts are needed; give --texts TEXTS.npz, or an engine that kept its own")
+            raise DataError("general texts are needed; give --texts TEXTS.npz, or an engine exported with --keep-texts or --general-texts")
         return {centre: Spectrum(self.texts, centre=centre) for centre in (False, True)}
 
 
@@ -145,7 +145,7 @@ def few_shot(
     for name in methods:
         if name in OF_TEXTS and task.texts is None:
             raise DataError(
-                f"{TITLES[name]} needs general texts; give --texts TEXTS.npz, or an engine that kept its own"
+                f"{TITLES[name]} needs general texts; give --texts TEXTS.npz, or an engine exported with --keep-texts or --general-texts"
             )
         for norm in norms if name in _FORMS else ("",):
             for shots, supports in task.supports.items():

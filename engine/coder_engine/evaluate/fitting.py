@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from coder_engine.adapter_head import open_adapter
 from coder_engine.counts import count_of
 from coder_engine.errors import DataError
-from coder_engine.evaluate.calibration import calibrate
+from coder_engine.evaluate.calibration import HIGHEST, LOWEST, calibrate
 from coder_engine.evaluate.labelled import Labelled
 from coder_engine.evaluate.margin import fit_margin
 from coder_engine.evaluate.reliability import confidences
@@ -60,7 +60,8 @@ def fit(
         false_accepts: the share of them that may be accepted.
 
     Raises:
-        DataError: no threshold is high enough, or a margin is asked for where a few-shot adapter ranks.
+        DataError: no temperature is the likeliest, no threshold is high enough, or a margin is asked for where a
+            few-shot adapter ranks.
     """
     steps = _Steps(data, weights, threads)
     if margin:
@@ -96,7 +97,8 @@ class _Steps:
         scale, truth = self._weights.meta.logit_scale, self._data.labels
         found = fit_margin(always.logits, always.ids[:, 0], truth, scale, data=self._data.digest)
         self._gate = found.best.margin
-        said = "no gate is better than reranking every image" if self._gate is None else f"gate below {self._gate:g}"
+        none = "no gate is clearly better than reranking every image"
+        said = none if self._gate is None else f"gate below {self._gate:g}"
         self.changes |= found.changes()
         self.lines.append(
             f"margin: {said}; {found.best.accuracy:.2%} right with {found.best.reranked:.1%} of the images reranked, "
@@ -106,6 +108,8 @@ class _Steps:
     def temperature(self) -> None:
         logits, answers = self._answered(self._data.features)
         found = calibrate(logits, self._data.labels, answers, data=self._data.digest)
+        if found.temperature in (LOWEST, HIGHEST):
+            raise DataError(self._no_temperature(logits, found.temperature))
         self._t = found.temperature
         self.changes |= found.changes()
         self.lines.append(
@@ -117,6 +121,24 @@ class _Steps:
                 "the temperature makes the labels likelier, which is how it is fitted, and the calibration error no "
                 "smaller: see whether it helps on other images, or fit it on more"
             )
+
+    def _no_temperature(self, logits: NDArray[np.float64], bound: float) -> str:
+        """Why the likelihood of the labels rises up to a bound of the temperatures, and what to do."""
+        by = "stage 1" if self._adapter is None else "the adapter"
+        right, images = int((logits.argmax(axis=1) == self._data.labels).sum()), len(self._data)
+        said = (
+            f"no temperature can be fitted on {count_of(images, 'image')}, of which {by} has {right:,} right: the "
+            f"likelihood of the labels still rises at {bound:g}, the "
+        )
+        if bound == LOWEST:
+            return (
+                f"{said}lowest that is tried, with which wrong answers would score 1, too; fit it on harder images, or "
+                "more, some of which are answered wrongly"
+            )
+        return (
+            f"{said}highest that is tried: the scores say nothing of the labels; see whether the labels are right "
+            "(--by-order takes folders in order), or fit it on other images, or more"
+        )
 
     def void_threshold(self) -> None:
         """Take the stored threshold out where the scores that it was chosen on are others by now."""

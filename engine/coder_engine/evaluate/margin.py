@@ -1,11 +1,12 @@
 """Choosing the margin gate on validation images: is anything better than reranking all of them?
 
 The paper reranks every image; the authors' code only those where softmax(scale * o) top-1 minus top-2 is below a margin
-tuned by hand. Here it is chosen by accuracy, and only where it really is better: a tie goes to the paper.
+tuned by hand. Here it is chosen by accuracy, and only where it is clearly better: what may be chance goes to the paper.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -42,7 +43,7 @@ class MarginFit:
     """The margin chosen, and all that were tried.
 
     Attributes:
-        best: the outcome of the margin chosen; its ``margin`` is None where no gate is better than none.
+        best: the outcome of the margin chosen; its ``margin`` is None where no gate is clearly better than none.
         always: the outcome of reranking every image, the paper's way.
         outcomes: of every margin tried, ascending, ``always`` last.
         images: how many it was chosen on, and ``data`` the content hash of them that the caller gave.
@@ -69,7 +70,7 @@ def fit_margin(
     *,
     data: str,
 ) -> MarginFit:
-    """Choose the margin with the best accuracy; equal ones go to the widest gate, and first of all to none.
+    """Choose the margin with the best accuracy, equal ones by the widest gate; none unless it is ``clearly_better``.
 
     Args:
         logits: [N, C], o of Eq. 8 (``Ranking.logits``).
@@ -94,13 +95,23 @@ def fit_margin(
     paper = final == truth
     always = _outcome(None, np.ones(len(truth), bool), first, paper)
     outcomes = (*(_outcome(margin, leads < margin, first, paper) for margin in margins), always)
+    best = max(reversed(outcomes), key=lambda outcome: outcome.accuracy)
     return MarginFit(
-        best=max(reversed(outcomes), key=lambda outcome: outcome.accuracy),
+        best=best if clearly_better(best.better, best.worse) else always,
         always=always,
         outcomes=outcomes,
         images=len(truth),
         data=data,
     )
+
+
+def clearly_better(better: int, worse: int) -> bool:
+    """Whether of the images that two ways answer differently so many more are right by one that it is hardly chance.
+
+    Two standard errors of the difference, as coder-fit judges an adapter. The best of many margins is ahead by a few
+    images even where none is worth anything.
+    """
+    return better - worse > 2 * math.sqrt(better + worse)
 
 
 def _outcome(

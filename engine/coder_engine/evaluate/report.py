@@ -10,6 +10,7 @@ from importlib import resources
 from string import Template
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coder_engine import __version__
 from coder_engine.counts import count_of
@@ -17,12 +18,14 @@ from coder_engine.errors import ImageError
 from coder_engine.evaluate import plots
 from coder_engine.evaluate.answers import Answers, Measured
 from coder_engine.evaluate.evaluation import Evaluation
-from coder_engine.evaluate.methods import ZERO_SHOT
+from coder_engine.evaluate.methods import RERANKING, ZERO_SHOT
 from coder_engine.evaluate.project import Projection, project
 from coder_engine.evaluate.reliability import reliability
 from coder_engine.evaluate.tables import MEASURED, curve_rows, few_shot_parts, measured_rows, percent
+from coder_engine.evaluate.zero_shot import title_of
 from coder_engine.head import Head, Ranking
 from coder_engine.images import read_rgb
+from coder_engine.weights import Weights
 
 WORST = 12
 _THUMBNAIL = 128
@@ -147,14 +150,18 @@ def _worst(found: Evaluation) -> str:
     shown, _ = _shown(found)
     wrong = np.flatnonzero(shown.first != found.test.labels)
     rows = wrong[np.argsort(-shown.confidence[wrong], kind="stable")][:WORST]
-    ranking = Head(found.weights).rank(
-        found.test.features[rows],
-        margin=found.weights.meta.margin if shown.method == found.answered_by else None,
-        rerank=shown.method != ZERO_SHOT["adapter"],
-    )
+    ranking = _ranked(found, found.weights, shown, rows)
     cards = [_card(found, shown, int(row), ranking, i) for i, row in enumerate(rows)]
     text = "<p>The wrong answers that were given with the highest scores; wrong labels show up here first.</p>"
     return _section("The most confident errors", [text, f'<div class="cards">{"".join(cards)}</div>'] if cards else [])
+
+
+def _ranked(found: Evaluation, weights: Weights, shown: Answers, rows: NDArray[np.int64]) -> Ranking:
+    """Some of the images with the duels that a method had: none of a method, or under a gate, that does not rerank."""
+    gate = found.margin
+    gated = gate is not None and shown.method == title_of("gated", gate)
+    rerank = gated or shown.method in {ZERO_SHOT[name] for name in RERANKING}
+    return Head(weights).rank(found.test.features[rows], margin=gate if gated else None, rerank=rerank)
 
 
 def _card(found: Evaluation, shown: Answers, row: int, ranking: Ranking, place: int) -> str:

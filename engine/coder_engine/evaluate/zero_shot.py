@@ -146,7 +146,7 @@ def kept_texts(weights: Weights) -> GeneralTexts:
     kept = weights.general_texts
     if kept is None:
         raise DataError(
-            f"{weights.path}: has no general texts, which CLIP, VCD, the ablation and few-shot need; "
+            f"{weights.path}: has no general texts, which CLIP, VCD and the ablation need; "
             "export it with coder-export --keep-texts, or pass --methods coder,coder-star"
         )
     return kept

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 from coder_engine.cli import eval_run
 from coder_engine.cli.eval import main
 from coder_engine.cli.eval_options import parse
 from coder_engine.cli.eval_task import open_task
 from coder_engine.fewshot import CoderAdapter
-from coder_engine.weights import load_weights
+from coder_engine.fit import general_texts
+from coder_engine.weightfile.general_texts import TENSORS
+from coder_engine.weights import load_weights, update_weights
 from helpers_evaluate import CLASSES, clusters, images_of, label_set, result
 from parity.cases import unit_rows
 
@@ -134,6 +137,40 @@ def test_validation_images_that_are_support_choose_nothing(
     ]
 
 
+def test_a_test_split_chooses_nothing(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--shots", "1,2", "--texts", files[1])
+    own = result(capsys, files[0], *options)
+    named = result(capsys, files[0], *options, "--val", files[0])  # its val split
+    assert (named["few_shot"], named["notes"]) == (own["few_shot"], [])
+    arrays = {name: array for name, array in np.load(files[0]).items() if not name.startswith("val_")}
+    np.savez(tmp_path / "tests.npz", **arrays)
+    assert main([files[0], *options, "--val", str(tmp_path / "tests.npz")]) == 1
+    assert "nothing is chosen on a test split: give --val a file with val_features" in capsys.readouterr().err
+    assert main([files[0], *options, "--support", files[0]]) == 1
+    assert "features.npz: has test_ arrays and no plain features, and a test split is no" in capsys.readouterr().err
+
+
+def test_validation_images_that_are_under_test_choose_nothing(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = dict(np.load(files[0]))
+    both = [np.concatenate([arrays[f"test_{name}"], arrays[f"val_{name}"]]) for name in ("features", "labels")]
+    np.savez(tmp_path / "val.npz", features=both[0], labels=both[1])
+    np.savez(tmp_path / "same.npz", features=arrays["test_features"], labels=arrays["test_labels"])
+    options = ("--shots", "2", "--methods", "tip-adapter", "--norm", "l2")
+    alone = result(capsys, files[0], *options)
+    got = result(capsys, files[0], *options, "--val", str(tmp_path / "val.npz"))
+    assert got["notes"] == ["in the data under test too, by hash, and left out: 80 validation images"]
+    assert got["few_shot"] == alone["few_shot"]
+    assert main([files[0], *options, "--val", str(tmp_path / "same.npz")]) == 1
+    assert (
+        "in the data under test too, by hash, and left out: 80 validation images, which is all: none is left to choose "
+        "on; give --val images that are not in DATA"
+    ) in capsys.readouterr().err
+
+
 def test_what_is_asked_for_and_cannot_be_measured_is_told(
     files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,6 +220,31 @@ def test_fits_are_stored_in_the_weight_file(tmp_path: Path, capsys: pytest.Captu
     assert got["fitted"][-1] == f"stored in {path}"
     by_name = {one["method"]: one["calibration_error"] for one in got["zero_shot"]}
     assert by_name["CODER*"] < meta.calibration["error_before"]
+
+
+def test_a_temperature_that_cannot_be_fitted_is_not_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = label_set(tmp_path)
+    data, path = images_of(found, 20, noise=0.0), str(found.weights.path)
+    np.savez(tmp_path / "val.npz", features=data.features, labels=data.labels)
+    assert main([str(tmp_path / "val.npz"), "--weights", path, "--fit-temperature"]) == 1
+    assert "no temperature can be fitted on 20 images, of which stage 1 has 20 right" in capsys.readouterr().err
+    assert load_weights(path).meta.temperature == 1
+
+
+def test_a_margin_that_was_chosen_on_these_images_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = label_set(tmp_path)
+    path = str(found.weights.path)
+    for name, seed in (("val", 1), ("test", 2)):
+        data = images_of(found, 100, seed=seed)
+        np.savez(tmp_path / f"{name}.npz", features=data.features, labels=data.labels)
+    note = "the margin of CODER*, gated 0.2 was chosen on these same images: its row flatters it; measure it on other"
+    args = [str(tmp_path / "val.npz"), "--weights", path]
+    assert result(capsys, *args)["notes"] == []
+    for more in (["--fit-margin"], []):
+        assert result(capsys, *args, *more)["notes"][0].startswith(note)
+    assert result(capsys, *args, "--margin", "0.3")["notes"] == []
+    assert result(capsys, *args, "--methods", "coder-star")["notes"] == []
+    assert result(capsys, str(tmp_path / "test.npz"), "--weights", path)["notes"] == []
 
 
 def test_a_fit_on_an_adapters_scores_changes_no_other_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,9 +318,29 @@ def test_a_number_of_the_weight_files_own_texts(tmp_path: Path, capsys: pytest.C
     assert f"{path} has 56 texts, cannot take 57; ask for at most that many" in capsys.readouterr().err
 
 
+def test_generic_texts_of_the_weight_file_are_those_that_coder_fit_has(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = label_set(tmp_path, classes=CLASSES, width=16)
+    path, generic = str(found.weights.path), unit_rows(np.random.default_rng(6), 30, 16).astype(np.float32)
+    record = {"name": "generic", "source": "", "count": 30}
+    both = update_weights(path, tensors={"generic_texts": generic}, generic=record)
+    opened = open_task(parse([files[0], "--weights", path]), lambda _: None)
+    assert opened.task.texts is not None
+    assert_array_equal(opened.task.texts, general_texts(both))
+    assert len(opened.task.texts) == 30 + 32
+    update_weights(path, tensors=dict.fromkeys(TENSORS))
+    got = result(capsys, files[0], "--weights", path, "--methods", "spectral", "--norm", "l2")
+    assert [one["shots"] for one in got["few_shot"]] == [1, 2]
+    got = result(capsys, files[0], "--weights", path, "--norm", "l2")
+    assert "the weight file has no texts of its classes: no CLIP or VCD (coder-export" in got["notes"][0]
+    assert "spectral" in {one["method"] for one in got["few_shot"]}
+
+
 def test_a_number_of_no_texts(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([files[0], "--text-count", "5"]) == 1
-    assert "--text-count 5: there are no general texts to draw from; give --texts" in capsys.readouterr().err
+    assert "--text-count 5: there are no general texts to draw from; give --texts" in (said := capsys.readouterr().err)
+    assert "an engine exported with --keep-texts or --general-texts" in said
 
 
 def test_weights_of_fewer_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

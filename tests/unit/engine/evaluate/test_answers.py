@@ -9,7 +9,16 @@ import pytest
 from numpy.testing import assert_allclose
 
 import reference
-from coder_engine.evaluate.answers import Answers, answers_of, best_first, bootstrap, confidence_of, interval, measure
+from coder_engine.evaluate.answers import (
+    Answers,
+    answers_of,
+    best_first,
+    bootstrap,
+    confidence_of,
+    interval,
+    measure,
+    wilson,
+)
 
 LOGITS = np.array([[3, 1, 2, 0, 0, 0], [0, 5, 5, 1, 2, 3], [1, 1, 1, 1, 1, 1]], np.float32)
 
@@ -54,7 +63,7 @@ def test_top_five_is_not_top_one() -> None:
     assert (one.top_one, one.top_five) == (0, 0.5)
 
 
-def test_intervals_are_those_of_a_binomial() -> None:
+def test_resampled_intervals_are_those_of_a_binomial() -> None:
     right = (np.arange(400) < 300).astype(np.float64)[None]
     top, macro = bootstrap(right, np.zeros(400, np.int64), 1, rounds=2000, seed=0)
     half = 1.96 * math.sqrt(0.75 * 0.25 / 400)
@@ -74,7 +83,28 @@ def test_gains_are_paired() -> None:
 
 def test_the_same_seed_gives_the_same_intervals() -> None:
     labels = np.arange(90) % 3
-    given = [answers([0, 1, 1] * 30)]
+    given = [answers([0, 1, 1, 1, 1, 0] * 15)]
     one, again, other = (measure(given, labels, 3, rounds=7, seed=seed)[0] for seed in (3, 3, 4))
     assert (one.interval, one.macro_interval) == (again.interval, again.macro_interval)
-    assert one.interval != other.interval
+    assert one.macro_interval != other.macro_interval
+    assert one.interval == other.interval  # no resampled one
+
+
+@pytest.mark.parametrize(
+    ("right", "images", "wanted"),
+    [(20, 20, (0.8389, 1)), (0, 20, (0, 0.1611)), (81, 263, (0.2553, 0.3662)), (1, 1, (0.2065, 1))],
+)
+def test_wilson(right: int, images: int, wanted: tuple[float, float]) -> None:
+    assert_allclose(wilson(right, images), wanted, atol=5e-5)
+    labels = np.zeros(images, np.int64)
+    (one,) = measure([answers([0] * right + [1] * (images - right))], labels, 3, rounds=5)
+    assert one.interval == wilson(right, images)
+
+
+def test_an_interval_holds_the_share_and_covers_it() -> None:
+    for images in range(1, 200):
+        for right in (0, 1, images - 1, images):
+            low, high = wilson(right, images)
+            assert 0 <= low <= right / images <= high <= 1  # plots draw the differences
+    drawn = np.random.default_rng(0).binomial(40, 0.97, 4000).tolist()  # of resamples, 69 of 100 intervals hold it
+    assert np.mean([low < 0.97 < high for low, high in (wilson(right, 40) for right in drawn)]) > 0.9

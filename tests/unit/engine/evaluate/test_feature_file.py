@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from coder_engine.errors import DataError
-from coder_engine.evaluate.feature_file import load_features, load_texts
+from coder_engine.evaluate.feature_file import load_features, load_pool, load_texts, load_val
 
 RNG = np.random.default_rng(0)
 
@@ -45,6 +45,28 @@ def test_splits_and_supports(tmp_path: Path) -> None:
 def test_plain_features_are_the_test_split(tmp_path: Path) -> None:
     found = load_features(saved(tmp_path, {"features": rows(2), "labels": np.array([0, 3])}))
     assert (len(found.test), found.val, dict(found.supports), found.classes) == (2, None, {}, 4)
+
+
+def test_what_chooses_is_the_val_split_or_plain_features(tmp_path: Path) -> None:
+    arrays, plain = whole(), {"features": rows(2), "labels": np.array([0, 3])}
+    assert load_val(saved(tmp_path, arrays)).labels.tolist() == [2, 1, 0]
+    assert load_val(saved(tmp_path, arrays | plain)).labels.tolist() == [2, 1, 0]
+    assert load_val(saved(tmp_path, plain)).labels.tolist() == [0, 3]
+    tests = {name: array for name, array in arrays.items() if name.startswith("test_")}
+    with pytest.raises(DataError, match="nothing is chosen on a test split: give --val a file with val_features, or"):
+        load_val(saved(tmp_path, tests))
+    with pytest.raises(DataError, match="no array 'features', got other"):
+        load_val(saved(tmp_path, {"other": rows(1)}))
+
+
+def test_support_is_drawn_from_plain_features_alone(tmp_path: Path) -> None:
+    arrays, plain = whole(), {"features": rows(2), "labels": np.array([0, 3])}
+    assert load_pool(saved(tmp_path, plain)).labels.tolist() == [0, 3]
+    assert load_pool(saved(tmp_path, arrays | plain)).labels.tolist() == [0, 3]
+    with pytest.raises(
+        DataError, match=r"a test split is no support: its support\{M\}_ arrays are read where it is DATA"
+    ):
+        load_pool(saved(tmp_path, arrays))
 
 
 def test_class_features_say_how_many_classes_there_are(tmp_path: Path) -> None:

@@ -62,6 +62,30 @@ def test_a_temperature_that_does_not_help_is_told(tmp_path: Path, monkeypatch: p
     assert "the calibration error no smaller: see whether it helps on other images, or fit it on more" in note
 
 
+def test_a_temperature_without_a_likeliest_is_refused(tmp_path: Path) -> None:
+    found = label_set(tmp_path)
+    easy = images_of(found, 20, noise=0.0)
+    with pytest.raises(
+        DataError, match=r"no temperature .* on 20 images, of which stage 1 has 20 right: .* at 0\.01, "
+    ):
+        fit(easy, found.weights, temperature=True)
+    wrong = images_of(found, 40)
+    wrong = replace(wrong, labels=(wrong.labels + 3) % 7)
+    with pytest.raises(DataError, match=r"still rises at 100, the highest .* the scores say nothing of the labels"):
+        fit(wrong, found.weights, temperature=True)
+    texts = unit_rows(np.random.default_rng(5), 40, 12)
+    weights = CoderAdapter.fit(easy.features, easy.labels, texts, classes=7).save(found.weights.path)
+    with pytest.raises(DataError, match=r"of which the adapter has 20 right: .* fit it on harder images, or more"):
+        fit(easy, weights, temperature=True)
+
+
+def test_no_gate_is_told(tmp_path: Path) -> None:
+    found = label_set(tmp_path)
+    got = fit(images_of(found, 60), found.weights, margin=True)
+    assert got.changes["margin"] is None
+    assert got.lines[0].startswith("margin: no gate is clearly better than reranking every image; ")
+
+
 def test_a_stored_temperature_is_no_part_of_the_next_fit(tmp_path: Path) -> None:
     found = label_set(tmp_path)
     data = images_of(found, 100)

@@ -26,6 +26,7 @@ from coder_engine.evaluate.reliability import reliability
 from coder_engine.evaluate.report import render_report
 from coder_engine.evaluate.tables import as_csv, as_json, as_table, columns, percent, render
 from coder_engine.fewshot import CoderAdapter
+from coder_engine.head import Head
 from helpers_evaluate import images_of, label_set
 
 pytest.importorskip("matplotlib", reason="the [eval] extra is not installed")
@@ -138,6 +139,29 @@ def test_a_stored_adapter_is_what_the_report_shows_and_it_has_no_duels(found: Ev
     assert not re.search(r"<li>(beats|loses to)", text)
     rows = list(csv.DictReader(io.StringIO(as_csv(fitted))))
     assert [row["part"] for row in rows[:2]] == ["zero-shot", "adapter"]
+
+
+def test_a_method_that_reranks_nothing_has_no_duels(found: Evaluation) -> None:
+    assert found.weights is not None
+    result = evaluate_zero_shot(("coder",), found.test, found.weights, margin=0.2, rounds=50)
+    text = render_report(replace(found, texts=None, **vars(result)))
+    assert 'class="card"' in text
+    assert not re.search(r"<li[^>]*>(beats|loses to|has no duel)", text)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.1, 1.0])
+def test_under_a_gate_only_what_was_reranked_has_duels(found: Evaluation, margin: float) -> None:
+    assert found.weights is not None
+    result = evaluate_zero_shot(("gated",), found.test, found.weights, margin=margin, rounds=50)
+    assert not result.answered_by  # the weight file has no margin
+    text = render_report(replace(found, texts=None, **vars(result)))
+    shown = result.answers[0]
+    wrong = np.flatnonzero(shown.first != found.test.labels)
+    rows = wrong[np.argsort(-shown.confidence[wrong], kind="stable")][:12]
+    reranked = Head(found.weights).rank(found.test.features[rows], margin=margin).reranked
+    cards = text.split('class="card"')[1:]
+    assert [bool(re.search(r"<li[^>]*>(beats|loses to)", card)) for card in cards] == reranked.tolist()
+    assert {0.0: not reranked.any(), 1.0: reranked.all()}.get(margin, True)
 
 
 def test_the_report_of_features_alone(found: Evaluation) -> None:
