@@ -195,7 +195,7 @@ def _finish(image: Image.Image, name: str, rules: _Rules, file: IO[bytes] | None
         raise broken(err, name, image.format) from err
     if turn is None:
         return rgb
-    upright = rgb.transpose(turn)
+    upright = jpeg.turned(rgb, turn) or rgb.transpose(turn)
     upright.info = {}  # else a second reading would turn it again
     return upright
 

@@ -36,6 +36,7 @@ _FORMS = {
     "coder-adapter": Form(exponent=1.0, centre=False, ridge=0.0),
     "spectral": Form(),
 }
+_GIVE_TEXTS = "give --texts TEXTS.npz, or an engine exported with --keep-texts or --general-texts"
 _GRID = Grid()
 _FIXED = Grid(exponents=(), ridges=())  # the published methods have no other form to go to
 
@@ -116,7 +117,7 @@ class Task:
     def spectra(self) -> Mapping[bool, Spectrum]:
         """Of the texts, without and with centring: the same for every support set."""
         if self.texts is None:
-            raise DataError("general texts are needed; give --texts TEXTS.npz, or an engine exported with --keep-texts or --general-texts")
+            raise DataError(f"general texts are needed; {_GIVE_TEXTS}")
         return {centre: Spectrum(self.texts, centre=centre) for centre in (False, True)}
 
 
@@ -144,9 +145,7 @@ def few_shot(
     found = []
     for name in methods:
         if name in OF_TEXTS and task.texts is None:
-            raise DataError(
-                f"{TITLES[name]} needs general texts; give --texts TEXTS.npz, or an engine exported with --keep-texts or --general-texts"
-            )
+            raise DataError(f"{TITLES[name]} needs general texts; {_GIVE_TEXTS}")
         for norm in norms if name in _FORMS else ("",):
             for shots, supports in task.supports.items():
                 advance(f"{TITLES[name]}, {norm + ', ' if norm else ''}{count_of(shots, 'shot')}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,14 @@ def test_one_row_bank_and_requests_that_are_used_again(path: Path) -> None:
     assert tuple(request.get_tensor("bank").shape) == (1, D)
 
 
+def test_an_idle_request_holds_no_pixels(path: Path) -> None:
+    found, given = OpenVinoCpu(path, threads=1), images(3)
+    held = weakref.ref(given)
+    found.encode(given)
+    del given
+    assert held() is None
+
+
 def test_features_are_copied_before_another_thread_gets_the_request(path: Path) -> None:
     found = OpenVinoCpu(path, threads=1, precision="fp32")
     first = found._run(images(4)[:2])
@@ -181,6 +190,9 @@ def test_a_cache_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) 
 
 class Failing:
     """Stands for a request, or a core, that cannot."""
+
+    def set_tensor(self, *_: object) -> None:
+        pass
 
     def infer(self, *_: object, **__: object) -> None:
         raise RuntimeError("Exception from src/core.cpp:1:\nnot enough memory\n\n")

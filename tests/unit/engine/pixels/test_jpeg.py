@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, JpegImagePlugin, features
+from PIL import Image, ImageOps, JpegImagePlugin, features
 
 from coder_engine.images import read_rgb
 from coder_engine.pixels import jpeg
@@ -209,3 +209,28 @@ def test_a_simplejpeg_with_other_pixels(fresh: Callable[[], str | None], monkeyp
     other = types.SimpleNamespace(decode_jpeg=lambda *_, **__: RNG.integers(0, 255, (20, 24, 4), np.uint8))
     monkeypatch.setitem(sys.modules, "simplejpeg", other)
     assert "decode a JPEG differently" in str(fresh())
+
+
+@pytest.mark.parametrize("turn", Image.Transpose, ids=lambda turn: turn.name)
+def test_turned_pictures_keep_their_pixels_at_hand(turn: Image.Transpose) -> None:
+    image = read_rgb(encode(Image.fromarray(RNG.integers(0, 256, (37, 52, 3), np.uint8)), "JPEG"))
+    found = jpeg.turned(image, turn)
+    assert found is not None
+    wanted = image.transpose(turn)
+    assert (found.mode, found.size) == ("RGB", wanted.size)
+    assert np.array_equal(found, wanted)
+    pixels = jpeg.pixels_of(found)
+    assert pixels is not None
+    assert np.array_equal(pixels[:, :, :3], np.asarray(wanted))
+    assert jpeg.turned(wanted, turn) is None  # which is Pillow's own
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_photographs_are_at_hand_too(orientation: int, fills: list[bool]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.fromarray(RNG.integers(0, 256, (37, 52, 3), np.uint8)), "JPEG", exif=exif)
+    image = read_rgb(data)
+    assert jpeg.pixels_of(image) is not None
+    assert np.array_equal(image, ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    assert fills == [True]
