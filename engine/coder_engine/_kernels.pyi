@@ -32,7 +32,7 @@ def resize_crop(
     the width does. The GIL is released. All instruction sets give the same bits.
 
     Args:
-        image: [H, W, 4], read as RGB and a byte that means nothing: so Pillow keeps it.
+        image: [H, W, 3], or [H, W, 4], read as RGB and a byte that means nothing: so Pillow keeps it.
         out: [h, w, 3], written: the crop.
         size: (height, width) of the whole image, resized; no side of either image is over 2^24 pixels.
         top: the crop's first row in it. The crop lies inside the resized image.

@@ -94,15 +94,30 @@ class Preprocess:
         """
         if image.mode != "RGB":
             raise ValueError(f"the image must be RGB, got mode {image.mode}; read it with images.read_rgb")
-        height, width = self._resized((image.height, image.width))
-        if (width, height) != image.size and height * width > MAX_PIXELS:
-            raise ImageError(
-                "too-large",
-                f"{image.width} x {image.height} pixels would become {width} x {height} before the crop, "
-                f"wanted at most {MAX_PIXELS:,} pixels; crop it to a less extreme shape",
-            )
+        height, width = self._checked_size((image.height, image.width))
         pixels = resize_crop(image, (height, width), self._top_left(height, width), self.size, self._filter)
         return np.array(self._crop(self._resize(image, height, width))) if pixels is None else pixels
+
+    def array(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """The same of uint8 [H, W, 3], as cameras give it, without a copy on the way; None where that takes an image.
+
+        Raises:
+            ImageError: as above.
+        """
+        height, width = self._checked_size(pixels.shape[:2])
+        whole = np.ascontiguousarray(pixels)
+        return resize_crop(whole, (height, width), self._top_left(height, width), self.size, self._filter)
+
+    def _checked_size(self, source: tuple[int, ...]) -> tuple[int, int]:
+        """(height, width) before the crop."""
+        height, width = self._resized(source)
+        if (height, width) != source and height * width > MAX_PIXELS:
+            raise ImageError(
+                "too-large",
+                f"{source[1]} x {source[0]} pixels would become {width} x {height} before the crop, "
+                f"wanted at most {MAX_PIXELS:,} pixels; crop it to a less extreme shape",
+            )
+        return height, width
 
     def _resize(self, image: Image.Image, height: int, width: int) -> Image.Image:
         from PIL import Image
@@ -123,7 +138,7 @@ class Preprocess:
     def _square(self) -> bool:
         return self.size[0] == self.size[1]
 
-    def _resized(self, source: tuple[int, int]) -> tuple[int, int]:
+    def _resized(self, source: tuple[int, ...]) -> tuple[int, int]:
         """(height, width) before the crop. Two rules: torchvision truncates, open_clip rounds."""
         if self.resize_mode == "squash":
             return self.size

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +41,14 @@ class Reader:
             raise image
         if isinstance(image, np.ndarray) and image.shape == (*self.size, 3) and image.dtype == np.uint8:
             return image
-        least = (2 * preprocess.size[0], 2 * preprocess.size[1]) if self.fast_decode else None
-        rgb = read_rgb(image, max_pixels=self.max_pixels, least=least)
-        try:
-            return preprocess(rgb)
-        except ImageError as err:
-            raise ImageError(err.kind, f"{name_of(image)}: {err}") from err
+        with _named(image):
+            pixels = preprocess.array(image) if _is_frame(image) else None
+        if pixels is None:
+            least = (2 * preprocess.size[0], 2 * preprocess.size[1]) if self.fast_decode else None
+            rgb = read_rgb(image, max_pixels=self.max_pixels, least=least)
+            with _named(image):
+                pixels = preprocess(rgb)
+        return pixels
 
     def tried(self, image: Any, preprocess: Preprocess) -> Pixels | ImageError:
         """As :meth:`read`, with the error as the result."""
@@ -81,6 +84,21 @@ class Reader:
         if isinstance(images, np.ndarray) and images.shape[1:] == (*self.size, 3):
             return images
         return None
+
+
+def _is_frame(image: Any) -> bool:
+    """Whether it is an RGB array, which takes no PIL image to be resized."""
+    rgb = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    return rgb and 0 not in image.shape
+
+
+@contextmanager
+def _named(image: Any) -> Iterator[None]:
+    """Errors begin with what the image is called."""
+    try:
+        yield
+    except ImageError as err:
+        raise ImageError(err.kind, f"{name_of(image)}: {err}") from err
 
 
 def _alone(err: ImageError) -> ImageError:

@@ -26,7 +26,14 @@ Bytes noise(int64_t height, int64_t width, unsigned seed) {
 
 Bytes resized(const Bytes& image, int64_t height, int64_t width, const ResizeCrop& crop, Isa isa) {
   Bytes out(static_cast<size_t>(crop.height * crop.width * 3), 77);
-  coder::resize_crop(image.data(), height, width, out.data(), crop, isa);
+  coder::resize_crop(image.data(), height, width, 4, out.data(), crop, isa);
+  // Without the fourth bytes, which mean nothing.
+  Bytes three;
+  for (size_t i = 0; i < image.size(); ++i)
+    if (i % 4 < 3) three.push_back(image[i]);
+  Bytes same(out.size(), 78);
+  coder::resize_crop(three.data(), height, width, 3, same.data(), crop, isa);
+  CHECK(same == out);
   return out;
 }
 
@@ -116,7 +123,7 @@ void refusals() {
   Bytes out(3 * 5 * 5);
   const auto refused = [&](const std::string& part, ResizeCrop crop, int64_t height = 4, int64_t width = 4) {
     return throws<std::invalid_argument>(
-        part, [&] { coder::resize_crop(image.data(), height, width, out.data(), crop, Isa::scalar); });
+        part, [&] { coder::resize_crop(image.data(), height, width, 4, out.data(), crop, Isa::scalar); });
   };
   const ResizeCrop fine{5, 6, 1, 2, 2, 3, Filter::bicubic};
   const auto with = [&](int64_t ResizeCrop::* field, int64_t value) {
@@ -124,8 +131,8 @@ void refusals() {
     crop.*field = value;
     return crop;
   };
-  CHECK(refused("at least 1 x 1 pixels, got [0, 4, 4]", fine, 0, 4));
-  CHECK(refused("at least 1 x 1 pixels, got [4, 0, 4]", fine, 4, 0));
+  CHECK(refused("at least 1 x 1 pixels of 3 or 4 bytes, got [0, 4, 4]", fine, 0, 4));
+  CHECK(refused("at least 1 x 1 pixels of 3 or 4 bytes, got [4, 0, 4]", fine, 4, 0));
   CHECK(refused("at most 2^24 pixels a side", with(&ResizeCrop::resized_width, (int64_t{1} << 24) + 1)));
   CHECK(refused("resized height must be at least 1, got 0", with(&ResizeCrop::resized_height, 0)));
   CHECK(refused("resized width must be at least 1, got -3", with(&ResizeCrop::resized_width, -3)));

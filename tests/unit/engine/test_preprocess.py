@@ -38,6 +38,8 @@ def reference(preprocess: Preprocess, image: Image.Image) -> np.ndarray:
 
 def check(preprocess: Preprocess, image: Image.Image) -> None:
     got = preprocess(image)
+    frame = preprocess.array(np.asarray(image))
+    assert frame is None or np.array_equal(frame, got)
     assert got.dtype == np.uint8
     assert got.shape == (*preprocess.size, 3)
     assert np.array_equal(got, reference(preprocess, image))
@@ -108,6 +110,17 @@ def test_the_result_is_a_copy() -> None:
     pixels = Preprocess(size=(32, 32))(image)
     pixels[:] = 0
     assert np.asarray(image).any()
+
+
+def test_a_frame_takes_no_image_but_where_pillow_is_needed() -> None:
+    frame = np.asarray(noise(50, 70))
+    for pixels in (frame, np.asfortranarray(frame), frame[::-1, ::-1], np.ma.masked_array(frame)):
+        found = Preprocess(size=(32, 32)).array(pixels)
+        assert found is not None
+        assert np.array_equal(found, Preprocess(size=(32, 32))(Image.fromarray(np.ascontiguousarray(pixels))))
+    assert Preprocess(size=(32, 32), resize_mode="longest").array(frame) is None
+    with pytest.raises(ImageError, match="1000000 x 1 pixels would become"):
+        Preprocess(size=(224, 224)).array(np.zeros((1, 1_000_000, 3), np.uint8))
 
 
 def test_other_modes_are_refused() -> None:

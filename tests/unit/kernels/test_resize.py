@@ -32,6 +32,9 @@ def ours(pixels: Pixels, size: tuple[int, int], box: tuple[int, int, int, int], 
     padded[:, :, :3] = pixels
     out = np.full((box[2], box[3], 3), 77, np.uint8)
     _kernels.resize_crop(padded, out, size=size, top=box[0], left=box[1], **options)
+    three = np.full_like(out, 78)
+    _kernels.resize_crop(pixels, three, size=size, top=box[0], left=box[1], **options)
+    assert np.array_equal(three, out)
     return out
 
 
@@ -109,9 +112,9 @@ GOOD: dict[str, Any] = {"size": (5, 6), "top": 1, "left": 2}
 @pytest.mark.parametrize(
     ("shape", "out", "options", "words"),
     [
-        ((4, 4, 3), (2, 3, 3), {}, r"image must be \[H, W, 4\] = \[any, any, 4\], got \[4, 4, 3\]"),
+        ((4, 4, 2), (2, 3, 3), {}, r"image must be \[H, W, 3\] or \[H, W, 4\] = \[any, any, 4\], got \[4, 4, 2\]"),
         ((4, 4, 4), (2, 3, 4), {}, r"out must be \[h, w, 3\] = \[any, any, 3\], got \[2, 3, 4\]"),
-        ((0, 4, 4), (2, 3, 3), {}, r"image must have at least 1 x 1 pixels, got \[0, 4, 4\]"),
+        ((0, 4, 4), (2, 3, 3), {}, r"image must have at least 1 x 1 pixels of 3 or 4 bytes, got \[0, 4, 4\]"),
         ((4, 4, 4), (2, 0, 3), {}, "out must be at least 1 in width, got 0"),
         ((4, 4, 4), (2, 3, 3), {"size": (0, 6)}, "the resized height must be at least 1, got 0"),
         ((4, 4, 4), (2, 3, 3), {"top": 4}, "must lie inside the resized height of 5, got top 4 and 2 pixels"),
