@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,17 @@ def label_key(name: str) -> str:
     # Twice, as the tokenizer does, for what was escaped twice.
     plain = html.unescape(html.unescape(name)).translate(_STRAIGHT)
     return " ".join(unicodedata.normalize("NFKC", plain).casefold().split())
+
+
+def spoken_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels as sentences say them: "ceiling_fan" as "ceiling fan", if no other one of them is called so."""
+    if not any("_" in label for label in labels):
+        return tuple(labels)
+    plain = [" ".join(label.replace("_", " ").split()) if "_" in label else label for label in labels]
+    count = Counter(map(label_key, plain))
+    return tuple(
+        name if name and count[label_key(name)] == 1 else label for name, label in zip(plain, labels, strict=True)
+    )
 
 
 def same_tokens(labels: tuple[str, ...], tokenizer: Callable[[list[str]], Any]) -> list[str]:

@@ -19,6 +19,7 @@ _PLURALS = (
     (re.compile("(?:(?<=[osxz])|(?<=[cs]h))es?$"), ""),
     (re.compile("(?<![sui])s$"), ""),
 )
+_ARTICLE = re.compile(r"^\s*(?:an?|the)\s+(?=\S)", re.IGNORECASE)
 _SHOWN = 10
 
 
@@ -51,6 +52,16 @@ def normal_name(name: str) -> str:
     plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", name))
     words = "".join(_normal_character(char) for char in _CAMEL.sub(" ", plain)).casefold()
     return " ".join(words.split())
+
+
+def without_article(name: str) -> str:
+    """``name`` without a leading "a", "an" or "the"; an article and nothing more stays."""
+    return _ARTICLE.sub("", name)
+
+
+def bare_name(name: str) -> str:
+    """The key that a name shares with its plural and with an article before it: a stem, not always good English."""
+    return _singular(without_article(name))
 
 
 def match_names(theirs: Sequence[str], labels: Sequence[str], aliases: Mapping[str, str] | None = None) -> Matches:

@@ -16,11 +16,17 @@ _PLACEHOLDER = re.compile(r"\{(a )?([^{}]*)\}")
 # Vowels that sound like "you" or "one": a unicorn, a ewe, a UFO, a one-way street.
 _LIKE_YOU_OR_ONE = re.compile(
     r"uni(?!n|m(?!o)|dent|ll|r)|us([aeibu]|\b)|ut[aeio]|ur[aeiou]|ubi|u[fk]|uga|uly|uv|"
-    r"eu[a-z]|ewe|on(e\b|ce\b|esie)|ouija"
+    r"eu[a-z]|ewe|on(e\b|ce\b|esie)|ouija|u[-. ]|ups\b|uak"
 )
 # Consonants and digits that sound like a vowel: an hour, an X-ray, an F-16, an SUV, an 8-ball.
 _LIKE_AN_HOUR = re.compile(
     r"hour|honest|honou?r|heir|hors\b|[fhlmnrsx](?![a-z\u0300-\u036f])|(suv|mri|led|lcd|rv|md|mp3)s?\b|8|1[18](?!\d)"
+)
+# Capitals that are read letter by letter: without a vowel, an SLR, or beginning as no word does, an HDMI cable.
+_LIKE_LETTERS = re.compile(
+    r"([FHLMNRSX][B-DF-HJ-NP-TV-XZ]+(?![A-Za-rt-z])|"
+    r"F(?![AEIOUYJLR])[A-Z]|[HMNX](?![AEIOUY])[A-Z]|L(?![AEIOUYL])[A-Z]|R(?![AEIOUYH])[A-Z]|"
+    r"S(?![AEIOUYCHKLMNPQTW])[A-Z]|NYC\b)"
 )
 _ALLOWED = {
     "name": {"class"},
@@ -70,7 +76,7 @@ def with_article(noun: str) -> str:
     """``noun`` after "a" or "an", chosen by its first sound as far as spelling tells."""
     head = unicodedata.normalize("NFD", noun.lower())
     vowel = head[:1] in ("a", "e", "i", "o", "u") and not _LIKE_YOU_OR_ONE.match(head)
-    return f"{'an' if vowel or _LIKE_AN_HOUR.match(head) else 'a'} {noun}"
+    return f"{'an' if vowel or _LIKE_AN_HOUR.match(head) or _LIKE_LETTERS.match(noun) else 'a'} {noun}"
 
 
 def _fill(template: str, words: Mapping[str, str]) -> str:

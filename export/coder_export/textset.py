@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from coder_engine.errors import TextsError
+from coder_export.labels import spoken_names
 from coder_export.matching import match_names
 from coder_export.templates import Templates
 from coder_export.words import some
@@ -29,7 +30,8 @@ class TextSet:
     Attributes:
         name: what messages and the weight file call it.
         labels: the C labels, in id order: what predictions say.
-        names: the C class names that sentences say, where they are spelt otherwise than the labels.
+        names: the C class names that sentences say, where they are spelt otherwise than the labels; left out: the
+            labels, with spaces for underscores.
         texts: by class id, by kind of ``GENERAL_KINDS``, the raw texts.
         pairs: ``pairs[a, b]`` are the raw one-to-one texts of class a against class b.
         source: who wrote the texts: writer, model, date, licence.
@@ -45,7 +47,7 @@ class TextSet:
 
     def __post_init__(self) -> None:
         if not self.names:
-            object.__setattr__(self, "names", self.labels)
+            object.__setattr__(self, "names", spoken_names(self.labels))
 
     def sentences(self, label_id: int) -> list[Sentence]:
         """The general texts of one class (Eq. 7), in the order name, attribute, analogous, synonym."""

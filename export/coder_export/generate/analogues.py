@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_export.generate.similarity import TextSpace
-from coder_export.matching import normal_name
+from coder_export.labels import spoken_names
+from coder_export.matching import bare_name, normal_name
 
 
 @dataclass(kw_only=True)
@@ -31,9 +32,14 @@ class AnalogueFilter:
     _cosines: dict[str, NDArray[np.float32]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        for i, (label, others) in enumerate(zip(self.labels, self.synonyms, strict=True)):
-            for name in (label, *others):
-                self._owner.setdefault(normal_name(name), i)
+        names = [
+            (name, i)
+            for i, (label, others) in enumerate(zip(self.labels, self.synonyms, strict=True))
+            for name in (label, *others)
+        ]
+        for key in (normal_name, bare_name):  # as written first: "glass" is its own class beside "glasses"
+            for name, i in names:
+                self._owner.setdefault(key(name), i)
 
     def sort(self, proposals: Sequence[Sequence[str]]) -> tuple[list[list[str]], list[dict[str, str]]]:
         """By class id, the proposals that may stay, and those that may not with the reason.
@@ -51,7 +57,7 @@ class AnalogueFilter:
         return kept, dropped
 
     def _by_name(self, label_id: int, name: str) -> str | None:
-        owner = self._owner.get(normal_name(name))
+        owner = self._owner.get(normal_name(name), self._owner.get(bare_name(name)))
         if owner is None:
             return None
         return (
@@ -72,4 +78,4 @@ class AnalogueFilter:
         """Cosines of new names with every class; each name is encoded once."""
         new = sorted(set(names) - set(self._cosines))
         if self.space is not None and new:
-            self._cosines.update(zip(new, self.space.between(new, self.labels), strict=True))
+            self._cosines.update(zip(new, self.space.between(new, spoken_names(self.labels)), strict=True))

@@ -12,6 +12,7 @@ from coder_export.generate.draft import Draft
 from coder_export.generate.pairs import Pair, PairChoice, all_pairs, count_seen, nearest_pairs
 from coder_export.generate.seen import candidates, check_folder
 from coder_export.generate.similarity import TextSpace
+from coder_export.labels import spoken_names
 from coder_export.report import Report
 
 
@@ -46,7 +47,7 @@ def choose_pairs(choice: PairChoice, draft: Draft, space: TextSpace | None, repo
     if choice.folder is not None:
         return _seen(choice.folder, draft, space, report)
     nearest = choice.nearest if choice.how == "top" else len(draft.labels)
-    return nearest_pairs(space.features(draft.labels), nearest)
+    return nearest_pairs(space.features(spoken_names(draft.labels)), nearest)
 
 
 def affordable(pairs: list[Pair], cost: Callable[[list[Pair]], float], money: float | None) -> list[Pair]:

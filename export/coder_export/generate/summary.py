@@ -58,7 +58,7 @@ def _texts(textset: TextSet, kind: str) -> Counter[tuple[object, str]]:
 def missing(lines: Sequence[str], folder: Path) -> list[str]:
     """Lines that tell what could not be had."""
     more = len(lines) - _SHOWN
-    rest = [f"  ... and {more:,} more; coder-texts check {folder} --json lists every hole"] if more > 0 else []
+    rest = [f"  ... and {more:,} more; coder-texts check {folder} --json counts by class"] if more > 0 else []
     return [f"missing in {folder}:", *(f"  {_cut(line)}" for line in lines[:_SHOWN]), *rest]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coder_engine.errors import TextsError
-from coder_export.labels import MAX_LABELS, check_labels, doubt, load_labels
+from coder_export.labels import MAX_LABELS, check_labels, doubt, load_labels, spoken_names
 
 
 @pytest.fixture
@@ -217,3 +217,17 @@ def test_names_from_elsewhere_are_named_so() -> None:
     assert check_labels(["cat", "dog"], where="the --labels argument") == ("cat", "dog")
     with pytest.raises(TextsError, match=r"^the --labels argument:2: label 'CAT' stands on line 1 already"):
         check_labels(["cat", "CAT"], where="the --labels argument")
+
+
+@pytest.mark.parametrize(
+    ("labels", "spoken"),
+    [
+        (("ceiling_fan", "Faces_easy", "cat"), ("ceiling fan", "Faces easy", "cat")),
+        (("_a__b_ c", "a  b"), ("a b c", "a  b")),
+        (("_", "__"), ("_", "__")),
+        (("sea_lion", "Sea lion", "elk_"), ("sea_lion", "Sea lion", "elk")),
+        (("sea_lion", "sea__lion"), ("sea_lion", "sea__lion")),
+    ],
+)
+def test_names_as_sentences_say_them(labels: tuple[str, ...], spoken: tuple[str, ...]) -> None:
+    assert spoken_names(labels) == spoken

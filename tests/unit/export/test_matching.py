@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coder_engine.errors import TextsError
-from coder_export.matching import Matches, match_names, normal_name
+from coder_export.matching import Matches, bare_name, match_names, normal_name
 
 
 def found(theirs: list[str], labels: list[str], aliases: dict[str, str] | None = None) -> dict[str, str]:
@@ -187,3 +187,20 @@ def test_a_long_report_is_cut() -> None:
     report = match_names([], labels).report()
     assert report[:3] == ["0 of 500 labels are matched by 0 of 0 names.", "Labels without a match: 500", "  aa"]
     assert (len(report), report[-1]) == (13, "  ... and 490 more")
+
+
+@pytest.mark.parametrize(
+    ("name", "bare"),
+    [
+        ("a cat", "cat"),
+        ("The Cats", "cat"),
+        ("an  Arctic-Foxes", "arctic fox"),
+        ("cat in the hat", "cat in the hat"),
+        ("theory", "theory"),
+        ("A", "a"),
+        ("the ", "the"),
+        ("?", ""),
+    ],
+)
+def test_bare_names(name: str, bare: str) -> None:
+    assert bare_name(name) == bare

@@ -16,7 +16,10 @@ ostrich, otter, owl, oyster, ox, oven, open-faced sandwich, oscilloscope, oud, u
 unknown object, underpass, unimproved road, uninhabited island, unidentified bird, unripe banana, upright piano, urn,
 urban area, urchin, usher, utter mess, hour, hourglass, honest man, honor guard, honour, heirloom tomato, heir,
 hors d'oeuvre, X-ray, x-ray image, F-16, F/A-18, MD-80, M-16 rifle, L-shaped desk, SUV, MRI scan, LED lamp, N95 mask,
-8-ball, 80-year-old, 18-wheeler, 11, éclair, École, örtug, Umbra, ugly duckling, Ultrasound image, Aardvark
+8-ball, 80-year-old, 18-wheeler, 11, éclair, École, örtug, Über, Umbra,
+RC car, SD card, SLR camera, SLRs, NFL helmet, HDMI cable, FM radio, HP printer, LP record, MX-5, NBA player, FBI agent,
+HVAC unit, NYC taxi, HTML page, XL shirt, RNA strand, ATM, EKG, SQL book, OLED screen, IV drip, upside-down cake,
+uproar, ugly duckling, Ultrasound image, Aardvark
 """
 A = """
 bird, boat, beagle, cat, car, deer, dog, frog, horse, ship, truck, hat, hen, house, honeycomb, honeybee, Honda, hero,
@@ -25,7 +28,10 @@ starfish, xylophone, yak, yacht, zebra, fox, medicine, NASA rocket, MiG-29, Möw
 university, uniform, unicorn, unicycle, union, unit, Unimog, universe, European bison, eucalyptus, eunuch, ewe, ewer,
 one, one-way street, once-over, onesie, Ouija board, Ural owl, uranium mine, Uruguayan, urinal, urologist, user,
 used car, usual suspect, USB stick, US flag, USA map, utility pole, utensil, ute, Utah juniper, ukulele, Ukrainian,
-UK flag, UFO, Ugandan kob, Ulysses butterfly, UV lamp, ubiquitous weed, 747, 1965 Volvo, 7-eleven, 100, 180, 1100
+UK flag, UFO, Ugandan kob, Ulysses butterfly, UV lamp, ubiquitous weed, UPS truck, U-boat, u-turn sign, U.S. flag,
+uakari, GPS, DVD, PC, TV, BMX bike, CD, LYNX, FLY, FJORD, SHIP, SPHINX, SWAT van,
+RHINO, FROG, Mr. Potato Head, McLaren, McDonald's, Rwandan flag, Sri Lankan flag, STREET,
+747, 1965 Volvo, 7-eleven, 100, 180, 1100
 """
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from coder_export.textset import GENERAL_KINDS, TextSet
 
 _ARTICLES = (("a",), ("an",), ("the",))
+_LEAD = re.compile(r"^(?:which (?:has|is)|which|whose) ")
+"""Words before an imported descriptor: they make no two texts alike."""
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -81,7 +83,7 @@ def all_texts(textset: TextSet) -> Iterator[Text]:
     for label, texts in zip(textset.labels, textset.texts, strict=True):
         for kind in GENERAL_KINDS:
             for raw in texts.get(kind, ()):
-                yield Text(label, None, kind, raw, _words(raw))
+                yield Text(label, None, kind, raw, _words(_LEAD.sub("", raw)))
     for (a, b), raws in sorted(textset.pairs.items()):
         for raw in raws:
             yield Text(textset.labels[a], textset.labels[b], "pair", raw, _words(raw))

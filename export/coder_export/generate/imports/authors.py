@@ -36,9 +36,15 @@ def read_coder(data: object, where: str, labels: tuple[str, ...], theirs: tuple[
     duels = _duels(data.get("one_to_one", {}), f"{where}: 'one_to_one'")
     order = _class_order(lists, where, labels, theirs) if lists else _Order(names=(), origin="")
     raw = RawTexts(names=order.names, notes=[order.note] if order.note else [])
+    if "attribute" in lists:
+        raw.describe()
     for kind, entries in lists.items():
         for i, name in enumerate(order.names):
-            raw.put(name, kind, _texts(entries[i], kind, f"{where}: {kind!r}[{i}] ({name!r})"))
+            texts = _texts(entries[i], kind, f"{where}: {kind!r}[{i}] ({name!r})")
+            if kind == "attribute":
+                raw.put_descriptors(name, texts)
+            else:
+                raw.put(name, kind, texts)
     _put_duels(raw, duels, order, f"{where}: 'one_to_one'")
     return raw
 

@@ -108,8 +108,14 @@ def _read_classes(data: object, where: str, *, sentences: bool) -> RawTexts:
     if sentences:
         raw.templates = Templates(attribute=("{text}",))
         raw.notes.append("The texts are whole sentences: their template is {text} alone.")
+    else:
+        raw.describe()
     for name, texts in data.items():
-        raw.put(name, "attribute", strings(texts, f"{where}: class {name!r}"), sentences=sentences)
+        own = strings(texts, f"{where}: class {name!r}")
+        if sentences:
+            raw.put(name, "attribute", own, sentences=True)
+        else:
+            raw.put_descriptors(name, own)
     return raw
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from coder_export.generate.imports.phrase import NOTE, TEMPLATES, phrase
 from coder_export.templates import Templates
 from coder_export.textset import GENERAL_KINDS, TextSet
 
@@ -40,9 +41,21 @@ class RawTexts:
 
     def put(self, name: str, kind: str, texts: Iterable[str], *, sentences: bool = False) -> None:
         """The texts of one kind of a class; whole ``sentences`` keep their full stop."""
-        found = self._clean(texts, sentences=sentences)
+        self._put(name, kind, self._clean(texts, sentences=sentences))
+
+    def put_descriptors(self, name: str, texts: Iterable[str]) -> None:
+        """The attribute texts of a class, each with the words that come before it in a sentence."""
+        found = self._clean(texts, sentences=False)
+        self._put(name, "attribute", dict.fromkeys(phrase(text, first=i == 0) for i, text in enumerate(found)))
+
+    def describe(self) -> None:
+        """The attribute texts are descriptors: take the sentences that these go into, and tell of it."""
+        self.templates = replace(self.templates, attribute=TEMPLATES.attribute)
+        self.notes.append(NOTE)
+
+    def _put(self, name: str, kind: str, found: Iterable[str]) -> None:
         if found:
-            self.texts.setdefault(name, {})[kind] = found
+            self.texts.setdefault(name, {})[kind] = tuple(found)
 
     def put_pair(self, name: str, other: str, texts: Iterable[str]) -> None:
         """The texts of a class against another."""

@@ -81,8 +81,7 @@ def _put(draft: Draft, kind: str, sources: list[tuple[Path, TextSet]]) -> None:
     templates = {getattr(textset.templates, kind) for textset in textsets}
     if len(templates) == 1:
         own = [[text for t in textsets for text in t.texts[i].get(kind, ())] for i in range(len(draft.labels))]
-        default = templates == {getattr(Templates(), kind)}
-        used = Templates().of_domain(draft.domain) if default else textsets[0].templates
+        used = textsets[0].templates.of_domain(draft.domain)
     else:
         # Sentences that go into different templates: put in here, and kept whole.
         own = [[text for t in textsets for text in _rendered(t, i, kind, draft)] for i in range(len(draft.labels))]
@@ -91,8 +90,7 @@ def _put(draft: Draft, kind: str, sources: list[tuple[Path, TextSet]]) -> None:
 
 
 def _rendered(textset: TextSet, label_id: int, kind: str, draft: Draft) -> list[str]:
-    own = getattr(textset.templates, kind)
-    templates = textset.templates if own != getattr(Templates(), kind) else textset.templates.of_domain(draft.domain)
-    label = draft.labels[label_id]
+    templates = textset.templates.of_domain(draft.domain)
+    name = textset.names[label_id]
     texts = textset.texts[label_id].get(kind, ())
-    return [sentence for text in texts for sentence in templates.render(kind, {"class": label, "text": text})]
+    return [sentence for text in texts for sentence in templates.render(kind, {"class": name, "text": text})]

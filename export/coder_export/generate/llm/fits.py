@@ -9,6 +9,7 @@ import open_clip
 from coder_export.encode import count_tokens
 from coder_export.generate.llm.replies import Fits
 from coder_export.generate.similarity import TextSpace
+from coder_export.labels import spoken_names
 from coder_export.templates import Templates
 
 _ANY_CLIP, _CONTEXT = "ViT-B-32", 77
@@ -26,7 +27,8 @@ def fits_context(templates: Templates, space: TextSpace | None) -> Fits:
 
     @lru_cache(maxsize=8192)  # a reply is judged when it comes and again when the set is put together
     def fits(kind: str, label: str, other: str, text: str) -> bool:
-        sentences = templates.render(kind, {"class": label, "other": other, "text": text})
+        (name,), (rival,) = spoken_names((label,)), spoken_names((other,))
+        sentences = templates.render(kind, {"class": name, "other": rival, "text": text})
         # No word costs more in a sentence than alone with its start and end tokens, and most words are known: the whole
         # sentence is only counted where that bound is not enough.
         if all(sum(map(word_tokens, sentence.split())) <= context for sentence in sentences):

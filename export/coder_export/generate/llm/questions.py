@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from coder_export.generate.llm.prompts import ASK, EXAMPLES, SYSTEM
+from coder_export.labels import spoken_names
 from coder_export.templates import with_article
 
 Message = dict[str, str]
@@ -39,8 +40,11 @@ class Question:
     excluded: tuple[str, ...] = ()
 
     def key(self, model: str) -> str:
-        """Where the replies of ``model`` to this question are filed: a hash of the model and all it reads."""
-        text = json.dumps([model, *prompt_parts(self.kind), _ask([self])], ensure_ascii=False)
+        """Where the replies of ``model`` to this question are filed: a hash of the model and all it reads.
+
+        But for the labels' underscores, which were in prompts once: what was paid for then is found.
+        """
+        text = json.dumps([model, *prompt_parts(self.kind), _ask([self], spoken=False)], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -94,13 +98,14 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def _ask(questions: Sequence[Question]) -> str:
+def _ask(questions: Sequence[Question], *, spoken: bool = True) -> str:
     first = questions[0]
+    names = [spoken_names(question.classes) if spoken else question.classes for question in questions]
     words = {
         "a domain": with_article(first.domain),
-        "class": first.classes[0],
+        "class": names[0][0],
         "n": first.wanted,
         "not": f" Not these: {', '.join(first.excluded)}." if first.excluded else "",
-        "pairs": "\n".join(f'{n}. "{q.classes[0]}" and "{q.classes[-1]}"' for n, q in enumerate(questions, start=1)),
+        "pairs": "\n".join(f'{n}. "{a[0]}" and "{a[-1]}"' for n, a in enumerate(names, start=1)),
     }
     return ASK[first.kind].format_map(words)

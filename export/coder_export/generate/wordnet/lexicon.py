@@ -12,6 +12,7 @@ from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.similarity import TextSpace
 from coder_export.generate.wordnet.by_name import senses_by_name
 from coder_export.generate.wordnet.senses import Sense, WordNet, choose_sense, expert_attributes, synonyms
+from coder_export.labels import spoken_names
 from coder_export.matching import normal_name
 from coder_export.model import ClipModel
 from coder_export.report import Report
@@ -45,10 +46,10 @@ class Lexicon:
     ) -> Lexicon:
         """Look up every label; the sense whose gloss is nearest to the name in CLIP's text space, as in the paper."""
         known, senses = [], []
-        for label in labels:
+        for label, spoken in zip(labels, spoken_names(labels), strict=True):
             own = wordnet.senses(label) or wordnet.senses(normal_name(label))  # SeaLake: sea lake
             known.append(own)
-            senses.append(choose_sense(label, own, space.of_gloss) if space and own else None)
+            senses.append(choose_sense(spoken, own, space.of_gloss) if space and own else None)
             advance(1)
         doubtful: list[str] = []
         if space is None:
@@ -84,7 +85,8 @@ class Lexicon:
     def analogues(self, choose: AnalogueFilter, space: TextSpace | None, wanted: int) -> list[list[str]]:
         """By class id, the sister terms nearest to the class, without those that are other classes."""
         kept, _ = choose.sort([sense.sisters if sense else () for sense in self.senses])
-        return [_nearest(label, own, space)[:wanted] for label, own in zip(self.labels, kept, strict=True)]
+        names = spoken_names(self.labels)
+        return [_nearest(name, own, space)[:wanted] for name, own in zip(names, kept, strict=True)]
 
 
 def _nearest(label: str, names: list[str], space: TextSpace | None) -> list[str]:

@@ -29,6 +29,25 @@ def test_names_of_classes_are_dropped_with_the_reason() -> None:
     ]
 
 
+def test_neither_the_plural_nor_an_article_makes_another_name() -> None:
+    kept, dropped = by_names().sort([["Trucks", "a polar bear", "the lorries", "house cats", "an arctic fox"], [], []])
+    assert kept[0] == ["an arctic fox"]
+    assert list(dropped[0].values()) == [
+        "a name of the class 'truck'",
+        "a name of the class 'polar bear'",
+        "a name of the class 'truck'",
+        "another name of the class itself",
+    ]
+
+
+def test_a_class_that_is_the_plural_of_another_is_told_by_its_own_name() -> None:
+    choose = AnalogueFilter(labels=("glasses", "glass", "cup"), synonyms=((), (), ()), space=None, threshold=0.9)
+    assert choose.sort([[], [], ["glass", "glasses"]])[1][2] == {
+        "glass": "a name of the class 'glass'",
+        "glasses": "a name of the class 'glasses'",
+    }
+
+
 def test_order_stays_and_a_name_given_twice_is_there_once() -> None:
     assert by_names().sort([["zebra", "ant", "zebra"], [], []])[0] == [["zebra", "ant"], [], []]
 
@@ -64,6 +83,16 @@ def test_near_to_its_own_class_it_may_be() -> None:
     choose = by_cosines(kitten=(0.95, 0.5, 0.2))
     assert choose.sort([["kitten"], [], ["kitten"]])[0] == [["kitten"], [], []]
     assert choose.sort([["kitten"], [], []])[0][0] == ["kitten"], "an earlier class must leave no trace"
+
+
+def test_underscores_are_no_part_of_a_name(space: TextSpace) -> None:
+    near = [
+        AnalogueFilter(labels=labels, synonyms=((), ()), space=space, threshold=0.0).sort([["zebra"], []])[1][0][
+            "zebra"
+        ]
+        for labels in (("cat", "polar_bear"), ("cat", "polar bear"))
+    ]
+    assert near[0] == near[1].replace("polar bear", "polar_bear")
 
 
 def test_names_are_judged_before_cosines() -> None:

@@ -177,15 +177,15 @@ def test_an_import(labels: Path, tmp_path: Path) -> None:
     outcome = written(labels, imports=(tmp_path / "vcd.json",))
     assert outcome.missing == ["winch: nothing in vcd.json"]
     assert outcome.textset == load_textset(tmp_path / "out")
-    assert outcome.textset.texts == ({"attribute": ("a long arm",)}, {"attribute": ("stripes",)}, {})
+    assert outcome.textset.texts == ({"attribute": ("which is a long arm",)}, {"attribute": ("which has stripes",)}, {})
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_an_import_tells_what_it_replaces(
     dry_run: bool, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "a.json").write_text('{"crane": ["a long arm", "a hook"], "quarg": ["stripes"]}')
-    (tmp_path / "b.json").write_text('{"crane": ["a hook"]}')
+    (tmp_path / "a.json").write_text('{"crane": ["a long arm", "one hook"], "quarg": ["stripes"]}')
+    (tmp_path / "b.json").write_text('{"crane": ["one hook"]}')
     written(labels, Report(), imports=(tmp_path / "a.json",))
     assert "replaces" not in capsys.readouterr().out
     written(labels, Report(), imports=(tmp_path / "b.json",), dry_run=dry_run)

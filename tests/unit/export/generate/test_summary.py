@@ -55,7 +55,7 @@ def test_what_is_missing() -> None:
 def test_long_lists_are_cut_and_say_so() -> None:
     lines = missing([f"class {i}" for i in range(1021)], Path("animals"))
     assert lines[1:21] == [f"  class {i}" for i in range(20)]
-    assert lines[21:] == ["  ... and 1,001 more; coder-texts check animals --json lists every hole"]
+    assert lines[21:] == ["  ... and 1,001 more; coder-texts check animals --json counts by class"]
     assert len(missing(["x"] * 20, Path("a"))) == 21
 
 

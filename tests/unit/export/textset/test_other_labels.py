@@ -38,3 +38,16 @@ def test_labels_without_texts(animals: TextSet) -> None:
 def test_many_labels_without_texts_are_not_all_listed(animals: TextSet) -> None:
     with pytest.raises(TextsError, match=r"no texts for 7 of 8 labels \(1, 2, 3, 4, 5, \.\.\.\);"):
         animals.for_labels(("cat", *"1234567"))
+
+
+def test_sentences_say_spaces_for_underscores_and_labels_keep_them() -> None:
+    pairs = {(0, 1): ("its blades",), (1, 0): ("its keys",)}
+    textset = TextSet(name="rooms", labels=("ceiling_fan", "grand_piano"), texts=({}, {}), pairs=pairs)
+    assert textset.labels == ("ceiling_fan", "grand_piano")
+    assert textset.sentences(0)[0].text == "a photo of a ceiling fan."
+    assert textset.duel_sentences(0, 1) == ["Because of its blades, a ceiling fan is different from a grand piano."]
+    assert textset.for_labels(("Grand-Piano",)).sentences(0)[0].text == "a photo of a grand piano."
+
+
+def test_labels_that_name_a_class_of_a_set_are_spoken_as_it_has_them(animals: TextSet) -> None:
+    assert animals.for_labels(("OWL_",)).names == ("owl",)

@@ -76,3 +76,12 @@ def test_a_folder_that_cannot_be_written_is_left_as_it_was(animals: TextSet, tmp
     with pytest.raises(OSError, match="directory"):
         save_textset(animals, tmp_path / "full")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["texts.jsonl"]
+
+
+def test_underscores_stay_in_the_files(tmp_path: Path) -> None:
+    texts = ({"attribute": ("four blades",)}, {})
+    textset = TextSet(name="rooms", labels=("ceiling_fan", "sofa"), texts=texts, pairs={(0, 1): ("its blades",)})
+    save_textset(textset, tmp_path)
+    assert (tmp_path / "labels.txt").read_text() == "ceiling_fan\nsofa\n"
+    found = load_textset(tmp_path)
+    assert (found.labels, found.names) == (textset.labels, ("ceiling fan", "sofa"))

@@ -161,6 +161,11 @@ def test_near_is_from_four_fifths_of_the_words(one: str, two: str, near: bool) -
     assert found == ([two] if near else [])
 
 
+def test_the_words_before_imported_descriptors_make_no_two_texts_alike() -> None:
+    assert list(near_duplicates(texts(["which has a long tail", "which has a long thick tail"]))) == []
+    assert fault("which is a shark") == [("name-only", "")]
+
+
 def test_duplicates_are_not_near_duplicates_too() -> None:
     assert list(near_duplicates(texts(["sharp teeth", "Sharp teeth.", "sharp teeth"]))) == []
 

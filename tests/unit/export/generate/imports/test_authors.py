@@ -8,6 +8,8 @@ import pytest
 
 from coder_engine.errors import TextsError
 from coder_export.generate.imports.authors import read_coder
+from coder_export.generate.imports.phrase import NOTE, TEMPLATES
+from coder_export.templates import Templates
 
 LABELS = ("cat", "elk", "owl")
 GIVE = "give --import-labels FILE with their class names in order"
@@ -36,28 +38,29 @@ def test_lists_in_the_order_of_the_labels() -> None:
         {"attribute": [["whiskers"], [" antlers", ""], []], "analogous": [[], [], ["Nightjar"]]}, "f", LABELS
     )
     assert raw.texts == {
-        "cat": {"attribute": ("whiskers",)},
-        "elk": {"attribute": ("antlers",)},
+        "cat": {"attribute": ("which has whiskers",)},
+        "elk": {"attribute": ("which has antlers",)},
         "owl": {"analogous": ("Nightjar",)},
     }
     assert raw.names == LABELS
     assert raw.notes == [
-        f"The lists name no classes: they were taken to be in the order of the labels. If they are not, {GIVE}."
+        f"The lists name no classes: they were taken to be in the order of the labels. If they are not, {GIVE}.",
+        NOTE,
     ]
 
 
 def test_lists_in_the_order_of_given_class_names() -> None:
     raw = read_coder({"attribute": [["hooves"], ["whiskers"]]}, "f", LABELS, ("yak", "cat"))
-    assert raw.texts == {"yak": {"attribute": ("hooves",)}, "cat": {"attribute": ("whiskers",)}}
-    assert (raw.names, raw.notes) == (("yak", "cat"), [])
+    assert raw.texts == {"yak": {"attribute": ("which has hooves",)}, "cat": {"attribute": ("which has whiskers",)}}
+    assert (raw.names, raw.notes) == (("yak", "cat"), [NOTE])
 
 
 def test_lists_in_the_order_of_the_synonyms() -> None:
     raw = read_coder({"attribute": [["beak"], ["whiskers"]], "synonym": [SYNONYMS[2], SYNONYMS[0]]}, "f", LABELS)
-    assert raw.texts["owl"] == {"attribute": ("beak",), "synonym": ("bird of Minerva",)}
-    assert raw.texts["Cats"]["attribute"] == ("whiskers",)
+    assert raw.texts["owl"] == {"attribute": ("which has beak",), "synonym": ("bird of Minerva",)}
+    assert raw.texts["Cats"]["attribute"] == ("which has whiskers",)
     assert raw.names == ("owl", "Cats")
-    assert raw.notes == ["The lists were taken to be in the order of the class names in 'synonym'."]
+    assert raw.notes == ["The lists were taken to be in the order of the class names in 'synonym'.", NOTE]
 
 
 def test_given_class_names_spell_those_of_the_synonyms() -> None:
@@ -74,6 +77,15 @@ def test_synonyms_without_class_names(synonyms: list[Any]) -> None:
     raw = read_coder({"synonym": synonyms}, "f", LABELS)
     assert raw.names == LABELS
     assert raw.texts["cat"] == {"synonym": ("house cat",)}
+
+
+def test_only_descriptors_are_put_into_other_sentences() -> None:
+    lists = {"attribute": [["can swim"], [], []], "analogous": [["can opener"], [], []]}
+    raw = read_coder({**lists, "one_to_one": {"cat": {"elk": ["can swim"]}}}, "f", LABELS)
+    assert raw.texts["cat"] == {"attribute": ("which can swim",), "analogous": ("can opener",)}
+    assert raw.pairs == {("cat", "elk"): ("can swim",)}
+    assert raw.templates == TEMPLATES
+    assert read_coder({"analogous": lists["analogous"]}, "f", LABELS).templates == Templates()
 
 
 def test_another_number_of_lists() -> None:

@@ -12,14 +12,14 @@ import pytest
 
 from coder_engine.errors import TextsError
 from coder_export.generate.imports.forms import Imported, import_texts
+from coder_export.generate.imports.phrase import NOTE, TEMPLATES
 from coder_export.labels import load_labels
 from coder_export.matching import Matches
-from coder_export.templates import Templates
 
 LABELS = ("cat", "elk", "owl")
 DESCRIPTORS = {
-    "owls": [" a flat  round face", "which turns its head", "a flat round face", ""],
-    "CAT": ["whiskers.", "a kind of feline", "and so on..."],
+    "owls": [" a bird of  the night", "turns its head", "a bird of the night", ""],
+    "CAT": ["whiskers.", "a kind of feline", "spots and so on..."],
     "yak": ["long hair", "horns"],
 }
 SENTENCES = {"cat": ["A cat has whiskers.", "\nA cat has whiskers.", "Cats have fur."], "yak": ["It has horns."]}
@@ -44,15 +44,21 @@ def test_descriptors(load: Import) -> None:
     found = load(DESCRIPTORS)
     assert found.textset.labels == LABELS
     assert found.textset.texts == (
-        {"attribute": ("whiskers", "a kind of feline", "and so on...")},
+        {"attribute": ("which has whiskers", "which is a kind of feline", "which has spots and so on...")},
         {},
-        {"attribute": ("a flat round face", "which turns its head")},
+        {"attribute": ("which is a bird of the night", "which turns its head")},
     )
-    assert (found.textset.templates, found.textset.pairs, found.textset.name) == (Templates(), {}, "theirs")
+    assert (found.textset.templates, found.textset.pairs, found.textset.name) == (TEMPLATES, {}, "theirs")
+    assert [sentence.text for sentence in found.textset.sentences(2)] == [
+        "a photo of an owl.",
+        "a photo of an owl, which is a bird of the night.",
+        "a photo of an owl, which turns its head.",
+    ]
     assert found.textset.source == {"writer": "imported", "file": "theirs.json", "form": "vcd"}
     assert found.matches == Matches(found={"owls": "owl", "CAT": "cat"}, unknown=("yak",), missing=("elk",))
     assert found.notes == (
         "Recognised as the form vcd: class -> descriptors.",
+        NOTE,
         "Empty texts dropped: 1.",
         "Texts dropped because the same list has them already: 1.",
         "Texts that lost their final full stop, because the sentence goes on after them: 1.",
@@ -75,7 +81,11 @@ def test_whole_sentences(load: Import) -> None:
 
 def test_the_authors_form(load: Import) -> None:
     found = load(CODER)
-    assert found.textset.texts == ({"attribute": ("whiskers",)}, {"attribute": ("antlers",)}, {})
+    assert found.textset.texts == (
+        {"attribute": ("which has whiskers",)},
+        {"attribute": ("which has antlers",)},
+        {},
+    )
     assert found.textset.pairs == {(1, 0): ("hooves",)}
     assert found.matches == Matches(found={label: label for label in LABELS}, unknown=("yak",), missing=())
     assert found.notes[0] == "Recognised as the form coder: lists in class order and one-to-one texts."
@@ -87,7 +97,7 @@ def test_the_authors_form(load: Import) -> None:
 
 def test_the_authors_lists_of_other_classes(load: Import) -> None:
     found = load({"attribute": [["beak"], ["horns"]]}, theirs=("owl", "yak"))
-    assert found.textset.texts == ({}, {}, {"attribute": ("beak",)})
+    assert found.textset.texts == ({}, {}, {"attribute": ("which has beak",)})
     assert found.matches == Matches(found={"owl": "owl"}, unknown=("yak",), missing=("cat", "elk"))
 
 
@@ -149,9 +159,9 @@ def test_recognition(load: Import, data: object, form: str) -> None:
 
 
 def test_a_form_that_is_named_is_not_recognised(load: Import) -> None:
-    found = load(SENTENCES, form="vcd")
-    assert found.textset.texts[0]["attribute"] == ("A cat has whiskers", "Cats have fur")
-    assert found.textset.templates == Templates()
+    found = load({"cat": ["Whiskers.", "Soft fur."]}, form="vcd")
+    assert found.textset.texts[0]["attribute"] == ("which has Whiskers", "which has Soft fur")
+    assert found.textset.templates == TEMPLATES
     assert found.notes[0] == "Read as the form vcd: class -> descriptors."
 
 

@@ -13,12 +13,13 @@ from coder_engine.files import sha256_of
 from coder_export.generate.config import TextsConfig
 from coder_export.generate.draft import Draft
 from coder_export.generate.draft_folder import open_draft, save_draft
+from coder_export.generate.imports.phrase import TEMPLATES
 from coder_export.generate.imports.run import import_all
 from coder_export.report import Report
 from coder_export.templates import Templates
 
 LABELS = ("cat", "elk", "owl")
-VCD = {"cat": ["whiskers", "a tail"], "owl": ["a beak"]}
+VCD = {"cat": ["whiskers", "a tail"], "owl": ["beak"]}
 CUPL = {"cat": ["A photo of a furry cat.", "Cats have whiskers."], "elk": ["An elk is tall."]}
 PAIRS = {
     "one_to_one": {
@@ -84,8 +85,8 @@ def test_a_name_that_may_be_the_label(write: Any) -> None:
 def test_one_file(write: Any, capsys: pytest.CaptureFixture[str]) -> None:
     draft, path = Draft(labels=LABELS), write("vcd.json", VCD)
     assert imported(draft, path, report=Report()) == ["elk: nothing in vcd.json"]
-    assert attributes(draft) == [["whiskers", "a tail"], [], ["a beak"]]
-    assert draft.templates == Templates()
+    assert attributes(draft) == [["which has whiskers", "which has a tail"], [], ["which has beak"]]
+    assert draft.templates == TEMPLATES
     assert draft.origins == {
         "attribute": {"expert": "import", "files": [{"file": "vcd.json", "sha256": sha256_of(path)}]}
     }
@@ -101,11 +102,21 @@ def test_sentences_bring_their_template(write: Any) -> None:
     assert draft.templates.name == ("a sketch of {a class}.",)
 
 
+def test_descriptors_are_of_the_domain(write: Any) -> None:
+    draft = Draft(labels=LABELS, domain="sketch", templates=Templates().of_domain("sketch"))
+    imported(draft, write("vcd.json", {"cat": ["often seen at night"]}))
+    assert draft.textset("x").sentences(0)[1].text == "a sketch of a cat, which is often seen at night."
+
+
 def test_two_files_of_one_template_side_by_side(write: Any) -> None:
     draft = Draft(labels=LABELS)
     more = {"cat": ["whiskers", "soft fur"], "elk": ["antlers"]}
     missing = imported(draft, write("a.json", VCD), write("b.json", more))
-    assert attributes(draft) == [["whiskers", "a tail", "soft fur"], ["antlers"], ["a beak"]]
+    assert attributes(draft) == [
+        ["which has whiskers", "which has a tail", "which has soft fur"],
+        ["which has antlers"],
+        ["which has beak"],
+    ]
     assert missing == ["elk: nothing in a.json", "owl: nothing in b.json"]
     assert [file["file"] for file in draft.origins["attribute"]["files"]] == ["a.json", "b.json"]
 
@@ -117,9 +128,15 @@ def test_two_files_of_different_templates_become_whole_sentences(write: Any) -> 
     assert attributes(draft) == [
         ["a sketch of a cat, which has whiskers.", "a sketch of a cat, which has a tail.", *CUPL["cat"]],
         CUPL["elk"],
-        ["a sketch of an owl, which has a beak."],
+        ["a sketch of an owl, which has beak."],
     ]
     assert draft.textset("x").sentences(1)[1].text == "An elk is tall."
+
+
+def test_whole_sentences_have_no_underscores(write: Any) -> None:
+    draft = Draft(labels=("big_cat", "elk"))
+    imported(draft, write("vcd.json", {"big cat": ["whiskers"]}), write("cupl.json", {"elk": CUPL["elk"]}))
+    assert attributes(draft)[0] == ["a photo of a big cat, which has whiskers."]
 
 
 def test_pairs_of_two_files_are_joined(write: Any) -> None:
@@ -156,7 +173,7 @@ def test_templates_of_an_earlier_import_do_not_stay(write: Any, tmp_path: Path) 
     again = open_draft(tmp_path, LABELS, "photo")
     assert again.templates.attribute == ("{text}",)
     imported(again, write("vcd.json", VCD))
-    assert again.templates == Templates()
+    assert again.templates == TEMPLATES
 
 
 @pytest.mark.parametrize("content", [VCD, CUPL])
@@ -174,9 +191,9 @@ def test_templates_changed_by_hand_stay_when_a_file_is_imported_again(
 def test_their_labels_in_order(write: Any, tmp_path: Path) -> None:
     (tmp_path / "theirs.txt").write_text("owl\ncat\n")
     draft = Draft(labels=LABELS)
-    path = write("lists.json", {"attribute": [["a beak"], ["whiskers"]]})
+    path = write("lists.json", {"attribute": [["beak"], ["whiskers"]]})
     imported(draft, path, import_labels=tmp_path / "theirs.txt", import_form="coder")
-    assert attributes(draft) == [["whiskers"], [], ["a beak"]]
+    assert attributes(draft) == [["which has whiskers"], [], ["which has beak"]]
 
 
 def test_bad_files_are_refused(write: Any, tmp_path: Path) -> None:
@@ -197,4 +214,4 @@ def test_half_a_character_could_not_be_saved(write: Any) -> None:
         )
     draft = Draft(labels=LABELS)
     imported(draft, write("vcd.json", {"cat": ["fur \U0001f408"]}))
-    assert attributes(draft)[0] == ["fur \U0001f408"]
+    assert attributes(draft)[0] == ["which has fur \U0001f408"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from coder_export.generate.llm.fits import fits_context
@@ -20,6 +22,18 @@ def test_every_template_must_fit() -> None:
     assert fits_context(Templates(), None)("pair", "cat", "elk", words)
     templates = Templates(pair=("{text}", "{text} and {text}"))
     assert not fits_context(templates, None)("pair", "cat", "elk", words)
+
+
+def test_a_class_is_counted_as_sentences_say_it() -> None:
+    seen: list[str] = []
+
+    class Spy(Templates):
+        def render(self, kind: str, words: Mapping[str, str]) -> list[str]:
+            seen.extend((words["class"], words["other"]))
+            return super().render(kind, words)
+
+    assert fits_context(Spy(), None)("pair", "ceiling_fan", "grand_piano", "its blades")
+    assert seen == ["ceiling fan", "grand piano"]
 
 
 def test_the_models_own_tokenizer_counts(space: TextSpace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from typing import Any
 
@@ -71,6 +72,23 @@ def test_pairs_are_numbered() -> None:
 def test_a_class_name_is_never_read_as_a_template(name: str) -> None:
     for kind in KINDS:
         assert name in asked(Question(kind=kind, classes=(name, name)))
+
+
+def test_a_class_is_asked_for_with_spaces_for_underscores() -> None:
+    for kind in KINDS:
+        text = asked(Question(kind=kind, classes=("ceiling_fan", "sofa")[: 1 + (kind == "pair")]))
+        assert '"ceiling fan"' in text
+        assert "_fan" not in text
+    assert '1. "sea_lion" and "sea lion"' in asked(Question(kind="pair", classes=("sea_lion", "sea lion")))
+
+
+def test_replies_of_when_prompts_had_underscores_are_found() -> None:
+    fan = Question(kind="attribute", classes=("ceiling_fan",))
+    cat = dataclasses.replace(fan, classes=("ceiling fan",))
+    assert asked(fan) == asked(cat)
+    assert fan.key("m") != cat.key("m")
+    text = json.dumps(["m", *prompt_parts("attribute"), asked(fan).replace("ceiling fan", "ceiling_fan")])
+    assert fan.key("m") == hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def test_reasons_of_a_refusal_are_told() -> None:

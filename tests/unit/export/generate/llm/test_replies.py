@@ -147,6 +147,19 @@ def test_texts_that_are_no_list_of_strings(texts: object) -> None:
         ("pointed ears...", "pointed ears..."),
         ("2-4 dark rings", "2-4 dark rings"),
         ("1.5 times as long", "1.5 times as long"),
+        ('a man\'s "hat"', 'a man\'s "hat"'),
+        ('"flat" or "round"', '"flat" or "round"'),
+        ("'the cat's ears'", "the cat's ears"),
+        ("stripes like the tigers'", "stripes like the tigers'"),
+        ('a screen of 27"', 'a screen of 27"'),
+        ('"a lone quote', "a lone quote"),
+        ('a lone quote".', "a lone quote"),
+        ("has a long muzzle", "a long muzzle"),
+        ("which has has a long muzzle", "a long muzzle"),
+        ("It has floppy ears.", "floppy ears"),
+        ("- with two horns", "two horns"),
+        ("with or without spots", "with or without spots"),
+        ("hasty strokes that have a lot of paint", "hasty strokes that have a lot of paint"),
         ("pelo corto y orejas de 12 años, 犬", "pelo corto y orejas de 12 años, 犬"),
     ],
 )
@@ -165,6 +178,10 @@ def test_empty_texts_are_left_out_and_count_as_missing() -> None:
         ("I'm sorry, I cannot say", "is a refusal"),
         ("a cat.", "is a class name and nothing more"),
         ("CAT", "is a class name and nothing more"),
+        ("Cats", "is a class name and nothing more"),
+        ("N/A", "is no answer"),
+        ("None.", "is no answer"),
+        ("not applicable", "is no answer"),
         ("?!", "has no words"),
         ("the ears\x00", "has characters that are no text"),
         ("half \ud83d a pair", "has characters that are no text"),
@@ -184,6 +201,54 @@ def test_an_excluded_name() -> None:
     question = Question(kind="analogous", classes=("cat",), wanted=2, excluded=("sea lion",))
     answer = texts_of("lynx", "Sea-Lion", question=question)
     assert answer == Answer(texts=("lynx",), problems=("'Sea-Lion' for \"cat\" was excluded",))
+
+
+def test_analogues_lose_their_article_and_are_told_apart_by_their_singular() -> None:
+    question = Question(kind="analogous", classes=("dog",), wanted=6, excluded=("sea lion",))
+    names = "a coyote, Coyotes, an arctic fox, the gray wolf, the sea lions, a dog, cat in the hat, no-no bird"
+    answer = texts_of(*names.split(", "), question=question)
+    assert answer.texts == ("coyote", "arctic fox", "gray wolf", "cat in the hat", "no-no bird")
+    assert [problem.partition(' for "dog" ')[::2] for problem in answer.problems] == [
+        ("'Coyotes'", "is there twice"),
+        ("'sea lions'", "was excluded"),
+        ("'dog'", "is a class name and nothing more"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no whiskers",
+        "Without a tail",
+        "it has no tail",
+        "it lacks a tail",
+        "Lack of a tail",
+        "unlike a dog, slit pupils",
+    ],
+)
+def test_what_is_missing_is_left_out_and_told_where_too_little_is_left(text: str) -> None:
+    assert texts_of("pointed ears", text) == Answer(texts=("pointed ears",))
+    [told, few] = texts_of(text).problems
+    assert told.endswith(' for "cat" says what is missing; say what is there')
+    assert few == '0 good texts for "cat", of 2 asked for'
+
+
+def test_a_good_text_may_begin_like_a_negation() -> None:
+    assert texts_of("notched ears", "nose").accepted
+    sign = Question(kind="analogous", classes=("no entry sign",), wanted=1)
+    assert texts_of("no parking sign", question=sign).texts == ("no parking sign",)
+
+
+def test_a_text_of_both_sides_of_a_pair_cancels_to_nothing() -> None:
+    answer = judge(PAIR, json.dumps(pair("cat", "elk", ["slit pupils", "claws"], ["hooves", "It has slit pupils."])))
+    assert answer == Answer(texts=("claws",), against=("hooves",))
+    answer = judge(PAIR, json.dumps(pair("cat", "elk", ["slit pupils", "claws"], ["slit pupils", "elk"])))
+    assert (answer.texts, answer.against) == (("claws",), ())
+    assert answer.problems == (
+        '\'elk\' for "elk" against "cat" is a class name and nothing more',
+        '\'slit pupils\' for "elk" against "cat" is there for the other class, too',
+        '0 good texts for "elk" against "cat", of 2 asked for',
+    )
 
 
 def test_too_long_a_text() -> None:
@@ -226,6 +291,29 @@ def test_a_pair_both_ways() -> None:
     answer = judge(PAIR, json.dumps({"pairs": [pair("cat", "owl"), pair("Cat", "the elk")]}))
     assert answer == Answer(texts=("whiskers", "claws"), against=("antlers", "hooves"))
     assert answer.count == 4
+
+
+def test_pairs_in_a_list_without_the_object_around_it() -> None:
+    for reply in (
+        [pair("cat", "owl"), pair("cat", "elk")],
+        [pair("cat", "owl"), {"pairs": [pair("cat", "elk")]}],
+    ):
+        assert judge(PAIR, f"```json\n{json.dumps(reply)}\n```").texts == ("whiskers", "claws")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        'Format: {"class": ..., "texts": [...]}',
+        json.dumps({"class": "lighthouse", "texts": ["a round tower"]}),
+        '{"class": "cat", "texts": "see below"}',
+        "[1] {as {you} said}",
+        "[",
+    ],
+)
+def test_what_is_not_wanted_before_a_good_reply(before: str) -> None:
+    assert judge(CAT, f"{before}\n{GOOD}") == Answer(texts=tuple(TEXTS))
+    assert judge(CAT, f"{before}\n{GOOD.replace(']}', ',]}')}") == Answer(texts=tuple(TEXTS))
 
 
 def test_a_pair_told_the_other_way_round_is_turned() -> None:
@@ -292,6 +380,9 @@ def test_labels_of_signs_are_no_match_for_each_other() -> None:
         "<think>" * 100_000,
         "</think>" * 100_000,
         "{" * 300_000,
+        "{x}" * 100_000,
+        "[{}," * 100_000,
+        '{"' * 100_000 + "}" * 100_000,
         '{"texts": [' + "," * 300_000,
         "{" + ", " * 300_000,
         "{," + " " * 300_000,
