@@ -27,11 +27,13 @@ def pairs(first: str, *others: str, **more: Any) -> list[Question]:
     return [Question(kind="pair", classes=(first, other), **{"wanted": 2, **more}) for other in others]
 
 
-def run(server: LlmServer, path: Path, work: Work, *, tries: int = 3, key: str = KEY, **options: Any) -> Asker:
+def run(
+    server: LlmServer, path: Path, work: Work, *, tries: int = 3, timeout: float = 5.0, key: str = KEY, **options: Any
+) -> Asker:
     """Do ``work`` with an Asker; it comes back with its tally, its store closed."""
 
     async def all_of_it() -> Asker:
-        client = Client(model="m", base_url=server.url, key=key, timeout=5.0, tries=tries)
+        client = Client(model="m", base_url=server.url, key=key, timeout=timeout, tries=tries)
         try:
             with ReplyStore(path) as store:
                 asker = Asker(client=client, store=store, **{"attempts": 3, "concurrency": 16, **options})

@@ -37,7 +37,7 @@ class LlmServer(ThreadingHTTPServer):
     Args:
         latency: seconds before each reply.
         faults: name of a fault -> how often, 0 to 1; see ``HTTP_FAULTS`` and ``REPLY_FAULTS``.
-        hang: seconds a "timeout" lasts.
+        hang: seconds a "timeout" lasts; a prompt meets two at the most, as a third in a row ends its call.
         schema: False refuses ``response_format``.
         usage: False counts no tokens.
         key: the only API key taken; None takes any.
@@ -67,6 +67,7 @@ class LlmServer(ThreadingHTTPServer):
         self.seed, self.answer, self.usage = seed, answer, usage
         self.log = log.open("a") if log else None
         self.visits: Counter[str] = Counter()
+        self.late: Counter[str] = Counter()
         self.met: Counter[str] = Counter()
         self.served: list[dict[str, Any]] = []
         self.lock = threading.Lock()
@@ -83,6 +84,9 @@ class LlmServer(ThreadingHTTPServer):
         for name, share in self.faults.items():
             if draw < share:
                 with self.lock:
+                    self.late[prompt] += name == "timeout"
+                    if name == "timeout" and self.late[prompt] > 2:
+                        return None
                     self.met[name] += 1
                 return name
             draw -= share

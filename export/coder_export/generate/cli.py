@@ -169,12 +169,12 @@ def _add_expert(group: argparse._ArgumentGroup) -> None:
 def _add_server(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--base-url", metavar="URL", help="any server with OpenAI's protocol (default: OPENAI_BASE_URL, else OpenAI)")
-    budget = "most dollars to spend, or none (default: %(default)g)"
+    budget = "most dollars that this run may spend, or none (default: %(default)g)"
     add("--budget", type=_budget, default=TextsConfig.budget, metavar="USD", help=budget)
     add("--prices", type=Path, metavar="FILE", help='{"model": [$/M prompt tokens, $/M completion tokens]}')
     _number(group, "--concurrency", "calls at once")
-    _number(group, "--timeout", "seconds a call may take", kind=float, metavar="S")
-    _number(group, "--tries", "tries a call, where the server fails")
+    _number(group, "--timeout", "seconds a call may take; more for a model that thinks long", kind=float, metavar="S")
+    _number(group, "--tries", "tries a call, where the server fails; 3 at most where it is too slow")
     _number(group, "--attempts", "replies a question, where they are bad")
 
 

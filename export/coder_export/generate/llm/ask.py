@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
 from itertools import groupby, islice
 
+from coder_engine.cli.output import tell
+from coder_engine.counts import count_of
 from coder_engine.errors import TextsError
-from coder_export.generate.llm.client import CallFailed, Client, Stopped
+from coder_export.generate.llm.client import CallFailed, Client, Stopped, Try, was_sent
+from coder_export.generate.llm.completion import Completion
 from coder_export.generate.llm.prices import Estimate
 from coder_export.generate.llm.purse import BudgetSpent, Purse, Tokens
 from coder_export.generate.llm.questions import Question, messages, prompt_sha256, schema
@@ -29,6 +35,7 @@ class Tally:
         failures: why calls failed for good, in words.
         tokens: (prompt, completion), as the server counted.
         estimated: calls of which it did not, in ``tokens`` by their estimate.
+        lost: tries that were sent and brought no reply, in ``tokens`` by their estimate.
     """
 
     calls: int = 0
@@ -36,6 +43,7 @@ class Tally:
     failures: list[str] = field(default_factory=list)
     tokens: tuple[int, int] = (0, 0)
     estimated: int = 0
+    lost: int = 0
 
 
 @dataclass(kw_only=True)
@@ -58,6 +66,7 @@ class Asker:
     budget: float | None = None
     tally: Tally = field(default_factory=Tally)
     _failed_in_a_row: int = 0
+    _interrupted: bool = False
     _settled: set[str] = field(default_factory=set)
 
     def answer(self, question: Question) -> Answer | None:
@@ -89,24 +98,40 @@ class Asker:
         Raises:
             TextsError: no call can succeed (see ``Client.complete``), or so many failed that the server is gone.
             BudgetSpent: the budget is used up.
-                Both are raised when the calls in flight, which are paid for, have ended. Replies so far are stored in
-                every case.
+            KeyboardInterrupt: a signal asked for the end.
+                All are raised when the calls in flight, which are paid for, have ended: a second signal does not wait
+                for them. Replies so far are stored in every case.
         """
         calls = self.open_calls(questions)
         workers = [asyncio.create_task(self._work(calls, done)) for _ in range(self.concurrency)]
         try:
-            ended, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
-            if failed := next((fault for worker in ended if (fault := worker.exception())), None):
-                self.client.stop()
-                await asyncio.wait(workers)
-                raise failed
-            spent = any(worker.result() for worker in workers)
+            with _first_interrupt(self._interrupt):
+                ended, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+                failed = next((fault for worker in ended if (fault := worker.exception())), None)
+                if failed:
+                    self.client.stop()
+                    await asyncio.wait(workers)
         finally:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-        if spent:
+        if failed:
+            raise failed
+        if self._interrupted:
+            raise KeyboardInterrupt
+        if any(worker.result() for worker in workers):
             raise BudgetSpent
+
+    def _interrupt(self) -> None:
+        """Ask nothing more, and let the calls in flight end. A signal handler: the loop does the work."""
+        self._interrupted = True
+        asyncio.get_running_loop().call_soon_threadsafe(self._wind_up)
+
+    def _wind_up(self) -> None:
+        self.client.stop()
+        if self.client.under_way:
+            calls = count_of(self.client.under_way, "call")
+            tell(f"coder-texts: interrupted; waiting for {calls} under way, paid for: a second Ctrl-C ends at once")
 
     async def _work(self, calls: Iterator[list[Question]], done: Callable[[int], object]) -> bool:
         """Whether it ended because the budget is spent."""
@@ -133,10 +158,7 @@ class Asker:
         while call:
             reasons = {question: self._reasons(question) for question in call}
             kind, estimate = call[0].kind, Estimate().add([call]).tokens
-            async with self._purse.call(estimate):
-                completion = await self.client.complete(messages(call, reasons), schema(kind))
-                tokens = self._counted(completion.tokens, estimate)
-                self._purse.paid(tokens, estimate)
+            completion = await self.client.complete(messages(call, reasons), schema(kind), self._paying(estimate))
             reply = Reply(
                 keys=tuple(question.key(self.client.model) for question in call),
                 kind=kind,
@@ -155,14 +177,31 @@ class Asker:
             self.tally.refused += len(refused)
             call = [question for question in refused if not self.settled(question)]
 
-    def _counted(self, tokens: Tokens, estimate: Tokens) -> Tokens:
-        """A call's tokens; those of a server that tells none are estimated, or no budget would ever be spent."""
-        if tokens == (0, 0):
-            self.tally.estimated += 1
-            tokens = estimate
+    def _paying(self, estimate: Tokens) -> Callable[[Try], Awaitable[Completion]]:
+        """Makes one try of a call within the budget: money is set aside for it, and what it cost is noted."""
+
+        async def pay(one: Try) -> Completion:
+            async with self._purse.call(estimate):
+                try:
+                    completion = await one()
+                except Exception as err:
+                    if was_sent(err):  # the server goes on, and bills what nobody reads
+                        self.tally.lost += 1
+                        self._count(estimate)
+                        self._purse.lost(estimate)
+                    raise
+                # Of a server that counts none they are estimated, or no budget would ever be spent.
+                self.tally.estimated += completion.tokens == (0, 0)
+                tokens = estimate if completion.tokens == (0, 0) else completion.tokens
+                self._count(tokens)
+                self._purse.paid(tokens, estimate)
+                return completion
+
+        return pay
+
+    def _count(self, tokens: Tokens) -> None:
         prompt, completion = self.tally.tokens
         self.tally.tokens = (prompt + tokens[0], completion + tokens[1])
-        return tokens
 
     @cached_property  # made in the loop that runs the calls
     def _purse(self) -> Purse:
@@ -180,6 +219,32 @@ class Asker:
     def _reasons(self, question: Question) -> tuple[str, ...]:
         answers = self._answers(question)
         return answers[-1].problems if answers else ()
+
+
+@contextmanager
+def _first_interrupt(caught: Callable[[], object]) -> Iterator[None]:
+    """In the block the first signal to end calls ``caught``; the next one does what it did before the block.
+
+    A signal that is ignored, or ends the process by itself, is left alone. Only a main thread may choose.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    asked = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if here and hasattr(signal, name)]
+    before = {one: handler for one in asked if callable(handler := signal.getsignal(one))}
+
+    def restore() -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    def handle(number: int, frame: object) -> None:
+        restore()
+        caught()
+
+    for one in before:
+        signal.signal(one, handle)
+    try:
+        yield
+    finally:
+        restore()
 
 
 def grouped(questions: Iterable[Question]) -> Iterator[list[Question]]:

@@ -7,7 +7,8 @@ import contextlib
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,12 +18,23 @@ from coder_engine.errors import TextsError
 from coder_export.generate.llm.body import cap
 from coder_export.generate.llm.completion import Completion, read_completion
 from coder_export.generate.llm.questions import Message
-from coder_export.generate.llm.waits import LONGEST_WAIT, back_off, retry_after
+from coder_export.generate.llm.waits import LONGEST_WAIT, Places, back_off, retry_after
 
 _PATIENCE = 3600.0
 """Seconds that a server may ask for; past them the run ends, as its replies are kept."""
 _CONNECT, _FIRST_TRIES = 10.0, 3
 """Seconds for a connection, and the tries that one is given while the server has never said anything."""
+_LATE_TRIES = 3
+"""Tries of a call that takes too long: it would again, and each one is paid for."""
+_NEVER_SENT = (
+    "ConnectError",
+    "ConnectTimeout",
+    "PoolTimeout",
+    "ProxyError",
+    "LocalProtocolError",
+    "UnsupportedProtocol",
+)
+"""What breaks before a request is sent."""
 _TOLD_EVERY = 30.0
 """Seconds between two lines about calls that are made again."""
 _TRY_AGAIN = (408, 409, 425, 429)
@@ -41,6 +53,35 @@ class Stopped(Exception):
     """Nothing more is asked, as no call can succeed; those that were sent have had their reply."""
 
 
+Try = Callable[[], Awaitable[Completion]]
+Pay = Callable[[Try], Awaitable[Completion]]
+
+
+async def _unpaid(one: Try) -> Completion:
+    return await one()
+
+
+@dataclass(kw_only=True)
+class _Call:
+    """A call, and what became of its tries.
+
+    Attributes:
+        served: replies that the client had when this one was last told that the server is full.
+        form: the reply format of the last try.
+        failed: tries that count against it.
+        late: those of them that took too long.
+        since: when it was first to be sent.
+    """
+
+    messages: list[Message]
+    schema: dict[str, Any]
+    served: int
+    form: str = _FORMATS[0]
+    failed: int = 0
+    late: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+
 class Client:
     """A model behind an OpenAI-compatible server.
 
@@ -49,8 +90,12 @@ class Client:
         base_url: the server, "http://localhost:8000/v1"; None is OpenAI itself.
         key: API key; local servers take any. It is never stored, and cut out of every message.
         timeout: seconds a call may take, from its first byte to its last.
-        tries: how often a call is made before it counts as failed.
+        tries: how often a call is made before it counts as failed; one that takes too long, 3 times at most.
         told: called with a line for the user when something about the server changes.
+
+    Attributes:
+        retries: calls that were made again.
+        under_way: calls that are sent and have no reply yet.
 
     Raises:
         TextsError: the address or the key cannot be one.
@@ -72,7 +117,7 @@ class Client:
         if base_url is not None and not _is_address(base_url):
             raise TextsError(f"{base_url!r} is no address of a server; write it like http://localhost:8000/v1")
         self.model = model
-        self.retries = 0
+        self.retries = self.under_way = 0
         self._key = key
         self._timeout = timeout
         self._tries = tries
@@ -80,6 +125,8 @@ class Client:
         self._format = _FORMATS[0]
         self._open_at = self._told_until = 0.0
         self._heard = False
+        self._served = 0
+        self._places = Places()
         self._stopped = asyncio.Event()
         # Its own retries are off: they neither hold the other calls back after a 429 nor stop at an empty account.
         self._client = openai.AsyncOpenAI(
@@ -98,57 +145,98 @@ class Client:
     def stop(self) -> None:
         """Ask nothing more: calls that wait for their next try end at once, those that were sent with their reply."""
         self._stopped.set()
+        self._places.lift()
 
-    async def complete(self, messages: list[Message], schema: dict[str, Any]) -> Completion:
+    async def complete(self, messages: list[Message], schema: dict[str, Any], pay: Pay = _unpaid) -> Completion:
         """Ask once, whatever it takes.
+
+        Args:
+            pay: makes one try, and may raise rather than make it.
 
         Raises:
             CallFailed: no reply in all tries, or the server will not take this request (a content filter, a limit).
             TextsError: no call can succeed: nobody at this address, wrong key, no such model, account empty.
             Stopped: see :meth:`stop`.
         """
-        failed, failure = 0, ""
-        while failed < self._tries:
-            await self._wait_for_opening()
-            used = self._format
+        call = _Call(messages=messages, schema=schema, served=self._served)
+        while True:
             try:
-                return await self._call(messages, schema, used)
+                return await pay(lambda: self._try(call))
             except openai.APIStatusError as err:
-                if self._simpler_format(err, used):
+                if self._simpler_format(err, call.form):
                     continue
-                failure = self._failure(err)
-                wait = retry_after(err.response.headers) or back_off(failed)
-                self._tell_long(wait, failure)
-                if err.status_code in (429, 503):
-                    self._hold_all(wait)
-            except openai.APIConnectionError as err:
-                failure, wait = self._clean(f"{err} ({err.__cause__!r})"), back_off(failed)
-                self._check_there(err, failed + 1)
-            except asyncio.TimeoutError:  # it came in drops, none of them too late
-                failure, wait = f"not whole after {self._timeout:g} seconds", back_off(failed)
+                failure, wait = self._refused(call, err)
+            except (openai.APIConnectionError, asyncio.TimeoutError) as err:
+                failure, wait = self._broken(call, err), back_off(call.failed - 1)
             except (openai.APIResponseValidationError, ValueError, RecursionError) as err:  # no completion
-                failure, wait = self._clean(f"its answer could not be read ({err})"), back_off(failed)
-            failed += 1
-            if failed < self._tries:
-                self.retries += 1
-                self._tell_retry(failed, failure)
-                await self._pause(wait)
-        raise CallFailed(f"{self._server}: no reply in {self._tries} tries; the last one: {failure}")
+                failure, wait = self._clean(f"its answer could not be read ({err})"), back_off(call.failed)
+                call.failed += 1
+            if call.failed >= self._tries or call.late >= _LATE_TRIES:
+                raise CallFailed(f"{self._server}: no reply in {call.failed} tries; the last one: {failure}")
+            self.retries += 1
+            self._tell_retry(call, failure)
+            await self._pause(wait)
 
-    async def _call(self, messages: list[Message], schema: dict[str, Any], form: str) -> Completion:
-        extra: dict[str, Any] = {} if form == "text" else {"response_format": _response_format(form, schema)}
-        call = self._client.chat.completions.create(
+    async def _try(self, call: _Call) -> Completion:
+        """Send a call when it is its turn."""
+        async with self._places.one() as place:
+            await self._wait_for_opening()
+            call.form, place.since = self._format, time.monotonic()
+            self.under_way += 1
+            try:
+                completion = await self._send(call)
+            except openai.RateLimitError:
+                self._places.halve(place)
+                raise
+            finally:
+                self.under_way -= 1
+            self._places.grow()
+            self._served += 1
+            return completion
+
+    async def _send(self, call: _Call) -> Completion:
+        form = call.form
+        extra: dict[str, Any] = {} if form == "text" else {"response_format": _response_format(form, call.schema)}
+        reply = self._client.chat.completions.create(
             model=self.model,
-            messages=messages,  # type: ignore[arg-type]
+            messages=call.messages,  # type: ignore[arg-type]
             **extra,
         )
         # openai's own timeout begins anew with every part of the body.
-        return read_completion(await asyncio.wait_for(call, self._timeout))
+        return read_completion(await asyncio.wait_for(reply, self._timeout))
+
+    def _refused(self, call: _Call, err: openai.APIStatusError) -> tuple[str, float]:
+        """What to tell of an error status, and the seconds to wait; raises where no retry can help."""
+        failure = self._failure(err)
+        wait = retry_after(err.response.headers) or back_off(call.failed)
+        self._tell_long(wait, failure)
+        if err.status_code in (429, 503):
+            self._hold_all(wait)
+        if err.status_code != 429 or self._is_stuck(call):
+            call.failed += 1
+        return failure, wait
+
+    def _is_stuck(self, call: _Call) -> bool:
+        """Whether a call gets nowhere: a server that was full for it has served no other since it was last here.
+
+        Where it has, the call only waits for its turn, for an hour at most.
+        """
+        served, call.served = call.served, self._served
+        return served == self._served or time.monotonic() - call.since > _PATIENCE
+
+    def _broken(self, call: _Call, err: openai.APIConnectionError | asyncio.TimeoutError) -> str:
+        """What to tell of a try whose connection broke or was too slow; raises where there never was one."""
+        call.failed += 1
+        if was_sent(err) and isinstance(err, (openai.APITimeoutError, asyncio.TimeoutError)):
+            call.late += 1
+            return f"not whole after {self._timeout:g} seconds; raise --timeout"
+        self._check_there(err, call.failed)
+        return self._clean(f"{err} ({err.__cause__!r})")
 
     async def _hear(self, response: object) -> None:
         self._heard = True
 
-    def _check_there(self, err: openai.APIConnectionError, tries: int) -> None:
+    def _check_there(self, err: Exception, tries: int) -> None:
         """Raises where no connection was ever made: that is a wrong address, or a server that does not run."""
         cause = err.__cause__
         if not self._heard and tries >= _FIRST_TRIES and type(cause).__name__ in ("ConnectError", "ConnectTimeout"):
@@ -204,11 +292,14 @@ class Client:
             self._told(f"the server {asks}; waiting")
             self._told_until = until
 
-    def _tell_retry(self, failed: int, failure: str) -> None:
+    def _tell_retry(self, call: _Call, failure: str) -> None:
         """Now and then, why it takes so long: every retry told would be thousands of lines."""
         now = time.monotonic()
         if now >= self._told_until:
-            self._told(f"trying again ({failed} of {self._tries - 1} times): {' '.join(failure.split())[:160]}")
+            left = min(self._tries - call.failed, _LATE_TRIES - call.late if call.late else self._tries)
+            # None failed: the server is full, and serves others.
+            times = f" ({call.failed} of {call.failed + left - 1} times)" if call.failed else ""
+            self._told(f"trying again{times}: {' '.join(failure.split())[:160]}")
             self._told_until = now + _TOLD_EVERY
 
     def _clean(self, message: str) -> str:
@@ -227,6 +318,13 @@ class Client:
                 await asyncio.wait_for(self._stopped.wait(), seconds)
         if self._stopped.is_set():
             raise Stopped
+
+
+def was_sent(err: BaseException) -> bool:
+    """Whether a try that broke or was too slow had reached the server, which may bill it."""
+    if isinstance(err, openai.APIConnectionError):
+        return type(err.__cause__).__name__ not in _NEVER_SENT
+    return isinstance(err, asyncio.TimeoutError)
 
 
 def _is_address(url: str) -> bool:

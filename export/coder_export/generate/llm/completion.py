@@ -23,7 +23,7 @@ def read_completion(reply: object) -> Completion:
         ValueError: it is no completion.
     """
     usage = getattr(reply, "usage", None)
-    tokens = (_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+    tokens = _tokens(usage)
     choices = getattr(reply, "choices", None)
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = getattr(choice, "message", None)
@@ -48,6 +48,12 @@ def _joined(content: object) -> object:
         return content
     texts = [part.get("text") if isinstance(part, dict) else part for part in content]
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _tokens(usage: object) -> tuple[int, int]:
+    """(prompt, completion); some servers leave a model's thinking, which is paid for, out of all but the total."""
+    prompt = _count(usage, "prompt_tokens")
+    return prompt, max(_count(usage, "completion_tokens"), _count(usage, "total_tokens") - prompt)
 
 
 def _count(usage: object, name: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coder_export.generate.analogues import AnalogueFilter
-from coder_export.generate.llm.ask import Asker
+from coder_export.generate.llm.ask import PAIRS_A_CALL, Asker
 from coder_export.generate.llm.questions import Question, prompt_sha256
 from coder_export.generate.llm.replies import Answer
 from coder_export.generate.pairs import Pair
@@ -44,7 +44,7 @@ class LlmExpert:
 
     def pair_questions(self, pairs: Sequence[Pair]) -> list[Question]:
         """One for each pair; pairs of one class stand together, so that they share calls."""
-        return [self._question("pair", self.labels[a], self.labels[b]) for a, b in sorted(pairs)]
+        return [self._pair_question(pair) for pair in sorted(pairs)]
 
     async def ask(self, what: str, questions: Sequence[Question]) -> None:
         """Ask whatever of ``questions`` is not settled by the store."""
@@ -52,6 +52,23 @@ class LlmExpert:
         if calls:
             with self.report.progress(what, calls) as advance:
                 await self.asker.ask(questions, advance)
+
+    async def ask_pairs(self, pairs: Sequence[Pair]) -> None:
+        """Ask about ``pairs`` in their order, so that those left out where the money ends are the least needed.
+
+        A call takes the next ones of its first class along.
+        """
+        calls: list[list[Question]] = []
+        begun: dict[str, list[Question]] = {}
+        for question in map(self._pair_question, pairs):
+            if self.asker.settled(question):
+                continue
+            call = begun.get(question.classes[0], [])
+            if len(call) % PAIRS_A_CALL == 0:
+                call = begun[question.classes[0]] = []
+                calls.append(call)
+            call.append(question)
+        await self.ask("pairs", [question for call in calls for question in call])
 
     async def analogues(self, choose: AnalogueFilter) -> None:
         """Ask for analogues, and then for as many more as were dropped, in ``ROUNDS`` rounds at most."""
@@ -134,6 +151,9 @@ class LlmExpert:
     def _proposals(self, question: Question | None) -> tuple[str, ...]:
         answer = None if question is None else self.asker.answer(question)
         return answer.texts if answer else ()
+
+    def _pair_question(self, pair: Pair) -> Question:
+        return self._question("pair", *(self.labels[i] for i in pair))
 
     def _question(
         self, kind: str, *classes: str, wanted: int | None = None, excluded: tuple[str, ...] = ()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from coder_engine.errors import TextsError
 from coder_export.generate.llm.questions import Question, messages
@@ -14,6 +16,11 @@ from coder_export.generate.llm.questions import Question, messages
 _CHARACTERS_A_TOKEN = 4
 _TOKENS_A_TEXT = {"attribute": 16, "analogous": 6, "pair": 18}
 """Of the prompts' length: texts are at most 15 words, names of classes 1 to 4, with JSON's quotes and commas."""
+_OWN_NETWORKS = [
+    ipaddress.ip_network(network)
+    for network in ("0.0.0.0/32", "127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+]
+"""Of this machine (the first is what many servers print as their address) and of private networks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +68,8 @@ class Estimate:
 def read_price(model: str, table: Path | None) -> Price:
     """The price of ``model`` by the user's table, or by the one in the package; an unknown model counts as free.
 
+    A model that is not in it is looked up by what follows its last "/": gateways put its vendor before the name.
+
     Raises:
         TextsError: the table cannot be read, or an entry is not [prompt, completion].
     """
@@ -76,15 +85,26 @@ def read_price(model: str, table: Path | None) -> Price:
         raise TextsError(f"--prices {where}: cannot be read ({err.strerror})") from err
     except (ValueError, RecursionError) as err:
         raise TextsError(f'--prices {where}: not JSON ({err}); write {{"model": [prompt, completion]}}') from err
-    if isinstance(entries, dict) and model not in entries:
+    name = model if not isinstance(entries, dict) or model in entries else model.rpartition("/")[2]
+    if isinstance(entries, dict) and name not in entries:
         return Price(prompt=0.0, completion=0.0, known=False)
-    entry = entries[model] if isinstance(entries, dict) else entries
+    entry = entries[name] if isinstance(entries, dict) else entries
     if not isinstance(entry, list) or len(entry) != 2 or not all(_is_price(number) for number in entry):
         raise TextsError(
-            f"--prices {where}: expected {model!r}: [dollars a million prompt tokens, dollars a million completion "
+            f"--prices {where}: expected {name!r}: [dollars a million prompt tokens, dollars a million completion "
             f"tokens], got {str(entry)[:80]}"
         )
     return Price(prompt=float(entry[0]), completion=float(entry[1]))
+
+
+def bills_nobody(base_url: str | None) -> bool:
+    """Whether a server is this machine or one of a private network, where a model without a price is free."""
+    host = (urlsplit(base_url or "").hostname or "").removesuffix(".")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a name
+        return bool(host) and ("." not in host or host.endswith(".local"))
+    return any(address in network for network in _OWN_NETWORKS)
 
 
 def _is_price(number: object) -> bool:

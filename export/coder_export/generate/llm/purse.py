@@ -19,7 +19,7 @@ class BudgetSpent(Exception):
 
 
 class Purse:
-    """Money for calls that run beside each other.
+    """Money for calls that run beside each other; one that is made again is a call anew.
 
     A call is expected to cost its estimate, and as much more as any reply so far has cost more than its own.
 
@@ -37,7 +37,7 @@ class Purse:
 
     @asynccontextmanager
     async def call(self, estimate: Tokens) -> AsyncIterator[None]:
-        """Around a call: waits for others to end while there is not money for all of them.
+        """Around one try of a call: waits for others to end while there is not money for all of them.
 
         Raises:
             BudgetSpent: there is none for this one, whatever the others leave.
@@ -58,14 +58,18 @@ class Purse:
         self._spent += cost
         self._more = more if self._more is None else max(self._more, more)
 
+    def lost(self, estimate: Tokens) -> None:
+        """A call was sent and its reply never came: it is paid for all the same, nobody knows how much."""
+        self._spent += self._price(estimate)
+
     async def _set_aside(self, expected: float) -> float:
         while True:
             money = expected * _UNKNOWN if self._more is None else max(expected + self._more, 0.0)
             if self._budget is None or self._spent + self._aside + money <= self._budget:
                 return money
             if not self._running:
-                if self._more is not None or self._spent >= self._budget:
+                if self._more is not None or (self._spent and self._spent + expected > self._budget):
                     raise BudgetSpent
-                return money  # the first call of all, by which the others are judged
+                return money  # until a reply has come, one after the other: by the first the others are judged
             self._freed.clear()
             await self._freed.wait()

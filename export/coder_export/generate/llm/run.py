@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from coder_engine.counts import count_of
 from coder_engine.errors import TextsError
 from coder_export.generate.analogues import AnalogueFilter
 from coder_export.generate.choose_pairs import affordable, check_choice, choose_pairs
@@ -20,7 +21,7 @@ from coder_export.generate.llm.ask import Asker
 from coder_export.generate.llm.client import Client
 from coder_export.generate.llm.expert import LlmExpert
 from coder_export.generate.llm.fits import fits_context
-from coder_export.generate.llm.prices import Estimate, Price, read_price
+from coder_export.generate.llm.prices import Estimate, Price, bills_nobody, read_price
 from coder_export.generate.llm.purse import BudgetSpent
 from coder_export.generate.llm.questions import Question
 from coder_export.generate.llm.store import ReplyStore
@@ -87,7 +88,7 @@ class LlmRun:
         if self.config.dry_run:
             return
         with self._within_budget():
-            await expert.ask("pairs", expert.pair_questions(pairs))
+            await expert.ask_pairs(pairs)
         duels = expert.collect_pairs(pairs)
         if any(duels.values()):
             self.draft.put_pairs(duels, expert.origin("pair", expert.pair_questions(pairs)))
@@ -158,8 +159,8 @@ class LlmRun:
             yield
         except BudgetSpent:
             line = (
-                f"the budget of ${self.config.budget:.2f} is spent, but for less than a call may cost: the same "
-                "command with a higher --budget goes on"
+                f"the budget of ${self.config.budget:.2f} is spent, but for less than a call may cost; it is of one "
+                "run: the same command goes on, and may spend as much again"
             )
             self.missing += [line] if line not in self.missing else []
 
@@ -203,7 +204,7 @@ class LlmRun:
 
     def _read_price(self) -> Price:
         price = read_price(str(self.config.llm), self.config.prices)
-        if self._base_url() is None and not price.known and self.config.budget is not None:
+        if not price.known and self.config.budget is not None and not bills_nobody(self._base_url()):
             raise TextsError(
                 f"no price is known for {self.config.llm!r}, so --budget cannot be kept; add it to a table "
                 "(--prices FILE), or pass --budget none"
@@ -222,12 +223,15 @@ class LlmRun:
 
     def _tell(self, asker: Asker) -> None:
         tally = asker.tally
-        if tally.calls or tally.failures:
+        estimated = f"{tally.estimated:,} replies came without a count" if tally.estimated else ""
+        lost = f"{count_of(tally.lost, 'call')} brought no reply" if tally.lost else ""
+        if tally.calls or tally.failures or tally.lost:
             spent = f", ${self._price(tally.tokens):.2f}" if self._price.known else ""
+            guessed = ", ".join(filter(None, (estimated, lost)))
             self.report.say(
                 f"{tally.calls:,} replies ({tally.refused:,} answers refused, {asker.client.retries:,} calls repeated, "
                 f"{len(tally.failures):,} given up), {_tokens(tally.tokens)}{spent}"
-                f"{f' (estimated: {tally.estimated:,} replies came without a count)' if tally.estimated else ''}"
+                f"{f' (estimated: {guessed})' if guessed else ''}"
             )
 
 

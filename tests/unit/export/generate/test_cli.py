@@ -322,4 +322,4 @@ def test_a_run_that_nobody_reads_writes_its_set(stderr: bool, labels: Path) -> N
     code, err = unread(*arguments(labels, "--import", labels.parent / "theirs.json"), stderr=stderr)
     out = labels.parent / "out"
     assert (code, err) == (2, "" if stderr else f"missing in {out}:\n  winch: nothing in theirs.json\n")
-    assert load_textset(out).texts[0] == {"attribute": ("a long arm",)}
+    assert load_textset(out).texts[0] == {"attribute": ("which is a long arm",)}

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from coder_export.generate.llm.ask import BudgetSpent
+from coder_engine.errors import TextsError
+from coder_export.generate.llm.ask import Asker, BudgetSpent
+from coder_export.generate.llm.prices import Estimate
 from coder_export.generate.llm.questions import Question
 from helpers_ask import ANIMALS, asking, attribute, rows, run
 from llm_server import reply_to, serving
@@ -61,6 +63,57 @@ def test_a_server_that_counts_no_tokens_costs_what_was_estimated(path: Path) -> 
             run(server, path, asking(attribute(*ANIMALS)), price=of_calls, budget=5.0, concurrency=1)
         assert 1 <= len(server.served) <= 3  # some 300 tokens a prompt
     assert rows(path)[0]["tokens"] == [0, 0]
+
+
+@pytest.mark.parametrize("fault", ["timeout", "cut"])
+def test_a_call_that_is_lost_costs_what_was_estimated(fault: str, path: Path) -> None:
+    async def work(asker: Asker) -> None:
+        askers.append(asker)
+        await asker.ask(attribute("cat"))
+
+    askers: list[Asker] = []
+    with serving(faults={fault: 1.0}, hang=0.4) as server:
+        with pytest.raises(BudgetSpent):  # some 300 tokens a prompt
+            run(server, path, work, price=of_calls, budget=7.0, tries=8, timeout=0.2)
+        assert server.visits.total() == 2
+    assert askers[0].tally.lost == 2
+    assert askers[0].tally.tokens == tuple(2 * count for count in Estimate().add([attribute("cat")]).tokens)
+
+
+def test_a_call_that_was_never_sent_costs_nothing(path: Path) -> None:
+    async def work(asker: Asker) -> None:
+        askers.append(asker)
+        await asker.ask(attribute("cat"))
+
+    askers: list[Asker] = []
+    with serving() as server:
+        pass
+    with pytest.raises(TextsError, match="no server answers there"):
+        run(server, path, work, price=of_calls, budget=5.0)
+    assert askers[0].tally.lost == 0
+
+
+def test_a_refusal_costs_nothing(path: Path) -> None:
+    with serving(faults={"429": 0.5, "500": 0.2}, seed=1) as server:
+        asker = run(server, path, asking(attribute(*ANIMALS)), price=of_calls, budget=12.0, concurrency=1, tries=50)
+        assert server.met["429"] > 2 < server.met["500"]
+    assert asker.tally.calls == 12
+    assert asker.tally.lost == 0
+
+
+def test_a_limit_of_calls_a_time_gives_no_call_up(path: Path) -> None:
+    def fault(prompt: str) -> str | None:
+        with lock:
+            began, count = window
+            window[:] = (began, count + 1) if time.monotonic() - began < 0.3 else (time.monotonic(), 1)
+            return "429" if window[1] > 3 else None
+
+    lock, window = threading.Lock(), [0.0, 0]
+    with serving() as server:
+        server.fault = fault  # type: ignore[method-assign]
+        asker = run(server, path, asking(attribute(*(f"class {n}" for n in range(30)))), tries=3)
+    assert asker.tally.failures == []
+    assert asker.tally.calls == 30
 
 
 def test_a_budget_that_is_enough(path: Path) -> None:

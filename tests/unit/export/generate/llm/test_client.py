@@ -126,6 +126,29 @@ def test_a_silent_server_is_timed_out() -> None:
         ask(client_of(server.url, timeout=0.1, tries=2))
 
 
+def test_a_call_that_takes_too_long_is_given_up_early() -> None:
+    def hang(body: dict[str, Any]) -> Reply:
+        time.sleep(0.3)
+        return GOOD
+
+    told: list[str] = []
+    said = r"/v1/: no reply in 3 tries; the last one: not whole after 0\.1 seconds; raise --timeout$"
+    with responding(hang) as server, pytest.raises(CallFailed, match=said):
+        ask(client_of(server.url, timeout=0.1, tries=8, told=told.append))
+    assert len(server.times) == 3
+    assert told == ["trying again (1 of 2 times): not whole after 0.1 seconds; raise --timeout"]
+
+
+def test_other_faults_beside_do_not_count_as_too_long() -> None:
+    def hang(body: dict[str, Any]) -> Reply:
+        visits = len(server.times)
+        time.sleep(0.3 if visits in (2, 4) else 0.0)
+        return GOOD if visits == 6 else error(500, "broken")
+
+    with responding(hang) as server:
+        assert ask(client_of(server.url, timeout=0.15, tries=8)).text == "it"
+
+
 def test_a_reply_in_drops_is_timed_out() -> None:
     with (
         responding(in_turn(say(200, completion("a" * 500), X_How="drop"))) as server,
@@ -143,6 +166,9 @@ def test_a_reply_in_drops_is_timed_out() -> None:
         (completion(usage="much"), "it", "stop", (0, 0)),
         (completion(usage={"prompt_tokens": "12", "completion_tokens": None}), "it", "stop", (0, 0)),
         (completion(usage={"prompt_tokens": -4, "completion_tokens": 2}), "it", "stop", (0, 2)),
+        (completion(usage={"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 910}), "it", "stop", (7, 903)),
+        (completion(usage={"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 8}), "it", "stop", (7, 3)),
+        (completion(usage={"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": "9"}), "it", "stop", (7, 3)),
         (completion({"content": None}), "", "stop", (0, 0)),
         (completion({"content": None, "refusal": "I won't"}), "I won't", "stop", (0, 0)),
         (completion("half \ud83d a pair"), "half ? a pair", "stop", (0, 0)),

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import itertools
+import math
+import threading
 import time
 from typing import Any
 
 import pytest
 
 from coder_engine.errors import TextsError
+from coder_export.generate.llm import client as client_module
 from coder_export.generate.llm import waits as module
-from coder_export.generate.llm.client import Client
-from helpers_client import GOOD, MESSAGES, SCHEMA, Reply, ask, client_of, closing, error, in_turn, responding
+from coder_export.generate.llm.client import CallFailed, Client
+from helpers_client import (
+    GOOD,
+    MESSAGES,
+    SCHEMA,
+    Reply,
+    Respond,
+    ask,
+    ask_many,
+    client_of,
+    closing,
+    error,
+    in_turn,
+    responding,
+)
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -63,6 +80,82 @@ def test_a_full_server_holds_all_workers_back(status: int, held: bool) -> None:
         asyncio.run(closing(client_of(server.url), work))
     assert len(server.times) == 7
     assert all(later - server.times[0] >= 0.39 for later in server.times[1:]) == held
+
+
+async def beside(client: Client) -> None:
+    """One call, and others one after the other until it ends."""
+    other = [{"role": "user", "content": "another"}]
+    first = asyncio.create_task(client.complete(MESSAGES, SCHEMA))
+    while not first.done():
+        await client.complete(other, SCHEMA)
+    await first
+
+
+def refusing(times: float) -> Respond:
+    """Refuses our call so often, each time when another was served since it came."""
+
+    def respond(body: dict[str, Any]) -> Reply:
+        nonlocal times, others
+        if body["messages"] != MESSAGES:
+            others += 1
+            return GOOD
+        if times <= 0:
+            return GOOD
+        times -= 1
+        before, end = others, time.monotonic() + 10
+        while others < before + 2:  # the next one but one says that the next one has its reply
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        return error(429, "full")
+
+    others = 0
+    return respond
+
+
+def test_a_full_server_that_serves_others_fails_no_call() -> None:
+    with responding(refusing(9)) as server:
+        asyncio.run(closing(client_of(server.url, tries=2), beside))
+
+
+def test_nobody_waits_for_his_turn_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_PATIENCE", 0.5)
+    said = pytest.raises(CallFailed, match="no reply in 2 tries; the last one: Error code: 429 - full")
+    with responding(refusing(math.inf)) as server, said:
+        asyncio.run(closing(client_of(server.url, tries=2), beside))
+
+
+def test_a_server_that_is_full_for_everybody_fails_calls() -> None:
+    with responding(in_turn(error(429, "full"))) as server, pytest.raises(CallFailed, match="no reply in 3 tries"):
+        ask(client_of(server.url))
+    assert len(server.times) == 3
+
+
+def test_waiting_for_a_turn_is_told() -> None:
+    told: list[str] = []
+    with responding(refusing(2)) as server:
+        asyncio.run(closing(client_of(server.url, told=told.append), beside))
+    assert told == ["trying again: Error code: 429 - full"]
+
+
+def test_calls_at_once_are_halved_by_a_full_server() -> None:
+    def respond(body: dict[str, Any]) -> Reply:
+        with lock:
+            visit = next(visits)
+            now.append(now[-1] + 1)
+        if visit < 8:
+            together.wait(10)
+        time.sleep(0.02)
+        with lock:
+            now.append(now[-1] - 1)
+        return error(429, "full", headers={"Retry-After": "0.2"}) if visit < 8 else GOOD
+
+    lock, visits, now = threading.Lock(), itertools.count(), [0]
+    together = threading.Barrier(8)
+    with responding(respond) as server:
+        ask_many(client_of(server.url), 8)
+    assert max(now) == 8
+    # Eight refusals of one burst are one: four go, each reply makes place for one more, and leaves one less to go.
+    assert 1 < max(now[17:]) <= 6
 
 
 def test_a_long_wait_is_told_once() -> None:

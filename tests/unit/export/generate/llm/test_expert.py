@@ -101,6 +101,32 @@ def test_asked_once_and_collected(tmp_path: Path) -> None:
     assert asking.missing == []
 
 
+def test_pairs_are_asked_in_the_order_given(tmp_path: Path) -> None:
+    def answer(prompt: str) -> str:
+        calls.append(re.findall(r'^\d+\. "(.*)" and "(.*)"$', prompt, re.MULTILINE))
+        return reply_to(prompt)
+
+    async def ask(asking: LlmExpert) -> None:
+        await asking.ask_pairs(needed)
+        await asking.ask_pairs([(0, 7), *needed, (0, 6)])
+        await asking.asker.client.close()
+
+    calls: list[list[tuple[str, str]]] = []
+    needed = [(7, 8), (0, 9), (2, 3), *((0, other) for other in (8, 1, 2, 3, 4, 5)), (2, 4)]
+    with serving(answer=answer) as server, expert(server, tmp_path) as asking:
+        asking.labels, asking.asker.concurrency = tuple("abcdefghij"), 1
+        asyncio.run(ask(asking))
+        found = asking.collect_pairs(needed)
+    assert ["".join(name for pair in call for name in pair) for call in calls] == [
+        "hi",
+        "ajaiabacad",
+        "cdce",
+        "aeaf",
+        "ahag",
+    ]
+    assert list(found) == [way for a, b in sorted(needed) for way in ((a, b), (b, a))]
+
+
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     def answer(prompt: str) -> str:
         if '"elk"' in prompt:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coder_engine.errors import TextsError
-from coder_export.generate.llm.prices import Estimate, Price, read_price
+from coder_export.generate.llm.prices import Estimate, Price, bills_nobody, read_price
 from coder_export.generate.llm.questions import Question, messages
 
 CAT = Question(kind="attribute", classes=("cat",), wanted=6)
@@ -46,6 +46,33 @@ def test_an_unknown_model_counts_as_free(table: Path) -> None:
         price = read_price("mine", own)
         assert price == Price(prompt=0.0, completion=0.0, known=False)
         assert price((10**9, 10**9)) == 0.0
+
+
+def test_a_gateway_names_the_vendor_before_the_model(table: Path) -> None:
+    table.write_text('{"mine": [1, 2], "their/mine": [3, 4], "vendor/other": [5, 6]}', "utf-8")
+    for model in ("mine", "vendor/mine", "https://gateway/vendor/mine"):
+        assert read_price(model, table) == Price(prompt=1.0, completion=2.0)
+    assert read_price("their/mine", table) == Price(prompt=3.0, completion=4.0)
+    assert not read_price("other", table).known
+    assert read_price("openai/gpt-4.1", None) == read_price("gpt-4.1", None)
+
+
+@pytest.mark.parametrize(
+    ("host", "free"),
+    [
+        *((host, True) for host in ("localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "0.0.0.0", "[::1]", "gpu7")),
+        *((host, True) for host in ("10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.9", "[fd12::3]")),
+        *((host, True) for host in ("studio.local", "studio.local.", "user:api.openai.com@localhost")),
+        *((host, False) for host in ("api.openai.com", "openrouter.ai", "8.8.8.8", "172.32.0.1", "172.15.0.1")),
+        *((host, False) for host in ("[2606:4700::6810]", "local.ai", "127.0.0.1.nip.io", "localhost@openrouter.ai")),
+    ],
+)
+def test_who_bills_nobody(host: str, free: bool) -> None:
+    assert bills_nobody(f"http://{host}/v1") == bills_nobody(f"https://{host}:8000/v1") == free
+
+
+def test_openai_bills() -> None:
+    assert not bills_nobody(None)
 
 
 def test_dollars_a_million_tokens() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,10 @@ def test_a_spent_budget_keeps_what_was_bought(tmp_path: Path, prices: Path) -> N
     with serving(answer=lambda prompt: "not JSON") as server:
         draft, missing = run(tmp_path, base_url=server.url, budget=2.0, **options)
         assert len(server.served) == 13, "0.15 dollars a reply"
-    assert missing[0].startswith("the budget of $2.00 is spent, but for less than a call may cost: the same command")
+    assert missing[0] == (
+        "the budget of $2.00 is spent, but for less than a call may cost; it is of one run: the same command goes on, "
+        "and may spend as much again"
+    )
     assert missing.count(missing[0]) == 1
     assert [line.split(":")[0] for line in missing[1:]] == [f"attribute texts of {label}" for label in LABELS]
     assert "attribute" not in draft.general
@@ -267,6 +271,21 @@ def test_an_unknown_price_and_a_budget(tmp_path: Path, monkeypatch: pytest.Monke
     assert run(tmp_path, budget=None, dry_run=True)[1] == []
 
 
+@pytest.mark.parametrize("url", ["https://openrouter.ai/api/v1", "https://api.openai.com/v1"])
+@pytest.mark.parametrize("given", [True, False])
+def test_an_unknown_price_is_free_only_nearby(
+    url: str, given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("OPENAI_BASE_URL", "" if given else url)
+    options: dict[str, Any] = {"base_url": url if given else None, "dry_run": True}
+    with pytest.raises(TextsError, match=r"no price is known for 'm', so --budget cannot be kept; .* --budget none$"):
+        run(tmp_path, **options)
+    assert run(tmp_path, budget=None, **options)[1] == []
+    assert run(tmp_path, llm="openai/gpt-4.1", **options)[1] == []
+    assert run(tmp_path, base_url="http://192.168.0.7:8000/v1", dry_run=True)[1] == []
+
+
 def test_the_server_and_key_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(key="secret") as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
@@ -288,6 +307,20 @@ def test_calls_given_up_are_missing(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert sum(line.endswith(": no reply") for line in missing) == 4
     assert "attribute" not in draft.general
     assert ", 4 given up), 0 prompt and 0 completion tokens\n" in capsys.readouterr().out
+
+
+def test_tries_in_vain_are_told(
+    tmp_path: Path, prices: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"prices": prices, "budget": None, "report": Report()}
+    with serving(faults={"cut": 1.0}, usage=False) as server:
+        run(tmp_path, base_url=server.url, kinds=("attribute",), tries=1, **options)
+        faults = ["cut", "cut"]
+        monkeypatch.setattr(server, "fault", lambda prompt: faults.pop() if faults else None)
+        run(tmp_path, base_url=server.url, kinds=("attribute",), **options)
+    first, second = (line for line in capsys.readouterr().out.splitlines() if " replies (" in line)
+    assert re.search(r"^0 replies .* completion tokens, \$[1-9][\d.]+ \(estimated: 4 calls brought no reply\)$", first)
+    assert second.endswith(" (estimated: 4 replies came without a count, 2 calls brought no reply)")
 
 
 # what fits
