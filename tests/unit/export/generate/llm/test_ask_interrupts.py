@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,18 @@ from helpers_ask import ANIMALS, asking, attribute, rows, run
 from llm_server import LlmServer, reply_to, serving
 
 pytestmark = pytest.mark.usefixtures("impatient")
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> Iterator[None]:
+    """Signals as a terminal's program has them: what runs in the background, or under nohup, ignores some."""
+    plain = {
+        signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL
+    }  # fmt: skip
+    before = {number: signal.signal(number, handler) for number, handler in plain.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def code(server: LlmServer, path: Path) -> int:
