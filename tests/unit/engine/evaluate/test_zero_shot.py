@@ -164,7 +164,7 @@ def test_methods_that_need_texts_say_so(texts: LabelSet, features: np.ndarray) -
     bare = replace(texts.weights, **dict.fromkeys(TENSORS))
     assert len(run(("coder", "coder-star", "votes", "gated"), features, bare)) == 4
     for name in ("clip", "clip-ensemble", "vcd"):
-        with pytest.raises(DataError, match="has no general texts, which CLIP, VCD, the ablation and few-shot need"):
+        with pytest.raises(DataError, match="has no general texts, which CLIP, VCD and the ablation need"):
             run((name,), features, bare)
 
 
