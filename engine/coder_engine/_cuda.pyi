@@ -108,7 +108,7 @@ class Head:
                 length, which must be within 0.01 of 1.
             batch: B, 0 to ``max_batch``.
             stream: a cudaStream_t, 0 for the default stream.
-            scale: logit scale of the softmax, positive.
+            scale: logit scale of the softmax, 1e-9 to 1e9, as must be scale / temperature.
             temperature: what scores are calibrated by, positive; 1 = not. The margin goes without it.
             margin: rerank only images whose softmax(scale * o) top-1 minus top-2 is below it; negative = all.
             rerank: False = stage 1 only.

@@ -157,7 +157,7 @@ class Head:
         Args:
             features: [B, D]; B may be 0.
             coder: [B, C + R], from ``coder`` or from the engine's graph.
-            scale: logit scale of the softmax, positive.
+            scale: logit scale of the softmax, 1e-9 to 1e9, as must be scale / temperature.
             temperature: what scores are calibrated by, positive; 1 = not. The margin goes without it.
             margin: rerank only images whose softmax(scale * o) top-1 minus top-2 is below it; negative = all.
             rerank: False = stage 1 only.

@@ -57,7 +57,7 @@ class OpenVinoCpu(Backend):
         if cache is not None:
             prune(cache)
         self._bank = self._ov.Tensor(self._no_bank())
-        self._none = self._ov.Tensor(np.zeros((1, *self.size, 3), np.uint8))
+        self._placeholder = self._ov.Tensor(np.zeros((1, *self.size, 3), np.uint8))
         self._idle: deque[Any] = deque()
         used = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
         uncached = "" if cache else ", no cache folder"
@@ -102,7 +102,7 @@ class OpenVinoCpu(Backend):
             request.set_tensor("pixels", self._ov.Tensor(pixels, shared_memory=pixels.flags.writeable))
             request.infer(share_outputs=True)
             features: NDArray[np.float32] = np.array(request.get_tensor("features").data)
-            request.set_tensor("pixels", self._none)  # it would keep the caller's until the next run
+            request.set_tensor("pixels", self._placeholder)  # it would keep the caller's until the next run
         except Exception as err:  # as in _read; the request is not used again
             raise BackendError(
                 f"OpenVINO failed on {count_of(len(pixels), 'image')} ({last_line(err)}); try a smaller batch"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+from coder_engine.evaluate.margin import clearly_better
 from coder_engine.fit.run import Fitted
 
 
@@ -32,6 +31,6 @@ def _verdict(better: int, worse: int) -> str:
     counts = f"{better:,} right only with it, {worse:,} right only without"
     if better <= worse:
         return f"no gain from the adapter was seen: {counts}; coder-infer --no-adapter goes without it"
-    if better - worse <= 2 * math.sqrt(better + worse):  # two standard errors of the difference
+    if not clearly_better(better, worse):
         return f"the adapter's gain may be chance: {counts}; measure it on other images"
     return f"the adapter's gain is clear: {counts}"

@@ -37,8 +37,8 @@ struct Pairs {
 };
 
 struct RankOptions {
-  double scale;        // logit scale of the softmax, > 0
-  double temperature;  // what scores are calibrated by, > 0; the margin goes without it
+  double scale;        // logit scale of the softmax, 1e-9 to 1e9
+  double temperature;  // what scores are calibrated by, scale / temperature 1e-9 to 1e9; not the margin's
   double margin;  // rerank only where softmax(scale * o) top-1 minus top-2 is below it; negative = always
   bool rerank;    // false = stage 1 only
 };
