@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coder_engine.backends.base import EXPORT_AGAIN, Backend
+from coder_engine.backends.openvino_rows import cut_rows, pays
 from coder_engine.counts import count_of
 from coder_engine.errors import BackendError, EngineError
 from coder_engine.machine.available import Unavailable, import_runtime
@@ -82,6 +83,8 @@ class OpenVinoCpu(Backend):
         if cache is not None:
             options["CACHE_DIR"] = str(cache)
         try:
+            if pays(precision, threads):
+                cut_rows(model)
             compiled = core.compile_model(model, "CPU", options)
         except Exception as err:  # as in _read
             raise BackendError(
