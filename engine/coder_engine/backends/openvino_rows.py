@@ -36,7 +36,7 @@ _Key = tuple[str, int]
 def pays(precision: str, threads: int, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether cutting is known to make single images faster: in bf16 (int8 files, too) by AVX512_BF16.
 
-    fp32 is dealt otherwise, and loses 2 to 6 % by it. With AMX it has not been measured.
+    fp32 is dealt otherwise, and loses some 3 % by it. With AMX it has not been measured.
     """
     return precision == "bf16" and threads in THREADS and fast_bf16(cpuinfo) == "AVX512_BF16"
 
